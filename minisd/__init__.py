@@ -1,0 +1,54 @@
+"""minisd: Deep Networks with Stochastic Depth from scratch, every layer and gradient by hand.
+
+Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (the block),
+`minisd.ops` (the mathematics), `minisd.train` (the loop).
+"""
+
+__version__ = "0.1.0"
+
+from minisd import ops
+from minisd.layers import (
+    BatchNorm2d,
+    Conv2d,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+    Parameter,
+    ReLU,
+    Sequential,
+)
+from minisd.models import ResNet, resnet
+from minisd.optim import SGD, StepSchedule
+from minisd.residual import ResidualBlock
+from minisd.stochastic_depth import (
+    depth_distribution,
+    draw_gates,
+    expected_depth,
+    linear_decay,
+    set_gates,
+    uniform,
+)
+
+__all__ = [
+    "SGD",
+    "BatchNorm2d",
+    "Conv2d",
+    "GlobalAvgPool",
+    "Layer",
+    "Linear",
+    "Parameter",
+    "ReLU",
+    "ResNet",
+    "ResidualBlock",
+    "Sequential",
+    "StepSchedule",
+    "__version__",
+    "depth_distribution",
+    "draw_gates",
+    "expected_depth",
+    "linear_decay",
+    "ops",
+    "resnet",
+    "set_gates",
+    "uniform",
+]

@@ -1,0 +1,137 @@
+"""Saving arrays and JSON in one NPZ file: no pickle, written aside, checked when read.
+
+An NPZ is a zip of plain arrays with a checksum each. What is not an array (settings, history, the
+generators' states) is JSON in one of them, so that a checkpoint is one file and never half of two.
+"""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minisd.backend import Array, to_device, to_numpy
+from minisd.errors import CheckpointError
+from minisd.files import write_atomically
+from minisd.layers import Layer
+
+FORMAT = 1
+_META = "meta.json"
+
+
+def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
+    """Write ``arrays`` and ``meta`` to ``path``. If that fails, the file that was there stays.
+
+    Parameters
+    ----------
+    arrays : dict
+        NumPy or CuPy arrays by name.
+    meta : dict
+        Anything JSON can say; no NaN or infinity.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be written, for instance because the disk is full.
+    """
+    text = json.dumps({"format": FORMAT, **meta}, allow_nan=False)
+    contents = {name: to_numpy(array) for name, array in arrays.items()}
+    contents[_META] = np.frombuffer(text.encode(), np.uint8)
+    try:
+        write_atomically(path, lambda stream: np.savez(stream, **contents))  # type: ignore[arg-type]
+    except OSError as error:
+        kept = "; the checkpoint before it is still there" if path.exists() else ""
+        raise CheckpointError(
+            f"{path} cannot be written ({error.strerror or error}){kept}"
+        ) from error
+
+
+def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read a checkpoint whole, checksums and all, and return (arrays, meta).
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, damaged, no checkpoint, or of a later format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(arrays.pop(_META).tobytes())
+        version = meta["format"]
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        NotImplementedError,
+        RuntimeError,
+        OverflowError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:  # a damaged zip fails in all these ways, depending on the byte
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint: truncated, damaged, or another file ({error})"
+        ) from error
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {version}, this version of minisd reads {FORMAT}: "
+            "use the version of minisd that wrote it"
+        )
+    return arrays, meta
+
+
+def layer_arrays(layer: Layer) -> dict[str, Array]:
+    """Return the parameters and running statistics of a network by dotted name (not copied)."""
+    arrays = {name: parameter.data for name, parameter in layer.parameters()}
+    return arrays | dict(layer.buffers())
+
+
+def restore(targets: dict[str, Array], arrays: dict[str, Array], where: Path) -> None:
+    """Copy ``arrays`` into ``targets``, in place, name by name.
+
+    Raises
+    ------
+    CheckpointError
+        If names, shapes or dtypes differ: the checkpoint is of another network. Nothing is copied.
+    """
+    _same_names(targets, arrays, where)
+    for name, target in targets.items():
+        array = arrays[name]
+        if array.shape != target.shape or array.dtype != target.dtype:
+            raise CheckpointError(
+                f"{where} is of another network: {name} is {array.shape} {array.dtype} there, "
+                f"{target.shape} {target.dtype} here"
+            )
+    for name, target in targets.items():
+        device = "cpu" if isinstance(target, np.ndarray) else "cuda"
+        target[...] = to_device(arrays[name], device)
+
+
+def _same_names(targets: Iterable[str], arrays: Iterable[str], where: Path) -> None:
+    missing, extra = set(targets) - set(arrays), set(arrays) - set(targets)
+    if missing or extra:
+        which = f"lacks {min(missing)}" if missing else f"has {min(extra)}, which is unknown here"
+        raise CheckpointError(f"{where} is of another network: it {which}")
+
+
+def with_prefix(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    """Put ``prefix/`` before every name."""
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+
+
+def without_prefix(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    """Return the arrays whose names begin with ``prefix/``, without it."""
+    return {
+        name.removeprefix(f"{prefix}/"): array
+        for name, array in arrays.items()
+        if name.startswith(f"{prefix}/")
+    }

@@ -1,0 +1,292 @@
+"""The ``minisd`` command.
+
+Exit codes: 0 done; 1 a gradient check failed; 2 something in the arguments, the data or the files
+has to be mended (one sentence says what); 3 training met a number that is not finite; 130 and 143
+interrupted by Ctrl-C and SIGTERM, with everything saved.
+"""
+
+import argparse
+import dataclasses
+import signal
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import minisd
+from minisd import parallel, runfolder
+from minisd.backend import gpu_available, usable_cupy
+from minisd.config import DATA_SETS, PRESETS, Config, resolve
+from minisd.errors import CheckpointError, DeviceError, NonFiniteError, UserError
+from minisd.interrupt import Interrupted
+from minisd.progress import Console, Progress
+
+OK, FAILED, USER_ERROR, NOT_FINITE = 0, 1, 2, 3
+
+_TRAIN_EPILOG = """\
+examples:
+  minisd train                                   the bundled digits, under a minute
+  minisd train --preset cifar10 --data-dir data  the paper's CIFAR-10 row (days on a CPU)
+  minisd train --data cifar10 --limit 2000 --epochs 2 --depth 8      a quick look
+  minisd train --survival constant --seed 2      the same network at constant depth
+  minisd train --resume runs/digits-resnet20-1   go on where a run stopped
+
+Ctrl-C finishes the step, saves, and says how to go on. The result is the test error at the epoch
+of lowest validation error; the lowest test error is never reported.
+
+presets:
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
+    namespace = vars(parser.parse_args(arguments))
+    command = namespace.pop("command")
+    try:
+        return int(command(**namespace))
+    except Interrupted as stopped:
+        return 128 + stopped.number
+    except KeyboardInterrupt:
+        print("\nminisd: stopped at once; what was saved before is whole", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except NonFiniteError as error:
+        print(f"minisd: {error}", file=sys.stderr)
+        return NOT_FINITE
+    except UserError as error:
+        print(f"minisd: {error}", file=sys.stderr)
+        return USER_ERROR
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Build the parser; the options of ``train`` are the fields of `Config`."""
+    parser = argparse.ArgumentParser(
+        prog="minisd",
+        description="Deep Networks with Stochastic Depth, from scratch in NumPy.",
+        epilog="'minisd COMMAND --help' says more.\n\n" + (__doc__ or "").partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"minisd {minisd.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands)
+
+    sub = _add(commands, evaluate, "test a trained network")
+    sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    sub.add_argument(
+        "--which",
+        choices=("best", "last"),
+        default="best",
+        help="weights of the best validation epoch (default) or the last ones",
+    )
+    sub.add_argument("--data-dir", default=None, help="where the data are now, if they moved")
+
+    sub = _add(commands, gradcheck, "prove every gradient against finite differences")
+    sub.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
+    sub.add_argument("--quiet", action="store_true", help="print nothing but failures")
+
+    sub = _add(commands, data, "list data sets, or fetch one")
+    sub.add_argument("action", nargs="?", choices=("list", "get"), default="list")
+    sub.add_argument(
+        "name",
+        nargs="?",
+        choices=DATA_SETS,
+        metavar="NAME",
+        help="with get: cifar10, cifar100 or svhn",
+    )
+    sub.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path("data"),
+        help="folder of the data sets (default: data)",
+    )
+    sub.add_argument(
+        "--mirror",
+        metavar="URL",
+        default=None,
+        help="fetch from here instead; the checksums stay the published ones",
+    )
+    sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
+
+    _add(commands, info, "versions, device and threads, for a bug report")
+    return parser
+
+
+def _add(commands: Any, command: Any, summary: str, **options: Any) -> argparse.ArgumentParser:
+    options.setdefault("description", (command.__doc__ or "").partition("\n")[0])
+    parser = commands.add_parser(
+        command.__name__,
+        help=summary,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,
+    )
+    parser.set_defaults(command=command)
+    return typing.cast(argparse.ArgumentParser, parser)
+
+
+def _add_train(commands: Any) -> None:
+    presets = "\n".join(f"  {name:24} {what}" for name, (what, _) in PRESETS.items())
+    sub = _add(
+        commands,
+        train,
+        "train a network",
+        epilog=_TRAIN_EPILOG + presets,
+        argument_default=argparse.SUPPRESS,
+    )
+    sub.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the run (default: a new one under runs/)"
+    )
+    sub.add_argument("--force", action="store_true", help="replace an earlier run in --out")
+    sub.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
+    sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    settings = sub.add_argument_group("settings (defaults are the preset's)")
+    hints = typing.get_type_hints(Config)
+    for setting in dataclasses.fields(Config):
+        flag = "--" + setting.name.replace("_", "-")
+        text = setting.metadata["help"]
+        choices = setting.metadata["choices"]
+        hint = hints[setting.name]
+        if hint is bool:
+            settings.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+        elif typing.get_origin(hint) is tuple:
+            settings.add_argument(flag, type=float, nargs="*", metavar="E", help=text)
+        else:
+            kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+            metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
+            settings.add_argument(flag, type=kind, choices=choices, metavar=metavar, help=text)
+
+
+def train(
+    *,
+    out: Path | None = None,
+    force: bool = False,
+    resume: Path | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> int:
+    """Train a residual network with stochastic depth. Without options: on the bundled digits."""
+    from minisd.session import train as run_training
+
+    progress = Progress() if quiet else Console()
+    if resume is not None and (out is not None or force):
+        raise CheckpointError("--resume goes on in its own folder: leave out --out and --force")
+    if resume is None and out is None:
+        out = runfolder.free_name(Path("runs"), resolve(settings).preset)
+    folder = resume if resume is not None else out
+    assert folder is not None
+    try:
+        run = run_training(
+            resolve(settings) if resume is None else None,
+            out,
+            force=force,
+            resume=resume,
+            overrides=settings,
+            progress=progress,
+        )
+    except Interrupted as stopped:
+        print(f"\n{stopped}: saved. Go on with: minisd train --resume {folder}", file=sys.stderr)
+        raise
+    best = run.position.best
+    assert best is not None
+    progress.say(
+        f"result    test error {best['test_error']:.2%} at epoch {best['epoch']}, where the "
+        f"validation error was lowest ({best['val_error']:.2%})\n"
+        f"files     {folder}/  config.json  log.jsonl  checkpoint.npz  curve.png"
+    )
+    return OK
+
+
+def evaluate(*, run: Path, which: str, data_dir: str | None) -> int:
+    """Test the network of a run, all blocks there, each branch weighted by p_l."""
+    from minisd.run import Run
+    from minisd.session import read_settings
+    from minisd.train import evaluate as error_rate
+
+    config = read_settings(run, {} if data_dir is None else {"data_dir": data_dir})
+    with parallel.threads(config.threads):
+        trained = Run(config)
+        position = trained.load_weights(
+            run / runfolder.CHECKPOINT, "best" if which == "best" else "model"
+        )
+        best = position["best"]
+        at = (
+            f"epoch {best['epoch']}, the best on validation" if which == "best" else "the last step"
+        )
+        print(f"{run}: ResNet-{config.depth} on {config.data}, weights of {at}")
+        print(f"validation error {error_rate(trained, trained.validation):.4f}")
+        print(f"test error       {error_rate(trained, trained.test):.4f}")
+    return OK
+
+
+def gradcheck(*, seed: int, quiet: bool) -> int:
+    """Compare every gradient with finite differences in float64; a table of the worst errors."""
+    from minisd.gradcheck import TOLERANCE
+    from minisd.gradcheck_table import all_checks
+
+    reports = []
+    if not quiet:
+        print(f"{'worst relative error':>22}  {'slopes':>6}  checked")
+    for report in all_checks(seed):
+        reports.append(report)
+        if not quiet:
+            mark = "" if report.passed else "  FAILED"
+            print(f"{report.worst.error:22.1e}  {len(report.slopes):6d}  {report.name}{mark}")
+    failed = [report for report in reports if not report.passed]
+    for report in failed:
+        print(report.explain(), file=sys.stderr)
+    worst = max(report.worst.error for report in reports)
+    if not quiet:
+        print(
+            f"{worst:22.1e}  worst of {len(reports)} checks, tolerance {TOLERANCE:g}: "
+            f"{'all gradients are right' if not failed else f'{len(failed)} failed'}"
+        )
+    return FAILED if failed else OK
+
+
+def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, quiet: bool) -> int:
+    """List the data sets and where they are, or fetch the official files of one."""
+    from minisd.data import load
+    from minisd.data.download import SOURCES, get
+
+    if action == "get":
+        if name is None:
+            raise UserError(f"minisd data get needs a name: {', '.join(SOURCES)}")
+        if name not in SOURCES:
+            print(f"{name}: comes with the package, nothing to fetch")
+            return OK
+        folder = get(SOURCES[name], data_dir, mirror=mirror, quiet=quiet)
+        if not quiet:
+            print(f"{name}: complete in {folder}")
+        return OK
+    for known in DATA_SETS if name is None else (name,):
+        try:
+            found = load(known, data_dir)
+            shape = "x".join(map(str, found.image_shape))
+            what = f"{len(found.train)} training and {len(found.test)} test images of {shape}"
+        except UserError as error:
+            what = str(error)
+        print(f"{known:9} {what}")
+    return OK
+
+
+def info() -> int:
+    """Print versions, device and threads."""
+    from minisd.run import versions
+
+    with parallel.threads():
+        for name, value in versions().items():
+            print(f"{name:9} {value}")
+    print(f"{'cores':9} {parallel.available_cores()} may be used by this process")
+    if gpu_available():
+        print(f"{'gpu':9} usable, CuPy {usable_cupy().__version__}")
+    else:
+        try:
+            usable_cupy()
+        except DeviceError as error:
+            print(f"{'gpu':9} {error}")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

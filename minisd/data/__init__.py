@@ -1,0 +1,45 @@
+"""Data sets of small images, read from their official files.
+
+`load` reads one by name; `minisd.data.batches` cuts it into mini-batches; `minisd.data.download`
+fetches what is not bundled.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minisd.data import cifar, digits, svhn
+from minisd.data.dataset import Dataset, Normaliser, Split, split_validation
+from minisd.errors import DataError
+
+LOADERS: dict[str, Callable[..., Dataset]] = {
+    "digits": digits.load,
+    "cifar10": cifar.load_cifar10,
+    "cifar100": cifar.load_cifar100,
+    "svhn": svhn.load,
+}
+
+
+def load(name: str, data_dir: str | Path = "data", **options: Any) -> Dataset:
+    """Read a data set.
+
+    Parameters
+    ----------
+    name : "digits", "cifar10", "cifar100" or "svhn"
+    data_dir : path
+        The folder with the data set's files, or the one above it. Not used for the digits, which
+        come with the package.
+    **options
+        For the data set's own loader, such as ``labels="coarse"`` for CIFAR-100.
+
+    Raises
+    ------
+    DataError
+        If files are missing or damaged; it says which and how.
+    """
+    if name not in LOADERS:
+        raise DataError(f"unknown data set {name!r}; there are {', '.join(LOADERS)}")
+    return LOADERS[name](Path(data_dir), **options)
+
+
+__all__ = ["LOADERS", "Dataset", "Normaliser", "Split", "load", "split_validation"]

@@ -1,0 +1,115 @@
+"""CIFAR-10 and CIFAR-100 from their official binary files (A. Krizhevsky 2009).
+
+A file is nothing but records: one label byte (CIFAR-10) or two (CIFAR-100: coarse, then fine), then
+3,072 bytes of pixels, 32x32 in red, then green, then blue. See
+https://www.cs.toronto.edu/~kriz/cifar.html.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from minisd.data.dataset import Dataset, Split
+from minisd.errors import DataError, damaged
+
+IMAGE_SHAPE = (3, 32, 32)
+IMAGE_BYTES = 3 * 32 * 32
+
+
+def load_cifar10(data_dir: Path) -> Dataset:
+    """Read ``data_batch_1.bin`` to ``_5.bin``, those that are there, and ``test_batch.bin``.
+
+    Some of the batches are a valid, smaller data set.
+    """
+    folder = find_folder(data_dir, "cifar-10-batches-bin", "test_batch.bin", "cifar10")
+    batches = [folder / f"data_batch_{i}.bin" for i in range(1, 6)]
+    present = [path for path in batches if os.path.lexists(path)]
+    if not present:
+        raise DataError(
+            f"no training images: none of data_batch_1.bin to _5.bin is in {folder}; fetch them "
+            "with 'minisd data get cifar10'"
+        )
+    parts = [read_records(path, 1, 0, 10, most=10_000, dataset="cifar10") for path in present]
+    train = Split(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+    test = read_records(folder / "test_batch.bin", 1, 0, 10, most=10_000, dataset="cifar10")
+    return Dataset("cifar10", train, test, num_classes=10)
+
+
+def load_cifar100(data_dir: Path, *, labels: str = "fine") -> Dataset:
+    """Read ``train.bin`` and ``test.bin``, with the 100 "fine" or the 20 "coarse" labels."""
+    if labels not in ("fine", "coarse"):
+        raise DataError(f"CIFAR-100 labels are 'fine' or 'coarse', not {labels!r}")
+    index, num_classes = {"coarse": (0, 20), "fine": (1, 100)}[labels]
+    folder = find_folder(data_dir, "cifar-100-binary", "test.bin", "cifar100")
+    train = read_records(
+        folder / "train.bin", 2, index, num_classes, most=50_000, dataset="cifar100"
+    )
+    test = read_records(folder / "test.bin", 2, index, num_classes, most=10_000, dataset="cifar100")
+    return Dataset("cifar100", train, test, num_classes)
+
+
+def find_folder(data_dir: Path, name: str, wanted: str, dataset: str) -> Path:
+    """Return the folder that has the file ``wanted``: ``data_dir/name``, or ``data_dir`` itself."""
+    for folder in (data_dir / name, data_dir):
+        if os.path.lexists(folder / wanted):  # a broken link is there too, and fails when read
+            return folder
+    raise DataError(
+        f"{wanted} is neither in {data_dir / name} nor in {data_dir}: point --data-dir to the "
+        f"unpacked files, or fetch them with 'minisd data get {dataset}'"
+    )
+
+
+def read_records(
+    path: Path, label_bytes: int, label_index: int, num_classes: int, *, most: int, dataset: str
+) -> Split:
+    """Read one file of records.
+
+    Parameters
+    ----------
+    label_bytes, label_index : int
+        Labels per record, and which of them to return.
+    most : int
+        Records that the official file has; more means that it is another file.
+    dataset : str
+        Its name, for what an error advises.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is not a whole number of records, has none or too many, or has a
+        label out of range.
+    """
+    record = label_bytes + IMAGE_BYTES
+    try:
+        size = path.stat().st_size
+        count, left = divmod(size, record)
+        if left or count == 0:
+            raise damaged(
+                path,
+                f"{size} bytes is not a whole number (at least one) of records of {record} bytes: "
+                "truncated, oversized, or another format than the binary one",
+                dataset,
+            )
+        if count > most:
+            raise damaged(path, f"{count} records, but the official file has {most}", dataset)
+        raw = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise damaged(path, f"it cannot be read ({error.strerror or error})", dataset) from error
+    if len(raw) != size:
+        raise damaged(path, f"only {len(raw)} of {size} bytes could be read", dataset)
+    records = raw.reshape(count, record)
+    labels = records[:, label_index].astype(np.int64)
+    bad = np.flatnonzero(labels >= num_classes)
+    if len(bad):
+        at = bad[0] * record + label_index
+        raise damaged(
+            path,
+            f"label {labels[bad[0]]} in record {bad[0]} (byte {at}) is not one of the "
+            f"{num_classes} classes: damaged, or another format",
+            dataset,
+        )
+    return Split(records[:, label_bytes:].reshape(count, *IMAGE_SHAPE), labels)

@@ -1,0 +1,160 @@
+"""What a data set is here: images with labels, split in three, and how they are normalised."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from minisd.backend import Array
+from minisd.errors import DataError
+
+_CHUNK = 4096  # images converted to floats at a time when statistics are taken
+
+
+@dataclass
+class Split:
+    """Images and their labels.
+
+    Attributes
+    ----------
+    images : (N, C, H, W), uint8 or finite floats
+    labels : (N,), integers from 0
+    """
+
+    images: Array
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: slice | Array) -> "Split":
+        return Split(self.images[index], self.labels[index])
+
+    def check(self, name: str, num_classes: int) -> None:
+        """Raise a DataError, beginning with ``name``, unless this can be trained or tested on."""
+        images, labels = self.images, self.labels
+        if images.ndim != 4:
+            raise DataError(f"{name}: images must be (N, C, H, W), got shape {images.shape}")
+        if images.size == 0:
+            raise DataError(f"{name}: there are no images (shape {images.shape})")
+        if labels.shape != (len(images),):
+            raise DataError(f"{name}: {len(images)} images but labels of shape {labels.shape}")
+        if labels.dtype.kind not in "iu":
+            raise DataError(f"{name}: labels must be integers, got {labels.dtype}")
+        if images.dtype != np.uint8 and images.dtype not in (np.float32, np.float64):
+            raise DataError(f"{name}: images must be uint8, float32 or float64, got {images.dtype}")
+        bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
+        if len(bad):
+            raise DataError(
+                f"{name}: label {labels[bad[0]]} of image {bad[0]} is not one of the "
+                f"{num_classes} classes, 0 to {num_classes - 1}"
+            )
+        if images.dtype != np.uint8:
+            finite = np.isfinite(images).all(axis=(1, 2, 3))
+            if not finite.all():
+                raise DataError(f"{name}: image {np.argmin(finite)} has pixels that are not finite")
+
+
+@dataclass
+class Dataset:
+    """A data set as it comes: training images and test images.
+
+    Attributes
+    ----------
+    validation_rule : list of (start, stop, count)
+        Validation takes ``count`` images of every class from training images start to stop (SVHN).
+        Empty: a tenth of all training images, 5,000 of CIFAR's 50,000.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+    validation_rule: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.train.check(f"{self.name} (training images)", self.num_classes)
+        self.test.check(f"{self.name} (test images)", self.num_classes)
+        if self.train.images.shape[1:] != self.test.images.shape[1:]:
+            raise DataError(
+                f"{self.name}: training images are {self.train.images.shape[1:]} but test images "
+                f"{self.test.images.shape[1:]}"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.train.images.shape[1:]
+
+    def limited(self, count: int) -> "Dataset":
+        """The same with the first ``count`` training images only; a tenth of those validate."""
+        if count < 1:
+            raise DataError(f"the number of training images must be at least 1, got {count}")
+        if count >= len(self.train):
+            return self
+        return Dataset(self.name, self.train[:count], self.test, self.num_classes)
+
+    def digest(self) -> str:
+        """A fingerprint of all images and labels, to know the same data again."""
+        hasher = hashlib.blake2b(digest_size=16)
+        for split in (self.train, self.test):
+            for array in (split.images, split.labels):
+                hasher.update(f"{array.dtype}{array.shape}".encode())
+                hasher.update(np.ascontiguousarray(array).data)
+        return hasher.hexdigest()
+
+
+def split_validation(dataset: Dataset, rng: np.random.Generator) -> tuple[Split, Split]:
+    """Cut the training images at random into (train, validation), by the data set's rule."""
+    train = dataset.train
+    is_validation = np.zeros(len(train), bool)
+    if dataset.validation_rule:
+        for start, stop, count in dataset.validation_rule:
+            for label in range(dataset.num_classes):
+                members = start + np.flatnonzero(train.labels[start:stop] == label)
+                if len(members) <= count:
+                    raise DataError(
+                        f"{dataset.name}: class {label} has {len(members)} images among training "
+                        f"images {start} to {stop}, too few to take {count} for "
+                        "validation: use the complete files, or --limit to split off a tenth"
+                    )
+                is_validation[rng.choice(members, count, replace=False)] = True
+    else:
+        if len(train) < 2:
+            raise DataError(
+                f"{dataset.name}: one training image cannot be split into training and validation"
+            )
+        count = max(1, len(train) // 10)
+        is_validation[rng.permutation(len(train))[:count]] = True
+    return train[~is_validation], train[is_validation]
+
+
+@dataclass
+class Normaliser:
+    """Subtract the mean image, divide by one global standard deviation, as the released code does.
+
+    Attributes
+    ----------
+    mean : (C, H, W) float32
+        Per-pixel mean of the training images.
+    std : float
+        Standard deviation of all their pixels around that mean.
+    """
+
+    mean: Array
+    std: float
+
+    @classmethod
+    def fit(cls, images: Array) -> "Normaliser":
+        """Take both from the training split alone, in float64."""
+        chunks = [slice(i, i + _CHUNK) for i in range(0, len(images), _CHUNK)]
+        mean = sum(images[chunk].sum(axis=0, dtype=np.float64) for chunk in chunks) / len(images)
+        squares = sum(float(np.square(images[chunk] - mean).sum()) for chunk in chunks)
+        std = float(np.sqrt(squares / images.size))
+        if not std > 1e-7 * np.abs(mean).max():  # what rounding leaves of equal images
+            raise DataError("all training images are the same: there is nothing to learn")
+        return cls(np.asarray(mean, np.float32), std)
+
+    def __call__(self, images: Array) -> Array:
+        """Return ``images`` normalised, float32."""
+        return (images.astype(np.float32) - self.mean) / np.float32(self.std)

@@ -1,0 +1,194 @@
+"""The table of ``minisd gradcheck``: every operation, layer, block, and whole networks.
+
+Shapes are small and asymmetric (N, C, H and W all differ), sizes odd, strides two, gates mixed: a
+pair of axes exchanged by mistake does not fit, and a gate that leaks is seen.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import numpy as np
+
+from minisd import ops
+from minisd.backend import Array
+from minisd.gradcheck import Report, check_layer, check_op, compare
+from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
+from minisd.models import resnet
+from minisd.residual import (
+    SCALES,
+    SHORTCUTS,
+    ResidualBlock,
+    basic_branch,
+    bottleneck_branch,
+    make_shortcut,
+)
+from minisd.stochastic_depth import linear_decay, set_gates
+
+DTYPE = np.float64
+
+
+def all_checks(seed: int = 0) -> Iterator[Report]:
+    """Yield the report of every check, each with random inputs of its own."""
+    checks: list[Callable[[np.random.Generator], Iterator[Report]]] = [
+        check_ops,
+        check_layers,
+        check_blocks,
+        check_networks,
+    ]
+    for check, child in zip(checks, np.random.SeedSequence(seed).spawn(len(checks)), strict=True):
+        yield from check(np.random.default_rng(child))
+
+
+def check_ops(rng: np.random.Generator) -> Iterator[Report]:
+    """The functions of `minisd.ops`."""
+
+    def normal(*shape: int) -> Array:
+        return rng.standard_normal(shape)
+
+    for (KH, KW), stride, padding, (H, W) in (
+        ((3, 3), 1, 1, (5, 6)),
+        ((3, 3), 2, 1, (7, 6)),
+        ((1, 1), 2, 0, (5, 7)),
+        ((5, 5), 1, 2, (6, 5)),
+        ((2, 3), 3, 2, (5, 8)),
+        ((4, 1), 1, 0, (4, 3)),
+    ):
+        yield check_op(
+            f"conv2d, {KH}x{KW} kernel, stride {stride}, padding {padding}",
+            lambda x, w, b, s=stride, p=padding: ops.conv2d_forward(x, w, b, stride=s, padding=p),
+            ops.conv2d_backward,
+            {"x": normal(2, 3, H, W), "w": normal(4, 3, KH, KW), "b": normal(4)},
+            rng=rng,
+        )
+    for training in (True, False):
+        mean, var = normal(4), 1 + rng.random(4)
+        yield check_op(
+            f"batchnorm2d, {'training' if training else 'evaluation'}",
+            lambda x, gamma, beta, t=training, m=mean, v=var: ops.batchnorm2d_forward(
+                x, gamma, beta, m.copy(), v.copy(), training=t
+            ),
+            ops.batchnorm2d_backward,
+            {"x": 3 + 2 * normal(3, 4, 5, 2), "gamma": normal(4), "beta": normal(4)},
+            rng=rng,
+        )
+    yield check_op(
+        "relu", ops.relu_forward, ops.relu_backward, {"x": _off_zero(normal(3, 2, 4, 5))}, rng=rng
+    )
+    yield check_op(
+        "avg_pool2d, 2x2",
+        lambda x: ops.avg_pool2d_forward(x, 2),
+        ops.avg_pool2d_backward,
+        {"x": normal(2, 3, 4, 6)},
+        rng=rng,
+    )
+    yield check_op(
+        "avg_pool2d, 3x3",
+        lambda x: ops.avg_pool2d_forward(x, 3),
+        ops.avg_pool2d_backward,
+        {"x": normal(2, 3, 9, 6)},
+        rng=rng,
+    )
+    yield check_op(
+        "global_avg_pool",
+        ops.global_avg_pool_forward,
+        ops.global_avg_pool_backward,
+        {"x": normal(2, 3, 5, 4)},
+        rng=rng,
+    )
+    yield check_op(
+        "linear",
+        ops.linear_forward,
+        ops.linear_backward,
+        {"x": normal(3, 5), "w": normal(4, 5), "b": normal(4)},
+        rng=rng,
+    )
+    logits, labels = 2 * normal(5, 4), rng.integers(0, 4, 5)
+    yield compare(
+        "softmax_cross_entropy",
+        lambda: float(ops.softmax_cross_entropy(logits, labels)[0]),
+        {"logits": logits},
+        {"logits": ops.softmax_cross_entropy(logits, labels)[1]},
+        rng=rng,
+        batch_size=5,
+    )
+
+
+def _off_zero(x: Array) -> Array:
+    """Move ``x`` away from ReLU's kink."""
+    return np.where(np.abs(x) < 0.01, 0.5, x)
+
+
+def check_layers(rng: np.random.Generator) -> Iterator[Report]:
+    """The layers of `minisd.layers`, with their parameters."""
+    x = rng.standard_normal((3, 4, 6, 5))
+    layers: list[tuple[str, Layer, Array]] = [
+        ("Conv2d with bias", Conv2d(4, 2, 3, padding=1, bias=True, rng=rng, dtype=DTYPE), x),
+        ("Conv2d, stride 2", Conv2d(4, 5, 3, stride=2, padding=1, rng=rng, dtype=DTYPE), x),
+        ("BatchNorm2d", BatchNorm2d(4, gamma="uniform", rng=rng, dtype=DTYPE), x),
+        ("ReLU", ReLU(), x),
+        ("GlobalAvgPool", GlobalAvgPool(), x),
+        ("Linear", Linear(7, 4, rng=rng, dtype=DTYPE), rng.standard_normal((3, 7))),
+        (
+            "Sequential(Conv2d, BatchNorm2d, ReLU)",
+            Sequential(Conv2d(4, 3, 3, rng=rng, dtype=DTYPE), BatchNorm2d(3, dtype=DTYPE), ReLU()),
+            x,
+        ),
+    ]
+    for name, layer, x_in in layers:
+        yield check_layer(layer, x_in, rng=rng, name=name)
+
+
+def check_blocks(rng: np.random.Generator) -> Iterator[Report]:
+    """Residual blocks: every shortcut, branch and scale, open and closed."""
+    make = {"basic": basic_branch, "bottleneck": bottleneck_branch}
+    for branch, shortcut, stride in product(make, SHORTCUTS, (1, 2)):
+        channels, out = 8, 8 * stride  # bottleneck branches have 2 or 4 in the middle
+        if stride == 1 and shortcut != "A":
+            continue  # where the shape stays, all shortcuts are the identity
+        for scale, is_open in product(SCALES, (True, False)):
+            block = ResidualBlock(
+                make[branch](channels, out, stride=stride, rng=rng, dtype=DTYPE),
+                make_shortcut(shortcut, channels, out, stride, rng=rng, dtype=DTYPE),
+                survival_prob=0.7,
+                scale=scale,
+            )
+            block.is_open = is_open
+            where = "identity" if stride == 1 else f"shortcut {shortcut}"
+            gate = "open" if is_open else "closed"
+            x = rng.standard_normal((3, channels, 6, 2))
+            name = f"block, {branch}, {where}, scale {scale}, {gate}"
+            yield check_layer(block, x, rng=rng, name=name)
+
+
+def check_networks(rng: np.random.Generator) -> Iterator[Report]:
+    """Whole networks, with gates open, closed and mixed."""
+    for shortcut in SHORTCUTS:
+        for gates in ((1, 1, 1), (0, 0, 0), (1, 0, 1), (0, 1, 0)):
+            model = resnet(
+                8,
+                num_classes=5,
+                in_channels=2,
+                width=3,
+                shortcut=shortcut,
+                survival=linear_decay(3),
+                rng=rng,
+                dtype=DTYPE,
+            )
+            set_gates(model, [bool(gate) for gate in gates])
+            x = rng.standard_normal((3, 2, 8, 4))
+            shown = "".join(map(str, gates))
+            name = f"ResNet-8, shortcut {shortcut}, gates {shown}"
+            yield check_layer(model, x, rng=rng, name=name, elements=8)
+    model = resnet(
+        14,
+        num_classes=3,
+        in_channels=1,
+        width=2,
+        survival=linear_decay(6),
+        gamma="uniform",
+        rng=rng,
+        dtype=DTYPE,
+    )
+    set_gates(model, [True, False, True, False, True, False])
+    x = rng.standard_normal((4, 1, 8, 8))
+    yield check_layer(model, x, rng=rng, name="ResNet-14, gates 101010", elements=8)

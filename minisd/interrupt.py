@@ -1,0 +1,57 @@
+"""Turn Ctrl-C and SIGTERM into an exception at a point where nothing is half done."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class Interrupted(Exception):
+    """A signal has asked the program to stop.
+
+    Attributes
+    ----------
+    number : int
+        The signal's; a command then exits with 128 + number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class StopSignals:
+    """While in the ``with`` block, signals wait for the next call of `check`.
+
+    A second Ctrl-C does not wait: it raises KeyboardInterrupt at once. Outside the main thread,
+    where Python delivers no signals, this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal has come."""
+        if self.received is not None:
+            raise Interrupted(self.received)

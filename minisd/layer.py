@@ -1,0 +1,136 @@
+"""What every layer has: parameters, a forward, a backward, and a memory between the two."""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+from numpy.typing import DTypeLike
+
+from minisd.backend import Array, to_device
+
+
+class Parameter:
+    """An array that training moves, and its gradient.
+
+    Attributes
+    ----------
+    data : array
+    grad : array of the same shape, or None
+        None means *not reached in this step*: neither zero nor what the last step left behind.
+    """
+
+    def __init__(self, data: Array) -> None:
+        self.data = data
+        self.grad: Array | None = None
+
+    def accumulate(self, gradient: Array) -> None:
+        """Add to the gradient; the first of a step is taken as it is."""
+        self.grad = gradient if self.grad is None else self.grad + gradient
+
+    def __repr__(self) -> str:
+        return f"Parameter(shape={self.data.shape}, dtype={self.data.dtype})"
+
+
+class Layer:
+    """Something with a forward, a backward, and perhaps parameters and layers inside it.
+
+    A layer's parameters and inner layers are its ordinary attributes (inner layers may also stand
+    in a list), found in the order in which ``__init__`` made them.
+
+    A forward in training mode saves what the backward needs; the backward takes it. So a backward
+    needs a forward before it, and a second one another. A forward in evaluation saves nothing.
+    """
+
+    training: bool = True
+    buffer_names: tuple[str, ...] = ()
+    """Attributes that hold arrays which belong to the state but are not trained."""
+    _cache: Any = None
+
+    def forward(self, x: Array) -> Array:
+        """Return the layer's output, ``y``."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array) -> Array:
+        """Return ``dx``, given ``dy``; add each parameter's gradient to its ``grad``."""
+        raise NotImplementedError
+
+    def save(self, cache: Any) -> None:
+        """Keep ``cache`` for the backward, if training."""
+        self._cache = (cache,) if self.training else None
+
+    def take(self) -> Any:
+        """Hand out what the last forward saved, once."""
+        if self._cache is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.backward has nothing to work on: it needs one forward in "
+                "training mode (layer.train()) before each backward"
+            )
+        (cache,) = self._cache
+        self._cache = None
+        return cache
+
+    def children(self) -> Iterator[tuple[str, "Layer"]]:
+        """Yield (name, layer) of each layer directly inside this one."""
+        for name, value in vars(self).items():
+            if isinstance(value, Layer):
+                yield name, value
+            elif isinstance(value, list):
+                for i, item in enumerate(value):
+                    if isinstance(item, Layer):
+                        yield f"{name}.{i}", item
+
+    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Yield (dotted name, parameter) of this layer and all inside it."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield name, value
+        for prefix, child in self.children():
+            for name, parameter in child.parameters():
+                yield f"{prefix}.{name}", parameter
+
+    def buffers(self) -> Iterator[tuple[str, Array]]:
+        """Yield (dotted name, array) of the running statistics of this layer and all inside it."""
+        for name in self.buffer_names:
+            yield name, getattr(self, name)
+        for prefix, child in self.children():
+            for name, buffer in child.buffers():
+                yield f"{prefix}.{name}", buffer
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch this layer and all inside it to training, or with ``False`` to evaluation."""
+        self.training = mode
+        for _, child in self.children():
+            child.train(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Switch to evaluation: running statistics, no caches, every block present."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients. They become None: "not reached yet", which is not zero."""
+        for _, parameter in self.parameters():
+            parameter.grad = None
+
+    def to(self, device: str, dtype: DTypeLike | None = None) -> Self:
+        """Move parameters, gradients and buffers to ``"cpu"`` or ``"cuda"``, and to ``dtype``.
+
+        Caches are dropped. Make the optimiser afterwards, or move it with the network.
+        """
+
+        def moved(array: Array) -> Array:
+            array = to_device(array, device)
+            return array if dtype is None else array.astype(dtype, copy=False)
+
+        for _, parameter in self.parameters():
+            parameter.data = moved(parameter.data)
+            if parameter.grad is not None:
+                parameter.grad = moved(parameter.grad)
+        self._move_buffers(moved)
+        return self
+
+    def _move_buffers(self, moved: Any) -> None:
+        self._cache = None
+        for name in self.buffer_names:
+            setattr(self, name, moved(getattr(self, name)))
+        for _, child in self.children():
+            child._move_buffers(moved)

@@ -1,0 +1,204 @@
+"""Layers: the operations of `minisd.ops` together with the parameters and caches they need.
+
+A layer only remembers. The mathematics, forward and backward, is in `minisd.ops`.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minisd import ops
+from minisd.backend import Array
+from minisd.layer import Layer, Parameter
+
+__all__ = [
+    "BatchNorm2d",
+    "Conv2d",
+    "GlobalAvgPool",
+    "Layer",
+    "Linear",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+]
+
+
+class Conv2d(Layer):
+    """Convolution with square filters; see `minisd.ops.conv`.
+
+    Weights are drawn from N(0, 2 / (in_channels * kernel_size^2)), which keeps the variance of
+    activations through ReLUs (He et al. 2015, arXiv:1502.01852, eq. 10). The bias starts at 0.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = False,
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        fan_in = in_channels * kernel_size * kernel_size
+        shape = (out_channels, in_channels, kernel_size, kernel_size)
+        w = rng.standard_normal(shape) * np.sqrt(2 / fan_in)
+        self.w = Parameter(w.astype(dtype))
+        self.b = Parameter(np.zeros(out_channels, dtype)) if bias else None
+        self.stride = stride
+        self.padding = padding
+
+    def forward(self, x: Array) -> Array:  # noqa: D102 (here and below: see Layer)
+        b = None if self.b is None else self.b.data
+        y, cache = ops.conv2d_forward(x, self.w.data, b, stride=self.stride, padding=self.padding)
+        self.save(cache)
+        return y
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        dx, dw, db = ops.conv2d_backward(dy, self.take())
+        self.w.accumulate(dw)
+        if self.b is not None and db is not None:
+            self.b.accumulate(db)
+        return dx
+
+
+class BatchNorm2d(Layer):
+    """Batch normalisation per channel; see `minisd.ops.batchnorm`.
+
+    Parameters
+    ----------
+    channels : int
+    gamma : "one" or "uniform"
+        Where the scale starts: at 1, or drawn from U(0, 1), Torch's default in 2016 and so that of
+        the paper's released code.
+    rng : numpy Generator
+        Needed by ``gamma="uniform"``.
+    """
+
+    buffer_names = ("running_mean", "running_var")
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        gamma: str = "one",
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        if gamma == "one":
+            scale = np.ones(channels, dtype)
+        elif gamma == "uniform":
+            if rng is None:
+                raise ValueError("BatchNorm2d: gamma='uniform' needs a generator, rng=...")
+            scale = rng.random(channels).astype(dtype)
+        else:
+            raise ValueError(f"BatchNorm2d: gamma must be 'one' or 'uniform', got {gamma!r}")
+        self.gamma = Parameter(scale)
+        self.beta = Parameter(np.zeros(channels, dtype))
+        self.running_mean = np.zeros(channels, dtype)
+        self.running_var = np.ones(channels, dtype)
+        self.momentum = momentum
+        self.eps = eps
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        y, cache = ops.batchnorm2d_forward(
+            x,
+            self.gamma.data,
+            self.beta.data,
+            self.running_mean,
+            self.running_var,
+            training=self.training,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+        self.save(cache)
+        return y
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        dx, dgamma, dbeta = ops.batchnorm2d_backward(dy, self.take())
+        self.gamma.accumulate(dgamma)
+        self.beta.accumulate(dbeta)
+        return dx
+
+
+class ReLU(Layer):
+    """max(x, 0); see `minisd.ops.activation`."""
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        y, cache = ops.relu_forward(x)
+        self.save(cache)
+        return y
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        return ops.relu_backward(dy, self.take())
+
+
+class GlobalAvgPool(Layer):
+    """(N, C, H, W) to (N, C), the mean over the image; see `minisd.ops.pooling`."""
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        y, cache = ops.global_avg_pool_forward(x)
+        self.save(cache)
+        return y
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        return ops.global_avg_pool_backward(dy, self.take())
+
+
+class Linear(Layer):
+    """Fully connected layer with a bias; see `minisd.ops.linear`.
+
+    Weights are drawn from U(-1/sqrt(in), 1/sqrt(in)), Torch's default; the bias starts at 0.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        bound = 1 / np.sqrt(in_features)
+        w = rng.uniform(-bound, bound, (out_features, in_features))
+        self.w = Parameter(w.astype(dtype))
+        self.b = Parameter(np.zeros(out_features, dtype))
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        y, cache = ops.linear_forward(x, self.w.data, self.b.data)
+        self.save(cache)
+        return y
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        dx, dw, db = ops.linear_backward(dy, self.take())
+        self.w.accumulate(dw)
+        if db is not None:
+            self.b.accumulate(db)
+        return dx
+
+
+class Sequential(Layer):
+    """Layers one after another; backward goes through them in reverse."""
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = list(layers)
+
+    def children(self) -> Iterator[tuple[str, Layer]]:
+        """Yield the layers, named by their place: "0", "1", ..."""
+        for i, layer in enumerate(self.layers):
+            yield str(i), layer
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        for layer in reversed(self.layers):
+            dy = layer.backward(dy)
+        return dy

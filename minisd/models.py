@@ -1,0 +1,208 @@
+"""Residual networks by depth (He et al. 2015, section 4.2; Huang et al. 2016, section 4)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minisd.backend import Array
+from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
+from minisd.residual import (
+    BOTTLENECK_EXPANSION,
+    BRANCHES,
+    ResidualBlock,
+    basic_branch,
+    bottleneck_branch,
+    make_shortcut,
+)
+from minisd.stochastic_depth import check_survival
+
+NUM_GROUPS = 3
+LAYERS_PER_BLOCK = {"basic": 2, "bottleneck": 3}
+
+
+class ResNet(Layer):
+    """A stem, L residual blocks, the mean over the image, and a linear classifier.
+
+    Attributes
+    ----------
+    stem : Sequential
+        conv 3x3 - BN - ReLU.
+    blocks : list of ResidualBlock
+        f_1 to f_L, all groups in one list.
+    """
+
+    def __init__(self, stem: Layer, blocks: list[ResidualBlock], pool: Layer, head: Layer) -> None:
+        self.stem = stem
+        self.blocks = blocks
+        self.pool = pool
+        self.head = head
+
+    def forward(self, x: Array) -> Array:
+        """Return logits (N, num_classes) for images (N, C, H, W)."""
+        h = self.stem.forward(x)
+        for block in self.blocks:
+            h = block.forward(h)
+        return self.head.forward(self.pool.forward(h))
+
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient with respect to the images, given that of the logits."""
+        dh = self.pool.backward(self.head.backward(dy))
+        for block in reversed(self.blocks):
+            dh = block.backward(dh)
+        return self.stem.backward(dh)
+
+    @property
+    def num_blocks(self) -> int:
+        """L."""
+        return len(self.blocks)
+
+    @property
+    def survival_probs(self) -> list[float]:
+        """p_1 to p_L."""
+        return [block.survival_prob for block in self.blocks]
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.data.size for _, parameter in self.parameters())
+
+
+def num_blocks(depth: int, branch: str = "basic") -> int:
+    """L for a network of ``depth`` layers: 3n for depth 6n + 2 (basic), or 9n + 2 (bottleneck).
+
+    Examples
+    --------
+    >>> num_blocks(110)
+    54
+    """
+    if branch not in BRANCHES:
+        raise ValueError(f"branch must be one of {', '.join(BRANCHES)}; got {branch!r}")
+    per_block = LAYERS_PER_BLOCK[branch]
+    step = NUM_GROUPS * per_block
+    if isinstance(depth, bool) or not isinstance(depth, int) or depth < step + 2:
+        raise ValueError(f"depth must be a whole number of at least {step + 2}, got {depth!r}")
+    if (depth - 2) % step:
+        below = depth - (depth - 2) % step
+        raise ValueError(
+            f"depth must be {step}n + 2 with {branch} branches (three groups of n blocks of "
+            f"{per_block} layers, and two more); {depth} is not: try {below} or {below + step}"
+        )
+    return (depth - 2) // per_block
+
+
+def resnet(
+    depth: int,
+    *,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    width: int = 16,
+    survival: Sequence[float] | None = None,
+    shortcut: str = "A",
+    branch: str = "basic",
+    gamma: str = "one",
+    scale: str = "test",
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float32,
+) -> ResNet:
+    """Build the CIFAR-style residual network of ``depth`` layers.
+
+    Three groups of n blocks at widths ``width``, 2 and 4 times that; the first block of the second
+    and third group halves the image.
+
+    Parameters
+    ----------
+    depth : int
+        6n + 2 (20, 32, 44, 56, 110, 1202, ...); 9n + 2 with bottleneck branches.
+    survival : list of L floats, optional
+        p_l of each block, for instance ``linear_decay(num_blocks(depth), 0.5)``. None: constant
+        depth, all 1.
+    shortcut : "A", "A-subsample" or "projection"
+        What stands for the identity where the shape changes; see `minisd.residual`.
+    branch : "basic" or "bottleneck"
+    gamma : "one" or "uniform"
+        Where batch norm's scale starts; see `minisd.layers.BatchNorm2d`.
+    scale : "test" or "train"
+        Where survival weights a branch; see `minisd.residual.ResidualBlock`.
+    rng : numpy Generator
+        Draws the weights, on the host: the same seed gives the same network on every device.
+
+    Raises
+    ------
+    ValueError
+        If the depth is not of the form above, or ``survival`` is not L probabilities.
+
+    Examples
+    --------
+    >>> resnet(110, rng=np.random.default_rng(0)).num_parameters
+    1727962
+    """
+    L = num_blocks(depth, branch)
+    survival = [1.0] * L if survival is None else check_survival(survival)
+    if len(survival) != L:
+        raise ValueError(
+            f"a {depth}-layer network has {L} blocks and needs as many survival probabilities, "
+            f"got {len(survival)}"
+        )
+    for name, value in (
+        ("num_classes", num_classes),
+        ("in_channels", in_channels),
+        ("width", width),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+
+    make_branch = basic_branch if branch == "basic" else bottleneck_branch
+    expansion = 1 if branch == "basic" else BOTTLENECK_EXPANSION
+    stem = Sequential(
+        Conv2d(in_channels, width, 3, padding=1, rng=rng, dtype=dtype),
+        BatchNorm2d(width, gamma=gamma, rng=rng, dtype=dtype),
+        ReLU(),
+    )
+    blocks = []
+    channels = width
+    for block in range(L):
+        group, place = divmod(block, L // NUM_GROUPS)
+        stride = 2 if group > 0 and place == 0 else 1
+        out_channels = width * 2**group * expansion
+        blocks.append(
+            ResidualBlock(
+                make_branch(
+                    channels, out_channels, stride=stride, gamma=gamma, rng=rng, dtype=dtype
+                ),
+                make_shortcut(
+                    shortcut, channels, out_channels, stride, gamma=gamma, rng=rng, dtype=dtype
+                ),
+                survival_prob=survival[block],
+                scale=scale,
+            )
+        )
+        channels = out_channels
+    head = Linear(channels, num_classes, rng=rng, dtype=dtype)
+    return ResNet(stem, blocks, GlobalAvgPool(), head)
+
+
+def check_image_size(
+    height: int, width: int, *, shortcut: str = "A", smallest_batch: int = 2
+) -> None:
+    """Raise a ValueError if a network cannot train on images of this size.
+
+    The image is halved twice; shortcut A averages tiles of 2x2 pixels, which must fit. And batch
+    norm needs more than one number per channel, also in the smallest batch.
+    """
+    halvings = 2 ** (NUM_GROUPS - 1)
+    if min(height, width) < 1 or (shortcut == "A" and (height % halvings or width % halvings)):
+        raise ValueError(
+            f"images of {height}x{width} pixels cannot be halved twice into 2x2 tiles, as shortcut "
+            f"'A' does: use sides that are multiples of {halvings}, or shortcut 'A-subsample' "
+            "or 'projection'"
+        )
+    last = -(-height // halvings) * -(-width // halvings)  # pixels of the last group's image
+    if last * smallest_batch < 2:
+        raise ValueError(
+            f"images of {height}x{width} pixels shrink to one pixel, and a batch of one image then "
+            "has a single number per channel, which batch norm cannot normalise: change the batch "
+            "size or the number of training images"
+        )

@@ -1,0 +1,38 @@
+"""The mathematics: pure functions, each ``x_forward`` directly above its ``x_backward``.
+
+A forward returns ``(y, cache)``; the backward takes ``dy``, the gradient of the loss with respect
+to ``y``, and that cache, and returns the gradients with respect to the inputs, in their order.
+
+Images are NCHW to the caller: ``N`` images, ``C`` channels, ``H`` rows, ``W`` columns. In memory
+the order may be another (a convolution hands out a transposed view), as with any strided array.
+Every function keeps the dtype it was given, float32 or float64, and writes into none of its
+arguments, batch norm's running statistics excepted.
+"""
+
+from minisd.ops.activation import relu_backward, relu_forward
+from minisd.ops.batchnorm import batchnorm2d_backward, batchnorm2d_forward
+from minisd.ops.conv import conv2d_backward, conv2d_forward
+from minisd.ops.linear import linear_backward, linear_forward
+from minisd.ops.loss import softmax_cross_entropy
+from minisd.ops.pooling import (
+    avg_pool2d_backward,
+    avg_pool2d_forward,
+    global_avg_pool_backward,
+    global_avg_pool_forward,
+)
+
+__all__ = [
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
+    "batchnorm2d_backward",
+    "batchnorm2d_forward",
+    "conv2d_backward",
+    "conv2d_forward",
+    "global_avg_pool_backward",
+    "global_avg_pool_forward",
+    "linear_backward",
+    "linear_forward",
+    "relu_backward",
+    "relu_forward",
+    "softmax_cross_entropy",
+]

@@ -1,0 +1,59 @@
+"""What every operation asks of its arguments, answered with a sentence when it does not hold."""
+
+from typing import Any
+
+import numpy as np
+
+from minisd.backend import Array, array_module
+
+
+def check_arrays(operation: str, **arrays: Array | None) -> Any:
+    """Check that the arrays belong together and return their array module.
+
+    All must be of one library and of one dtype, float32 or float64, and none may be empty.
+
+    Raises
+    ------
+    TypeError
+        On anything but arrays, a mix of NumPy and CuPy, another dtype, or two dtypes.
+    ValueError
+        On an array without elements, such as an empty batch.
+    """
+    given = {name: array for name, array in arrays.items() if array is not None}
+    try:
+        xp = array_module(*given.values())
+    except TypeError as error:
+        raise TypeError(f"{operation}: {error}") from None
+    for name, array in given.items():
+        if array.dtype not in (np.float32, np.float64):
+            raise TypeError(
+                f"{operation}: {name} is {array.dtype}; use float32 or float64 "
+                f"(for instance {name}.astype(numpy.float32))"
+            )
+        if array.size == 0:
+            raise ValueError(f"{operation}: {name} is empty, its shape is {array.shape}")
+    if len({array.dtype for array in given.values()}) > 1:
+        dtypes = ", ".join(f"{name} {array.dtype}" for name, array in given.items())
+        raise TypeError(f"{operation}: the arrays must have one dtype, got {dtypes}")
+    return xp
+
+
+def check_ndim(operation: str, name: str, array: Array, axes: str) -> None:
+    """Check that ``array`` has one dimension for each letter of ``axes``, such as ``"NCHW"``."""
+    if array.ndim != len(axes):
+        raise ValueError(
+            f"{operation}: {name} must be ({', '.join(axes)}), {len(axes)} dimensions; "
+            f"got shape {array.shape}"
+        )
+
+
+def check_shape(operation: str, name: str, array: Array, shape: tuple[int, ...]) -> None:
+    """Check that ``array`` has exactly ``shape``."""
+    if array.shape != shape:
+        raise ValueError(f"{operation}: {name} must have shape {shape}, got {array.shape}")
+
+
+def check_upstream(operation: str, dy: Array, y_shape: tuple[int, ...], like: Array) -> Any:
+    """Check the upstream gradient ``dy`` against the output's shape and an array of the forward."""
+    check_shape(operation, "dy", dy, y_shape)
+    return check_arrays(operation, dy=dy, **{"the forward's input": like})

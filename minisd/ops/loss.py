@@ -1,0 +1,76 @@
+"""Softmax and cross-entropy in one, with the gradient that makes them belong together."""
+
+from typing import Any
+
+from minisd.backend import Array, array_module
+from minisd.ops.check import check_arrays, check_ndim
+
+
+def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Any, Array]:
+    """Mean cross-entropy of the softmax of ``logits`` against ``labels``, and its gradient.
+
+        p = exp(logits) / sum(exp(logits))      loss = mean over n of -log p[n, labels[n]]
+        dlogits = (p - onehot(labels)) / N
+
+    The row's maximum is taken off first, which changes nothing but keeps ``exp`` from overflowing.
+
+    Parameters
+    ----------
+    logits : (N, K)
+        Scores, any real numbers.
+    labels : (N,), integers
+        The right class of each image, 0 to K - 1.
+
+    Returns
+    -------
+    loss : scalar of the logits' dtype
+        On a GPU a 0-d array, so that nothing waits for it until it is asked for.
+    dlogits : (N, K)
+        Gradient of ``loss``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If labels are not integers, not (N,), or not all between 0 and K - 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss, dlogits = softmax_cross_entropy(np.zeros((1, 4)), np.array([2]))
+    >>> bool(np.isclose(loss, np.log(4)))  # no preference among four classes
+    True
+    >>> dlogits.tolist()
+    [[0.25, 0.25, -0.75, 0.25]]
+    """
+    xp = check_arrays("softmax_cross_entropy", logits=logits)
+    check_ndim("softmax_cross_entropy", "logits", logits, "NK")
+    check_labels(labels, *logits.shape)
+    array_module(logits, labels)  # refuses a mix of NumPy and CuPy
+    N = len(labels)
+
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
+    image = xp.arange(N)
+    loss = -log_p[image, labels].mean()
+    dlogits = xp.exp(log_p)
+    dlogits[image, labels] -= 1
+    dlogits /= N
+    return loss, dlogits
+
+
+def check_labels(labels: Array, N: int, K: int) -> None:
+    """Check that ``labels`` are N integers between 0 and K - 1.
+
+    CuPy wraps an index out of range silently, and NumPy takes -1 for the last class, so a bad
+    label would train quietly towards the wrong answer.
+    """
+    array_module(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
+    if labels.shape != (N,):
+        raise ValueError(f"labels must have shape ({N},), one per image, got {labels.shape}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= K:
+        raise ValueError(
+            f"labels must lie between 0 and {K - 1} for {K} classes, got {low} to {high}"
+        )

@@ -1,0 +1,95 @@
+"""Average pooling: over small tiles (shortcut A), and over the image (before the classifier)."""
+
+from minisd.backend import Array
+from minisd.ops.check import check_arrays, check_ndim, check_upstream
+
+Cache = tuple[tuple[int, ...], int]
+
+
+def avg_pool2d_forward(x: Array, kernel: int) -> tuple[Array, Cache]:
+    """Average over tiles of ``kernel`` x ``kernel`` pixels that do not overlap.
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+        H and W must be multiples of ``kernel``.
+    kernel : int
+        Side of a tile, in pixels; also the step between tiles.
+
+    Returns
+    -------
+    y : (N, C, H/kernel, W/kernel)
+    cache
+        For `avg_pool2d_backward`.
+
+    Raises
+    ------
+    ValueError
+        If the tiles do not cover the image exactly: no pixel is dropped silently.
+    """
+    check_arrays("avg_pool2d", x=x)
+    check_ndim("avg_pool2d", "x", x, "NCHW")
+    K = kernel
+    if isinstance(K, bool) or not isinstance(K, int) or K < 1:
+        raise ValueError(f"avg_pool2d: kernel must be a whole number >= 1, got {kernel!r}")
+    H, W = x.shape[2:]
+    if H % K or W % K:
+        raise ValueError(f"avg_pool2d: a {H}x{W} image cannot be cut into {K}x{K} tiles")
+    N, C = x.shape[:2]
+    tiles = x.reshape(N, C, H // K, K, W // K, K)
+    return tiles.mean(axis=(3, 5)), (x.shape, K)
+
+
+def avg_pool2d_backward(dy: Array, cache: Cache) -> Array:
+    """Share each output's gradient equally among the pixels of its tile.
+
+    Parameters
+    ----------
+    dy : (N, C, H/kernel, W/kernel)
+
+    Returns
+    -------
+    dx : (N, C, H, W)
+    """
+    (N, C, H, W), K = cache
+    xp = check_upstream("avg_pool2d_backward", dy, (N, C, H // K, W // K), dy)
+    dx = xp.empty((N, C, H, W), dy.dtype)
+    share = dy / (K * K)
+    for i in range(K):
+        for j in range(K):
+            dx[:, :, i::K, j::K] = share
+    return dx
+
+
+def global_avg_pool_forward(x: Array) -> tuple[Array, tuple[int, ...]]:
+    """Average each channel over the whole image.
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+
+    Returns
+    -------
+    y : (N, C)
+    cache
+        For `global_avg_pool_backward`.
+    """
+    check_arrays("global_avg_pool", x=x)
+    check_ndim("global_avg_pool", "x", x, "NCHW")
+    return x.mean(axis=(2, 3)), x.shape
+
+
+def global_avg_pool_backward(dy: Array, cache: tuple[int, ...]) -> Array:
+    """Share each channel's gradient equally among its pixels.
+
+    Parameters
+    ----------
+    dy : (N, C)
+
+    Returns
+    -------
+    dx : (N, C, H, W)
+    """
+    N, C, H, W = cache
+    xp = check_upstream("global_avg_pool_backward", dy, (N, C), dy)
+    return xp.ones((N, C, H, W), dy.dtype) * (dy / (H * W))[:, :, None, None]

@@ -1,0 +1,139 @@
+"""Stochastic gradient descent with Nesterov momentum, and the learning rate by epoch."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from minisd.backend import Array, array_module
+from minisd.layers import Layer
+
+DROPPED = ("coast", "freeze")
+
+
+class SGD:
+    """Gradient descent with momentum and weight decay on every parameter, as Torch does it.
+
+        g = dw + weight_decay * w        v = momentum * v + g
+        w = w - lr * (g + momentum * v)  (nesterov)    or    w - lr * v
+
+    Parameters
+    ----------
+    model : Layer
+        Its parameters are found once, here.
+    lr : float
+        Learning rate; an attribute that may be set between steps.
+    dropped : "coast" or "freeze"
+        What happens to a parameter whose gradient is None, because its block was closed. On this,
+        paper and released code disagree. "coast" (the code): the gradient counts as zero, so
+        weight decay and momentum go on moving the weight. "freeze" (the paper's words, section 3:
+        no updates; also PyTorch's rule): weight and momentum stay as they are, bit for bit.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float,
+        *,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        weight_decay: float = 1e-4,
+        dropped: str = "coast",
+    ) -> None:
+        for name, value in (("lr", lr), ("weight_decay", weight_decay)):
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} must be a finite number >= 0, got {value}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+        if nesterov and momentum == 0:
+            raise ValueError("Nesterov's rule needs momentum > 0 (or pass nesterov=False)")
+        if dropped not in DROPPED:
+            raise ValueError(f"dropped must be 'coast' or 'freeze', got {dropped!r}")
+        self.parameters = dict(model.parameters())
+        self.velocity: dict[str, Array] = {}
+        """Momentum buffers by parameter name; a name is missing until its first update."""
+        self.lr = lr
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self.dropped = dropped
+
+    def step(self) -> None:
+        """Move every parameter, in place, along its gradient."""
+        for name, parameter in self.parameters.items():
+            w, dw = parameter.data, parameter.grad
+            if dw is None and self.dropped == "freeze":
+                continue
+            g = self.weight_decay * w if dw is None else dw + self.weight_decay * w
+            v = self.velocity.get(name)
+            if v is None:
+                v = self.velocity[name] = array_module(w).zeros_like(w)
+            v *= self.momentum
+            v += g
+            w -= self.lr * (g + self.momentum * v if self.nesterov else v)
+
+    def buffers(self) -> Iterator[tuple[str, Array]]:
+        """Yield (parameter name, momentum buffer) of those that have one."""
+        yield from self.velocity.items()
+
+
+@dataclass(frozen=True)
+class StepSchedule:
+    """Learning rate by epoch: constant, divided at given epochs, after an optional warm-up.
+
+    Parameters
+    ----------
+    lr : float
+    epochs : int
+        Length of the run.
+    drops : sequence of float
+        The rate is divided by ``divisor`` *after* each of these epochs (the paper's words; in
+        the released code epoch 250 itself already has the new rate). Numbers below 1 are
+        fractions of ``epochs``, others epochs.
+    warmup_epochs, warmup_lr : int, float
+        The first epochs have this rate instead (0.01 for 10 epochs, for 1202 layers).
+
+    Examples
+    --------
+    >>> schedule = StepSchedule(0.1, epochs=500, drops=(0.5, 0.75))
+    >>> [schedule(epoch) for epoch in (1, 250, 251, 375, 376, 500)]
+    [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    """
+
+    lr: float
+    epochs: int
+    drops: Sequence[float] = (0.5, 0.75)
+    divisor: float = 10.0
+    warmup_epochs: int = 0
+    warmup_lr: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"a run has at least one epoch, got {self.epochs}")
+        for name, value in (
+            ("lr", self.lr),
+            ("divisor", self.divisor),
+            ("warmup_lr", self.warmup_lr),
+        ):
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be a finite number > 0, got {value}")
+        if self.warmup_epochs < 0:
+            raise ValueError(f"warmup_epochs must be at least 0, got {self.warmup_epochs}")
+        for drop in self.drops:
+            if not 0 < drop < float("inf") or (drop > 1 and drop != int(drop)):
+                raise ValueError(f"a drop is a fraction below 1 or a whole epoch, got {drop}")
+
+    @property
+    def drop_epochs(self) -> list[int]:
+        """The last epoch before each drop; fractions are rounded up."""
+        return sorted(
+            # up to a whole epoch, after rounding: 0.07 * 100 is 7.000000000000001
+            math.ceil(round(drop * self.epochs, 6)) if drop < 1 else int(drop)
+            for drop in self.drops
+        )
+
+    def __call__(self, epoch: int) -> float:
+        """Return the learning rate of ``epoch``, counted from 1."""
+        if epoch <= self.warmup_epochs:
+            return self.warmup_lr
+        passed = sum(epoch > drop for drop in self.drop_epochs)
+        return self.lr / self.divisor**passed

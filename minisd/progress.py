@@ -1,0 +1,96 @@
+"""Telling a person how training goes: a bar on a terminal, plain lines elsewhere, or nothing."""
+
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+_PLAIN_INTERVAL = 30.0  # seconds between lines within an epoch where there is no terminal
+
+
+class Progress:
+    """Says what `minisd.train` does. This one says nothing: the base for a program of your own."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+
+    def start(self, *, done: int, total: int) -> None:
+        """Training begins, at step ``done`` of ``total``."""
+
+    def step(self, *, epoch: int, epochs: int, loss: float, num_open: int, num_blocks: int) -> None:
+        """One more step is done."""
+
+    def epoch(self, row: dict[str, Any], epochs: int) -> None:
+        """An epoch has ended; ``row`` is its line of the log."""
+
+    def stop(self) -> None:
+        """Training ends, however it does."""
+
+
+class Console(Progress):
+    """Writes to standard output."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._plain_since = time.monotonic()
+
+    def say(self, text: str) -> None:  # noqa: D102
+        if self._bar is None:
+            print(text, flush=True)
+        else:
+            self._bar.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def start(self, *, done: int, total: int) -> None:  # noqa: D102
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            disable=None if sys.stdout.isatty() else True,
+            file=sys.stdout,
+            dynamic_ncols=True,
+            leave=False,
+            bar_format="{desc} |{bar}| {percentage:3.0f}%  {postfix}  {remaining} left",
+        )
+        self._started, self._done, self._done_before, self._total = (
+            time.monotonic(),
+            done,
+            done,
+            total,
+        )
+        self._plain_since = self._started
+
+    def step(  # noqa: D102
+        self, *, epoch: int, epochs: int, loss: float, num_open: int, num_blocks: int
+    ) -> None:
+        assert self._bar is not None
+        self._done += 1
+        status = f"open {num_open}/{num_blocks}  loss {loss:.3f}"
+        self._bar.set_description_str(f"epoch {epoch}/{epochs}", refresh=False)
+        self._bar.set_postfix_str(status, refresh=False)
+        self._bar.update()
+        if self._bar.disable and time.monotonic() - self._plain_since > _PLAIN_INTERVAL:
+            self.say(
+                f"epoch {epoch}/{epochs}  step {self._done}/{self._total}  {status}  "
+                f"{self._time_left()} left"
+            )
+            self._plain_since = time.monotonic()
+
+    def epoch(self, row: dict[str, Any], epochs: int) -> None:  # noqa: D102
+        left = f"  {self._time_left()} left" if row["epoch"] < epochs else ""
+        self.say(
+            f"epoch {row['epoch']:3d}/{epochs}  lr {row['lr']:.4g}  "
+            f"train loss {row['train_loss']:.4f}  validation error {row['val_error']:.2%}  "
+            f"mean open {row['mean_open']:.1f}  {row['seconds']:.1f} s{left}"
+        )
+        self._plain_since = time.monotonic()
+
+    def stop(self) -> None:  # noqa: D102
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _time_left(self) -> str:
+        steps = max(1, self._done - self._done_before)
+        seconds = (time.monotonic() - self._started) / steps * (self._total - self._done)
+        return str(tqdm.format_interval(seconds))

@@ -1,0 +1,232 @@
+"""Residual blocks: a branch and a shortcut side by side, added (He et al. 2015, arXiv:1512.03385).
+
+    H_l = ReLU(b_l f_l(H_{l-1}) + id(H_{l-1}))          (Huang et al. 2016, eq. 2)
+
+The branch f_l is two or three convolutions; the shortcut id is the identity, or the cheapest map
+to the new shape where channels double and the image halves. The gate b_l is what stochastic depth
+adds: see `minisd.stochastic_depth`, which draws it.
+"""
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minisd import ops
+from minisd.backend import Array, array_module
+from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
+
+SHORTCUTS = ("A", "A-subsample", "projection")
+BRANCHES = ("basic", "bottleneck")
+SCALES = ("test", "train")
+BOTTLENECK_EXPANSION = 4
+
+
+def basic_branch(
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int = 1,
+    gamma: str = "one",
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float32,
+) -> Sequential:
+    """conv 3x3 - BN - ReLU - conv 3x3 - BN: the branch of the CIFAR and SVHN networks."""
+    return Sequential(
+        Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, rng=rng, dtype=dtype),
+        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
+        ReLU(),
+        Conv2d(out_channels, out_channels, 3, padding=1, rng=rng, dtype=dtype),
+        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
+    )
+
+
+def bottleneck_branch(
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int = 1,
+    gamma: str = "one",
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float32,
+) -> Sequential:
+    """conv 1x1 - BN - ReLU - conv 3x3 - BN - ReLU - conv 1x1 - BN, narrow in the middle.
+
+    The middle has a quarter of ``out_channels``; the 3x3 convolution carries the stride.
+    """
+    middle = out_channels // BOTTLENECK_EXPANSION
+    return Sequential(
+        Conv2d(in_channels, middle, 1, rng=rng, dtype=dtype),
+        BatchNorm2d(middle, gamma=gamma, rng=rng, dtype=dtype),
+        ReLU(),
+        Conv2d(middle, middle, 3, stride=stride, padding=1, rng=rng, dtype=dtype),
+        BatchNorm2d(middle, gamma=gamma, rng=rng, dtype=dtype),
+        ReLU(),
+        Conv2d(middle, out_channels, 1, rng=rng, dtype=dtype),
+        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
+    )
+
+
+class IdentityShortcut(Layer):
+    """The input itself."""
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        return x
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        return dy
+
+
+class PadShortcut(Layer):
+    """Shortcut A: shrink the image, then append channels of zeros. Nothing to learn.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        All ``out_channels - in_channels`` zero channels come after the real ones.
+    stride : int
+        The image shrinks by this factor.
+    subsample : bool
+        False: the mean of each stride x stride tile (the paper's words). True: its first pixel (the
+        released code until February 2017), which also takes images of odd size.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, *, subsample: bool = False
+    ) -> None:
+        if out_channels < in_channels:
+            raise ValueError(
+                f"shortcut A can only append channels, not go from {in_channels} to {out_channels}"
+            )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.stride = stride
+        self.subsample = subsample
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        if self.subsample:
+            small, cache = x[:, :, :: self.stride, :: self.stride], x.shape
+        else:
+            small, cache = ops.avg_pool2d_forward(x, self.stride)
+        self.save(cache)
+        N, C, H, W = small.shape
+        y = array_module(x).zeros((N, self.out_channels, H, W), x.dtype)
+        y[:, :C] = small
+        return y
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        cache = self.take()
+        dsmall = dy[:, : self.in_channels]  # the zeros were constants: their gradient ends here
+        if not self.subsample:
+            return ops.avg_pool2d_backward(dsmall, cache)
+        dx = array_module(dy).zeros(cache, dy.dtype)
+        dx[:, :, :: self.stride, :: self.stride] = dsmall
+        return dx
+
+
+def projection_shortcut(
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+    *,
+    gamma: str = "one",
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float32,
+) -> Sequential:
+    """Shortcut B: a learned 1x1 convolution with batch norm, as in the ImageNet networks."""
+    return Sequential(
+        Conv2d(in_channels, out_channels, 1, stride=stride, rng=rng, dtype=dtype),
+        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
+    )
+
+
+def make_shortcut(
+    kind: str,
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+    *,
+    gamma: str = "one",
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float32,
+) -> Layer:
+    """Return the identity where the shape stays, else a shortcut of ``kind`` (see `SHORTCUTS`)."""
+    if kind not in SHORTCUTS:
+        raise ValueError(f"shortcut must be one of {', '.join(SHORTCUTS)}; got {kind!r}")
+    if stride == 1 and in_channels == out_channels:
+        return IdentityShortcut()
+    if kind == "projection":
+        return projection_shortcut(
+            in_channels, out_channels, stride, gamma=gamma, rng=rng, dtype=dtype
+        )
+    return PadShortcut(in_channels, out_channels, stride, subsample=kind == "A-subsample")
+
+
+class ResidualBlock(Layer):
+    """H = ReLU(b f(x) + id(x)), with a gate b that closes the branch f.
+
+    In training an open block is an ordinary residual block. A closed one is not entered: its
+    branch's layers run neither forward nor backward, allocate nothing, move no running statistics,
+    and their parameters' gradients stay None. The shortcut and the ReLU after the addition
+    always run.
+
+    In evaluation the gate plays no part and every branch runs, weighted by how often it was there:
+    ReLU(p f(x) + id(x)) (Huang et al. 2016, eq. 5).
+
+    Parameters
+    ----------
+    branch, shortcut : Layer
+        f and id; their outputs must have one shape.
+    survival_prob : float
+        p_l, the probability of being open in training. 1 for constant depth.
+    scale : "test" or "train"
+        Where the branch is weighted. "test", the paper: f in training, p f in evaluation. "train",
+        as in torchvision and timm: f/p in training, f in evaluation. The expectation of the sum
+        before the ReLU agrees between training and evaluation in both.
+
+    Attributes
+    ----------
+    is_open : bool
+        The gate b_l that the next training forward uses. The backward uses the gate of its
+        forward, whatever has been set since.
+    """
+
+    def __init__(
+        self, branch: Layer, shortcut: Layer, *, survival_prob: float = 1.0, scale: str = "test"
+    ) -> None:
+        if not 0 <= survival_prob <= 1:
+            raise ValueError(f"survival_prob must lie in [0, 1], got {survival_prob}")
+        if scale not in SCALES:
+            raise ValueError(f"scale must be 'test' or 'train', got {scale!r}")
+        if scale == "train" and survival_prob == 0:
+            raise ValueError("scale='train' divides by the survival probability, which is 0 here")
+        self.branch = branch
+        self.shortcut = shortcut
+        self.relu = ReLU()
+        self.survival_prob = float(survival_prob)
+        self.scale = scale
+        self.is_open = True
+
+    @property
+    def branch_weight(self) -> float:
+        """What the output of a branch that runs is multiplied by, in the present mode."""
+        if self.scale == "train":
+            return 1 / self.survival_prob if self.training else 1.0
+        return 1.0 if self.training else self.survival_prob
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        is_open, weight = self.is_open or not self.training, self.branch_weight
+        h = self.shortcut.forward(x)
+        if is_open:
+            f = self.branch.forward(x)
+            if f.shape != h.shape:
+                raise ValueError(f"the branch gives {f.shape} but the shortcut {h.shape}")
+            h = h + (f if weight == 1 else weight * f)
+        self.save((is_open, weight))
+        return self.relu.forward(h)
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        is_open, weight = self.take()
+        dh = self.relu.backward(dy)
+        dx = self.shortcut.backward(dh)
+        if is_open:
+            dx = dx + self.branch.backward(dh if weight == 1 else weight * dh)
+        return dx

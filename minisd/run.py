@@ -1,0 +1,252 @@
+"""The state of a run: everything that a config and a seed decide, and that a checkpoint keeps."""
+
+import dataclasses
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minisd
+from minisd import checkpoint, data
+from minisd.backend import Array, resolve_device, to_numpy
+from minisd.config import Config
+from minisd.data.batches import Augmentation
+from minisd.errors import CheckpointError
+from minisd.models import resnet
+from minisd.optim import SGD
+from minisd.parallel import blas_description
+from minisd.stochastic_depth import expected_depth
+
+MACHINE_SETTINGS = ("device", "threads", "data_dir")
+"""Settings that may change when a run goes on: they say where it runs, not what is trained."""
+
+
+@dataclass
+class Position:
+    """How far a run has come. All of it is plain numbers, lists and dicts, for JSON."""
+
+    epoch: int = 1
+    """The epoch in progress, from 1; one more than there are when the run is complete."""
+    step: int = 0
+    """Steps done in it."""
+    evaluated_at: int = 0
+    """Steps done in the whole run when validation last took place."""
+    loss_sum: float = 0.0
+    """Over the images of this epoch."""
+    open_sum: int = 0
+    """Open blocks, over the steps of this epoch."""
+    seconds: float = 0.0
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    """Those of this epoch: step, val_error, test_error."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One row per complete epoch, as in the log."""
+    best: dict[str, Any] | None = None
+    """The evaluation with the lowest validation error, the earliest if several share it."""
+
+    def end_epoch(self, *, num_images: int, num_steps: int, lr: float) -> dict[str, Any]:
+        """Close the books of the epoch; return its row."""
+        row = {
+            "epoch": self.epoch,
+            "train_loss": self.loss_sum / num_images,
+            "val_error": self.evaluations[-1]["val_error"],
+            "test_error": self.evaluations[-1]["test_error"],
+            "lr": lr,
+            "seconds": round(self.seconds, 3),
+            "mean_open": self.open_sum / num_steps,
+        }
+        if len(self.evaluations) > 1:
+            row["evaluations"] = self.evaluations
+        self.history.append(row)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.loss_sum, self.open_sum, self.seconds, self.evaluations = 0.0, 0, 0.0, []
+        return row
+
+
+class Run:
+    """Network, optimiser, data, generators and position, made from a config.
+
+    Four generators are spawned from the seed: for the weights, for the validation split, for the
+    data (shuffling, augmentation) and for the gates. So another p_L changes no weight at the start
+    and no order of the images.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        init_rng, split_rng, self.data_rng, self.gate_rng = (
+            np.random.default_rng(child) for child in np.random.SeedSequence(config.seed).spawn(4)
+        )
+        self.device = resolve_device(config.device)
+        options = {"labels": "coarse"} if config.data == "cifar100" and config.coarse else {}
+        dataset = data.load(config.data, config.data_dir, **options)
+        if config.limit is not None:
+            dataset = dataset.limited(config.limit)
+        self.num_classes = dataset.num_classes
+        self.image_shape = dataset.image_shape
+        self.digest = dataset.digest()
+        self.train, self.validation = data.split_validation(dataset, split_rng)
+        self.test = dataset.test
+        config.check_images(*self.image_shape, num_training=len(self.train))
+        self.normaliser = data.Normaliser.fit(self.train.images)
+        self.augmentation = Augmentation(config.max_shift, config.flip)
+        self.model = resnet(
+            config.depth,
+            num_classes=self.num_classes,
+            in_channels=self.image_shape[0],
+            width=config.width,
+            survival=config.survival_probs,
+            shortcut=config.shortcut,
+            branch=config.branch,
+            gamma=config.gamma,
+            scale=config.scale,
+            rng=init_rng,
+        ).to(self.device)
+        self.optimizer = SGD(
+            self.model,
+            config.lr,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+            weight_decay=config.weight_decay,
+            dropped=config.dropped,
+        )
+        self.schedule = config.schedule
+        self.steps_per_epoch = -(-len(self.train) // config.batch_size)
+        self.position = Position()
+        self.best_arrays: dict[str, Array] = {}
+        self.mark_epoch_start()
+
+    def mark_epoch_start(self) -> None:
+        """Remember the data generator's state, from which this epoch can be repeated."""
+        self._epoch_start = self.data_rng.bit_generator.state
+
+    @property
+    def steps_done(self) -> int:
+        """Steps since the beginning of the run."""
+        return (self.position.epoch - 1) * self.steps_per_epoch + self.position.step
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all epochs are done."""
+        return self.position.epoch > self.config.epochs
+
+    def describe(self) -> dict[str, Any]:
+        """Everything resolved, for ``config.json``."""
+        probs = self.model.survival_probs
+        return {
+            **dataclasses.asdict(self.config),
+            "resolved": {
+                "num_blocks": self.model.num_blocks,
+                "survival_probs": probs,
+                "expected_depth": expected_depth(probs),
+                "num_parameters": self.model.num_parameters,
+                "num_classes": self.num_classes,
+                "image_shape": list(self.image_shape),
+                "training_images": len(self.train),
+                "validation_images": len(self.validation),
+                "test_images": len(self.test),
+                "steps_per_epoch": self.steps_per_epoch,
+                "data_digest": self.digest,
+                "device": self.device,
+            },
+            "versions": versions(),
+        }
+
+    def keep_best(self) -> None:
+        """Copy the present weights and running statistics as the best."""
+        arrays = checkpoint.layer_arrays(self.model)
+        self.best_arrays = {name: to_numpy(array).copy() for name, array in arrays.items()}
+
+    def save(self, path: Path) -> None:
+        """Write the whole state to a checkpoint."""
+        arrays = {
+            **checkpoint.with_prefix("model", checkpoint.layer_arrays(self.model)),
+            **checkpoint.with_prefix("momentum", dict(self.optimizer.buffers())),
+            **checkpoint.with_prefix("best", self.best_arrays),
+        }
+        meta = {
+            "config": dataclasses.asdict(self.config),
+            "data_digest": self.digest,
+            "position": dataclasses.asdict(self.position),
+            "data_rng": self._epoch_start,
+            "gate_rng": self.gate_rng.bit_generator.state,
+        }
+        checkpoint.save(path, arrays, meta)
+
+    def restore(self, path: Path) -> None:
+        """Take the whole state from a checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            If it is damaged, or of other settings, data or another network. Then nothing changes.
+        """
+        arrays, meta = checkpoint.load(path)
+        try:
+            self._check_same_run(meta, path)
+            position = Position(**meta["position"])
+            momentum = checkpoint.without_prefix("momentum", arrays)
+            parameters = {name: p.data for name, p in self.optimizer.parameters.items()}
+            velocity = {
+                name: parameters[name].copy() if name in parameters else array
+                for name, array in momentum.items()
+            }
+            checkpoint.restore(velocity, momentum, path)
+            model = checkpoint.layer_arrays(self.model)
+            best = checkpoint.without_prefix("best", arrays)
+            if best:
+                self.keep_best()
+                checkpoint.restore(self.best_arrays, best, path)
+            checkpoint.restore(model, checkpoint.without_prefix("model", arrays), path)
+            self.data_rng.bit_generator.state = self._epoch_start = meta["data_rng"]
+            self.gate_rng.bit_generator.state = meta["gate_rng"]
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"{path} lacks what a run needs ({error})") from error
+        self.optimizer.velocity = velocity
+        self.position = position
+
+    def load_weights(self, path: Path, which: str) -> dict[str, Any]:
+        """Take only weights and running statistics, ``"best"`` or ``"model"`` (the last).
+
+        Returns
+        -------
+        dict
+            The checkpoint's position: history, best and so on.
+        """
+        arrays, meta = checkpoint.load(path)
+        self._check_same_run(meta, path)
+        weights = checkpoint.without_prefix(which, arrays)
+        if not weights:
+            raise CheckpointError(f"{path} has no {which} weights yet: no epoch is complete")
+        checkpoint.restore(checkpoint.layer_arrays(self.model), weights, path)
+        return dict(meta["position"])
+
+    def _check_same_run(self, meta: dict[str, Any], path: Path) -> None:
+        try:
+            theirs, digest = dict(meta["config"]), meta["data_digest"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is not the checkpoint of a run ({error})") from error
+        for name, ours in dataclasses.asdict(self.config).items():
+            ours = list(ours) if isinstance(ours, tuple) else ours
+            if name not in MACHINE_SETTINGS and theirs.get(name) != ours:
+                raise CheckpointError(
+                    f"{path} is of another run: {name} is {theirs.get(name)!r} there, {ours!r} here"
+                )
+        if digest != self.digest:
+            raise CheckpointError(
+                f"{path} was trained on other images than those in {self.config.data_dir}: give "
+                "the folder of the original data with --data-dir"
+            )
+
+
+def versions() -> dict[str, str]:
+    """What produced a result: versions of everything that computes."""
+    return {
+        "minisd": minisd.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": blas_description(),
+        "platform": platform.platform(),
+    }

@@ -1,0 +1,117 @@
+"""The folder of one run: who may write into it, and the small files in it.
+
+config.json      settings, what follows from them, seed and versions
+log.jsonl        one line per epoch
+checkpoint.npz   everything needed to go on, and the best weights (`minisd.checkpoint`)
+curve.png        the learning curve
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from minisd.errors import RunFolderError
+from minisd.files import write_atomically
+
+CONFIG, LOG, CHECKPOINT, CURVE = "config.json", "log.jsonl", "checkpoint.npz", "curve.png"
+_FILES = (CONFIG, LOG, CHECKPOINT, CURVE)
+_LOCK = ".lock"
+
+
+def free_name(parent: Path, stem: str) -> Path:
+    """Return the first of ``parent/stem-1``, ``-2``, ... that does not exist."""
+    number = 1
+    while (parent / f"{stem}-{number}").exists():
+        number += 1
+    return parent / f"{stem}-{number}"
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Raise a RunFolderError unless a new run may go to ``path``. Changes nothing.
+
+    With ``force`` an earlier run there may be replaced; a folder of other things may not.
+    """
+    try:
+        present = {entry.name for entry in path.iterdir()} - {_LOCK} if path.exists() else set()
+    except NotADirectoryError:
+        raise RunFolderError(f"{path} is a file, not a folder: choose another --out") from None
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read: {error.strerror}") from error
+    if present and not present & set(_FILES):
+        raise RunFolderError(f"{path} has other files in it: choose a new folder for --out")
+    if present and not force:
+        raise RunFolderError(
+            f"{path} has a run in it: go on with --resume {path}, replace it with --force, or "
+            "choose another --out"
+        )
+    nearest = path
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise RunFolderError(f"{path} cannot be made: {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{path} cannot be written: no permission to write in {nearest}")
+
+
+@contextmanager
+def claim(path: Path, *, create: bool) -> Iterator[Path]:
+    """Hold ``path`` for this process alone; the system lets go of it however the process ends.
+
+    Raises
+    ------
+    RunFolderError
+        If another process trains there, or the folder is missing or cannot be written.
+    """
+    try:
+        if create:
+            path.mkdir(parents=True, exist_ok=True)
+        elif not path.is_dir():
+            raise RunFolderError(f"there is no run folder {path}")
+        lock = FileLock(path / _LOCK, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise RunFolderError(f"another process is training into {path}") from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, RunFolderError):
+            raise
+        raise RunFolderError(f"{path} cannot be written: {error}") from error
+    try:
+        yield path
+    finally:
+        lock.release()
+
+
+def clear(path: Path) -> None:
+    """Remove an earlier run's files, and only those."""
+    for name in _FILES:
+        (path / name).unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write one JSON object, indented."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda stream: stream.write(text.encode()))
+
+
+def write_log(path: Path, history: list[dict[str, Any]]) -> None:
+    """Write the log whole: as many lines as epochs, and never half a line."""
+    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in history)
+    write_atomically(path, lambda stream: stream.write(text.encode()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object; raise a RunFolderError if it is missing or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RunFolderError(f"{path.parent} has no {path.name}: it is not a run folder") from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} is not a JSON object")
+    return content

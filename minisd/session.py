@@ -1,0 +1,167 @@
+"""One sitting of training: a run and its folder, new or gone on with."""
+
+import dataclasses
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from minisd import figures, parallel, runfolder
+from minisd.config import Config, resolve
+from minisd.errors import CheckpointError, UserError
+from minisd.interrupt import Interrupted, StopSignals
+from minisd.progress import Progress
+from minisd.run import MACHINE_SETTINGS, Run
+from minisd.stochastic_depth import expected_depth
+from minisd.train import fit
+
+
+def train(
+    config: Config | None = None,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    resume: Path | None = None,
+    overrides: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a new run into the folder ``out``, or go on with the one in ``resume``.
+
+    Parameters
+    ----------
+    config, out, force
+        For a new run: its settings, its folder (default: a new one under ``runs``), and whether an
+        earlier run there may be replaced.
+    resume : path
+        The folder of a run that was interrupted or killed.
+    overrides : dict, optional
+        When going on: device, threads or data_dir, which may have changed.
+
+    Returns
+    -------
+    Run
+        Complete; ``run.position.best`` is the result.
+
+    Raises
+    ------
+    UserError
+        Whatever is wrong with settings, data or folder, before anything is written.
+    Interrupted
+        On Ctrl-C or SIGTERM, when the state is saved.
+    """
+    progress = Progress() if progress is None else progress
+    if resume is not None:
+        with runfolder.claim(resume, create=False):
+            config = read_settings(resume, overrides or {})
+            return _train_in(resume, config, progress, resume=True)
+    config = resolve({}) if config is None else config
+    if out is None:
+        out = runfolder.free_name(Path("runs"), f"{config.data}-resnet{config.depth}")
+    runfolder.check_free(out, force=force)
+    with parallel.threads(config.threads):
+        run = Run(config)
+    with runfolder.claim(out, create=True):
+        runfolder.check_free(out, force=force)
+        runfolder.clear(out)
+        return _train_in(out, config, progress, resume=False, run=run)
+
+
+def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
+    """Read a run's settings from its ``config.json``, with the machine's own on top."""
+    for name in overrides:
+        if name not in MACHINE_SETTINGS:
+            raise CheckpointError(
+                f"{name} cannot change when a run goes on; only {', '.join(MACHINE_SETTINGS)} can"
+            )
+    settings = runfolder.read_json(folder / runfolder.CONFIG)
+    settings = {k: v for k, v in settings.items() if k not in ("resolved", "versions")}
+    return resolve({**settings, **overrides})
+
+
+def _train_in(
+    folder: Path, config: Config, progress: Progress, *, resume: bool, run: Run | None = None
+) -> Run:
+    """Train in a folder that is claimed already."""
+    path = folder / runfolder.CHECKPOINT
+    with parallel.threads(config.threads):
+        run = Run(config) if run is None else run
+        if resume and path.exists():
+            run.restore(path)
+        _introduce(run, folder, progress)
+
+        def save() -> None:
+            run.save(path)
+            runfolder.write_log(folder / runfolder.LOG, run.position.history)
+
+        try:
+            runfolder.write_json(folder / runfolder.CONFIG, run.describe())
+            save()
+            progress.start(done=run.steps_done, total=run.steps_per_epoch * run.config.epochs)
+            with StopSignals() as stop:
+                try:
+                    fit(run, save, progress, stop)
+                except Interrupted:
+                    save()
+                    raise
+                finally:
+                    _draw(run, folder)
+        except OSError as error:
+            if isinstance(error, UserError):
+                raise
+            raise CheckpointError(f"{folder} cannot be written: {error}") from error
+        finally:
+            progress.stop()
+    return run
+
+
+def _draw(run: Run, folder: Path) -> None:
+    if run.position.history:
+        figures.learning_curve(run.describe(), run.position.history, folder / runfolder.CURVE)
+
+
+def _short(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _introduce(run: Run, folder: Path, progress: Progress) -> None:
+    """Say what is about to be trained."""
+    config, model, position = run.config, run.model, run.position
+    C, H, W = run.image_shape
+    progress.say(
+        f"data      {config.data}: {len(run.train)} training, {len(run.validation)} validation, "
+        f"{len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
+    )
+    progress.say(
+        f"network   ResNet-{config.depth}, {model.num_parameters:,} parameters, shortcut "
+        f"{config.shortcut}, on the {run.device} with {parallel.blas_description()}"
+    )
+    depth = expected_depth(model.survival_probs)
+    rule = {
+        "linear": f"p_l falls linearly to p_L = {config.p_last:g}",
+        "uniform": f"p_l = {config.p_last:g} for all",
+        "constant": "constant depth, no block is ever dropped",
+    }[config.survival]
+    progress.say(
+        f"depth     L = {model.num_blocks} blocks; {rule}; expected depth {depth:.2f} open blocks "
+        f"per step ({depth / model.num_blocks:.0%})"
+    )
+    drops = ", ".join(str(drop) for drop in run.schedule.drop_epochs)
+    progress.say(
+        f"training  {config.epochs} epochs of {run.steps_per_epoch} steps, batches of "
+        f"{config.batch_size}; rate {config.lr:g}, divided by 10 after epochs {drops or 'none'}; "
+        f"seed {config.seed}"
+    )
+    settings = " ".join(
+        f"{key}={_short(value)}" for key, value in dataclasses.asdict(config).items()
+    )
+    progress.say(
+        textwrap.fill(
+            settings,
+            100,
+            initial_indent="settings  ",
+            subsequent_indent=" " * 10,
+            break_on_hyphens=False,
+        )
+    )
+    if run.steps_done:
+        progress.say(f"resuming  at epoch {position.epoch}, after {run.steps_done} steps")
+    progress.say(f"run       {folder}")

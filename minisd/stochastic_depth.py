@@ -1,0 +1,156 @@
+"""Deep Networks with Stochastic Depth (Huang, Sun, Liu, Sedra, Weinberger 2016, arXiv:1603.09382).
+
+The whole paper in one paragraph. A residual network has L blocks. For each mini-batch every block l
+draws a gate b_l ~ Bernoulli(p_l); where b_l = 0 the block is replaced by its shortcut:
+
+    H_l = ReLU(b_l f_l(H_{l-1}) + id(H_{l-1}))                                      (eq. 2)
+
+so training runs a short network, a different one each time, and gradients travel a short way. The
+survival probability falls linearly with depth, from p_0 = 1 (the input) to p_L:
+
+    p_l = 1 - (l / L) (1 - p_L)                                                     (eq. 4)
+
+At test time all blocks are there, each weighted by how often it took part in training:
+
+    H_l = ReLU(p_l f_l(H_{l-1}) + id(H_{l-1}))                                      (eq. 5)
+
+The first equation and the last are `minisd.residual.ResidualBlock.forward`. This module has what
+lies around them: the survival rules, the gates, and how deep the network is on average.
+
+The gates have a random generator of their own, so that changing p_L does not change which images
+come in which order. They are drawn here, once per mini-batch, and never inside a forward, which
+can then be repeated: a finite difference or an experiment holds the gates still.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from minisd.residual import ResidualBlock
+
+
+class HasBlocks(Protocol):
+    """Any network whose residual blocks stand in a list, first to last, such as a `ResNet`."""
+
+    blocks: list[ResidualBlock]
+
+
+def linear_decay(num_blocks: int, p_last: float = 0.5) -> list[float]:
+    """Survival probabilities that fall linearly with depth, p_l = 1 - (l/L)(1 - p_L) (eq. 4).
+
+    Early blocks compute features that all later ones use, and should be there more reliably. The
+    first block is not certain either: l runs from 1 to L.
+
+    Examples
+    --------
+    >>> linear_decay(4, p_last=0.5)
+    [0.875, 0.75, 0.625, 0.5]
+    """
+    _check_rule(num_blocks, p_last)
+    return [1 - block / num_blocks * (1 - p_last) for block in range(1, num_blocks + 1)]
+
+
+def uniform(num_blocks: int, p: float = 0.5) -> list[float]:
+    """The same survival probability for every block, p_l = p.
+
+    Examples
+    --------
+    >>> uniform(3, p=0.5)
+    [0.5, 0.5, 0.5]
+    """
+    _check_rule(num_blocks, p)
+    return [float(p)] * num_blocks
+
+
+def _check_rule(num_blocks: int, p: float) -> None:
+    if num_blocks < 1:
+        raise ValueError(f"a network has at least one block, got {num_blocks}")
+    check_survival([p])
+
+
+def check_survival(survival_probs: Iterable[float]) -> list[float]:
+    """Return the probabilities as a list of floats; raise unless each lies in [0, 1]."""
+    probs = [float(p) for p in survival_probs]
+    for block, p in enumerate(probs, start=1):
+        if not 0 <= p <= 1:  # also catches NaN
+            raise ValueError(
+                f"survival probabilities must lie in [0, 1], got {p}"
+                + (f" for block {block}" if len(probs) > 1 else "")
+            )
+    return probs
+
+
+def expected_depth(survival_probs: Sequence[float]) -> float:
+    """Expected number of open blocks, E[L~] = sum of p_l (section 3).
+
+    Under linear decay with p_L = 0.5 it is (3L - 1)/4: three quarters of the blocks.
+
+    Examples
+    --------
+    >>> expected_depth(linear_decay(54))
+    40.25
+    """
+    return math.fsum(check_survival(survival_probs))
+
+
+def depth_distribution(survival_probs: Sequence[float]) -> np.ndarray:
+    """Exact distribution of the number of open blocks.
+
+    A sum of independent Bernoulli variables with different p_l is Poisson-binomial. It is built
+    block by block: with one more block the count is k if it was k and the block is closed, or
+    k - 1 and the block is open.
+
+    Returns
+    -------
+    distribution : (L + 1,) float64
+        ``distribution[k]`` is the probability that exactly k blocks are open.
+
+    Examples
+    --------
+    >>> depth_distribution([0.5, 0.5]).tolist()
+    [0.25, 0.5, 0.25]
+    """
+    distribution = np.ones(1)
+    for p in check_survival(survival_probs):
+        longer = np.zeros(len(distribution) + 1)
+        longer[:-1] += (1 - p) * distribution
+        longer[1:] += p * distribution
+        distribution = longer
+    return distribution
+
+
+def draw_gates(model: HasBlocks, rng: np.random.Generator) -> list[bool]:
+    """Draw b_l ~ Bernoulli(p_l) for every block and set them: call it once per mini-batch.
+
+    Always draws L numbers, whatever the probabilities.
+
+    Returns
+    -------
+    gates : list of L bool
+        On the host: whether a block runs is decided before anything is sent to a GPU.
+    """
+    draws = rng.random(len(model.blocks))  # in [0, 1): p = 1 is always open, p = 0 never
+    gates = [bool(u < block.survival_prob) for u, block in zip(draws, model.blocks, strict=True)]
+    set_gates(model, gates)
+    return gates
+
+
+def set_gates(model: HasBlocks, gates: Sequence[bool]) -> None:
+    """Open and close the blocks for the training forwards to come.
+
+    Raises
+    ------
+    ValueError
+        If there is not one gate per block.
+    TypeError
+        If a gate is not True or False: a probability in its place would always be open.
+    """
+    if len(gates) != len(model.blocks):
+        raise ValueError(f"{len(model.blocks)} blocks need as many gates, got {len(gates)}")
+    for gate in gates:
+        if not isinstance(gate, bool | np.bool_):
+            raise TypeError(f"a gate is True (open) or False (closed), got {gate!r}")
+    for block, gate in zip(model.blocks, gates, strict=True):
+        block.is_open = bool(gate)

@@ -1,0 +1,143 @@
+"""The command as a person meets it."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import minisd
+from minisd import gradcheck_table
+from minisd.cli import main
+from minisd.gradcheck import Report, Slope
+
+TINY = ["--depth", "8", "--width", "2", "--limit", "100", "--epochs", "2", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run made by the real command in a process of its own, in an empty folder."""
+    cwd = tmp_path_factory.mktemp("cwd")
+    done = subprocess.run(
+        [sys.executable, "-m", "minisd", "train", *TINY],
+        cwd=cwd, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return cwd, done.stdout
+
+
+def test_train_says_what_it_does_and_where_the_run_lies(finished):
+    cwd, out = finished
+    assert re.search(r"L = 3 blocks; .* expected depth 2.60", out)
+    assert re.search(r"epoch +1/2 .* mean open \d\.\d", out)
+    assert re.search(
+        r"test error \d+\.\d\d% at epoch \d, where the validation error was lowest", out
+    )
+    assert "runs/digits-1/" in out
+    assert "\r" not in out  # plain lines where there is no terminal
+    names = {path.name for path in (cwd / "runs" / "digits-1").iterdir()}
+    assert {"config.json", "log.jsonl", "checkpoint.npz", "curve.png"} <= names
+
+
+def test_a_second_run_gets_a_folder_of_its_own(finished, monkeypatch):
+    cwd, _ = finished
+    monkeypatch.chdir(cwd)
+    assert main(["train", *TINY, "--epochs", "1", "--quiet"]) == 0
+    assert (cwd / "runs" / "digits-2" / "curve.png").exists()
+
+
+def test_evaluate_repeats_the_result(finished, capsys):
+    cwd, out = finished
+    assert main(["evaluate", str(cwd / "runs" / "digits-1")]) == 0
+    test_error = float(re.search(r"test error +([\d.]+)", capsys.readouterr().out)[1])
+    assert 100 * test_error == pytest.approx(
+        float(re.search(r"test error (\d+\.\d\d)%", out)[1]), abs=0.006
+    )
+    assert main(["evaluate", str(cwd / "runs" / "digits-1"), "--which", "last"]) == 0
+    last = json.loads((cwd / "runs" / "digits-1" / "log.jsonl").read_text().splitlines()[-1])
+    printed = float(re.search(r"test error +([\d.]+)", capsys.readouterr().out)[1])
+    assert printed == pytest.approx(last["test_error"], abs=6e-5)
+
+
+def test_evaluate_of_no_run_is_a_sentence(tmp_path, capsys):
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "not a run folder" in capsys.readouterr().err
+
+
+def test_on_a_terminal_there_is_a_bar_with_the_open_blocks(tmp_path):
+    pty, termios = (pytest.importorskip(name) for name in ("pty", "termios"))  # not on Windows
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "minisd", "train", *TINY, "--out", str(tmp_path / "run")],
+        stdout=theirs,
+    )
+    os.close(theirs)
+    output = bytearray()
+    with os.fdopen(ours, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
+        while data := terminal.read(4096):  # Linux ends with an OSError when the child is gone
+            output += data
+    assert child.wait() == 0
+    text = output.decode()
+    assert re.search(r"epoch 1/2 \|.*open \d/3 .* left", text)
+
+
+def test_quiet_says_nothing(tmp_path, capsys):
+    arguments = ["train", *TINY, "--epochs", "1", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_gradcheck_prints_a_table_and_passes(capsys):
+    assert main(["gradcheck"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"worst of \d\d checks, tolerance 1e-06: all gradients are right", out)
+    for name in ("conv2d", "batchnorm2d", "bottleneck", "gates 101", "projection"):
+        assert name in out
+
+
+def test_gradcheck_fails_on_a_wrong_gradient(capsys, monkeypatch):
+    wrong = Report("conv2d", 4, slopes=[Slope("w", (1, 0, 2, 1), 2.0, 0.5, 0.75)])
+    monkeypatch.setattr(gradcheck_table, "all_checks", lambda seed: iter([wrong]))
+    assert main(["gradcheck", "--quiet"]) == 1
+    err = capsys.readouterr().err
+    assert "w[1, 0, 2, 1]: analytic 2, numeric 0.5, ratio 4" in err
+    assert "off by the batch size N = 4: sum or mean over the batch?" in err
+
+
+def test_info_names_versions_device_and_threads(capsys):
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    for words in (minisd.__version__, np.__version__, "threads", "gpu", "cores"):
+        assert words in out
+
+
+def test_data_lists_what_is_there(tmp_path, capsys):
+    assert main(["data", "--data-dir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "1438 training and 359 test images of 1x8x8" in out
+    assert "minisd data get cifar10" in out
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "gradcheck", "data", "info"])
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert "usage: minisd " + command in capsys.readouterr().out
+
+
+def test_the_whole_help_teaches_the_exit_codes(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "130 and 143" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == f"minisd {minisd.__version__}"

@@ -1,0 +1,334 @@
+"""The table of gradient checks, and the test of the tester: planted wrong gradients must fail."""
+
+import numpy as np
+import pytest
+
+from minisd import ops
+from minisd.gradcheck import GradientError, check_layer, check_op, compare
+from minisd.gradcheck_table import all_checks
+from minisd.layer import Layer
+from minisd.layers import BatchNorm2d, Conv2d, Linear, ReLU, Sequential
+from minisd.models import resnet
+from minisd.residual import PadShortcut, ResidualBlock, basic_branch, make_shortcut
+from minisd.stochastic_depth import linear_decay, set_gates
+
+F64 = np.float64
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_gradient_is_right(seed):
+    reports = list(all_checks(seed))
+    assert len(reports) > 60
+    for report in reports:
+        report.raise_if_failed()
+
+
+def test_the_table_covers_every_operation():
+    checked = " ".join(report.name for report in all_checks())
+    for name in ops.__all__:
+        assert name.removesuffix("_forward").removesuffix("_backward") in checked
+
+
+# Planted wrong gradients. Each takes what the right backward gives and spoils it, in a way that
+# somebody has really got it wrong. name: (operation, spoil(dy, cache, gradients) -> gradients)
+
+CONV, CONV2, BN, BN_EVAL, RELU, POOL, GLOBAL, LINEAR = (
+    "conv", "conv stride 2", "batchnorm", "batchnorm evaluation", "relu", "pool", "global pool",
+    "linear",
+)  # fmt: skip
+
+
+def operations(rng):
+    normal = rng.standard_normal
+
+    def bn(training):
+        return lambda x, gamma, beta: ops.batchnorm2d_forward(
+            x, gamma, beta, np.zeros(4), np.full(4, 0.5), training=training
+        )
+
+    def conv(stride):
+        return lambda x, w, b: ops.conv2d_forward(x, w, b, stride=stride, padding=1)
+
+    image = {"x": normal((2, 3, 5, 6)), "w": normal((4, 3, 3, 3)), "b": normal(4)}
+    bn_in = {"x": 1 + 2 * normal((3, 4, 5, 2)), "gamma": normal(4), "beta": normal(4)}
+    return {
+        CONV: (conv(1), ops.conv2d_backward, image),
+        CONV2: (conv(2), ops.conv2d_backward, image),
+        BN: (bn(True), ops.batchnorm2d_backward, bn_in),
+        BN_EVAL: (bn(False), ops.batchnorm2d_backward, bn_in),
+        RELU: (ops.relu_forward, ops.relu_backward, {"x": normal((3, 2, 4, 5))}),
+        POOL: (lambda x: ops.avg_pool2d_forward(x, 2), ops.avg_pool2d_backward,
+               {"x": normal((2, 3, 4, 6))}),
+        GLOBAL: (ops.global_avg_pool_forward, ops.global_avg_pool_backward,
+                 {"x": normal((2, 3, 4, 5))}),
+        LINEAR: (ops.linear_forward, ops.linear_backward,
+                 {"x": normal((3, 5)), "w": normal((4, 5)), "b": normal(4)}),
+    }  # fmt: skip
+
+
+def batchnorm_without_the_mean_term(dy, cache, gradients):
+    x_hat, inv_std, gamma, _ = cache
+    dgamma = gradients[1][None, :, None, None] / (dy.size // dy.shape[1])
+    return ((gamma * inv_std)[None, :, None, None] * (dy - x_hat * dgamma), *gradients[1:])
+
+
+def batchnorm_without_the_variance_term(dy, cache, gradients):
+    _, inv_std, gamma, _ = cache
+    centred = dy - dy.mean(axis=(0, 2, 3), keepdims=True)
+    return ((gamma * inv_std)[None, :, None, None] * centred, *gradients[1:])
+
+
+def batchnorm_with_constant_statistics(dy, cache, gradients):
+    _, inv_std, gamma, _ = cache
+    return ((gamma * inv_std)[None, :, None, None] * dy, *gradients[1:])
+
+
+def conv_with_the_kernel_not_flipped_back(dy, cache, gradients):
+    x, w, *rest = cache
+    return (ops.conv2d_backward(dy, (x, w[:, :, ::-1, ::-1], *rest))[0], *gradients[1:])
+
+
+def scaled(place, factor):
+    def spoil(dy, cache, gradients):
+        return tuple(factor * g if i == place else g for i, g in enumerate(gradients))
+
+    return spoil
+
+
+def replaced(place, make):
+    def spoil(dy, cache, gradients):
+        return tuple(make(dy, cache, g) if i == place else g for i, g in enumerate(gradients))
+
+    return spoil
+
+
+PLANTED = {
+    "BN without the mean term": (BN, batchnorm_without_the_mean_term),
+    "BN without the variance term": (BN, batchnorm_without_the_variance_term),
+    "BN with statistics held constant": (BN, batchnorm_with_constant_statistics),
+    "BN dx times -1": (BN, scaled(0, -1)),
+    "BN dx times 0": (BN, scaled(0, 0)),
+    "BN dx times 3": (BN, scaled(0, 3)),
+    "BN dgamma averaged": (BN, scaled(1, 1 / 30)),
+    "BN dbeta doubled": (BN, scaled(2, 2)),
+    "BN evaluation dx without 1/std": (BN_EVAL, scaled(0, np.sqrt(0.5 + 1e-5))),
+    "conv dx with flipped kernels": (CONV, conv_with_the_kernel_not_flipped_back),
+    "conv dw flipped": (CONV, replaced(1, lambda dy, c, g: g[:, :, ::-1, ::-1])),
+    "conv dw averaged over the batch": (CONV, scaled(1, 1 / 2)),
+    "conv db missing one row": (CONV, replaced(2, lambda dy, c, g: dy[:, :, 1:].sum((0, 2, 3)))),
+    "conv stride 2 dx shifted": (CONV2, replaced(0, lambda dy, c, g: np.roll(g, 1, axis=3))),
+    "conv dx scaled by 2.001/2": (CONV, scaled(0, 1.0005)),
+    "relu lets everything through": (RELU, replaced(0, lambda dy, c, g: dy)),
+    "relu mask the wrong way round": (RELU, replaced(0, lambda dy, c, g: dy * ~c)),
+    "pool shares without dividing": (POOL, scaled(0, 4)),
+    "pool gives all to one corner": (
+        POOL, replaced(0, lambda dy, c, g: g * 4 * (np.indices(g.shape)[2:].sum(0) % 4 == 0))),
+    "global pool sum instead of mean": (GLOBAL, scaled(0, 20)),
+    "linear dw from a wrong x": (LINEAR, replaced(1, lambda dy, c, g: dy.T @ c[0][::-1])),
+    "linear db averaged": (LINEAR, scaled(2, 1 / 3)),
+    "a gradient off in one element": (
+        LINEAR, replaced(0, lambda dy, c, g: g + 1e-4 * (np.arange(g.size) == 7).reshape(g.shape))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", [CONV, CONV2, BN, BN_EVAL, RELU, POOL, GLOBAL, LINEAR])
+def test_the_operations_below_are_right_before_they_are_spoilt(operation, rng):
+    forward, backward, inputs = operations(rng)[operation]
+    check_op(operation, forward, backward, inputs, rng=rng).raise_if_failed()
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_wrong_gradient_fails(name, rng):
+    operation, spoil = PLANTED[name]
+    forward, backward, inputs = operations(rng)[operation]
+
+    def wrong(dy, cache):
+        gradients = backward(dy, cache)
+        return spoil(dy, cache, gradients if isinstance(gradients, tuple) else (gradients,))
+
+    report = check_op(operation, forward, wrong, inputs, rng=rng)
+    assert not report.passed
+    with pytest.raises(GradientError, match="the gradient is wrong"):
+        report.raise_if_failed()
+
+
+class BlockWithoutShortcutGradient(ResidualBlock):
+    def backward(self, dy):
+        self.take()
+        return self.branch.backward(self.relu.backward(dy))
+
+
+class ClosedBlockThatBackPropagates(ResidualBlock):
+    def forward(self, x):
+        self.branch.forward(x)  # as those do that multiply by zero, and then forget the zero
+        return super().forward(x)
+
+    def backward(self, dy):
+        self.take()
+        dh = self.relu.backward(dy)
+        return self.shortcut.backward(dh) + self.branch.backward(dh)
+
+
+class BlockThatForgetsItsWeight(ResidualBlock):
+    def backward(self, dy):
+        self.take()
+        dh = self.relu.backward(dy)
+        return self.shortcut.backward(dh) + self.branch.backward(dh)
+
+
+class ShortcutThatPadsInFront(PadShortcut):
+    def backward(self, dy):
+        return super().backward(np.roll(dy, -self.in_channels, axis=1))
+
+
+class ConvThatKeepsLastStepsGradient(Conv2d):
+    """A stale gradient: added to by the next backward, although zero_grad was called."""
+
+    stale = None
+
+    def backward(self, dy):
+        dx = super().backward(dy)
+        if self.stale is not None:
+            self.w.accumulate(self.stale)
+        self.stale = self.w.grad
+        return dx
+
+
+class DetachedBatchNorm(BatchNorm2d):
+    """Reaches gamma, and forgets beta."""
+
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.beta.grad = None
+        return dx
+
+
+def block(kind, rng, *, is_open, scale="test", stride=1):
+    made = kind(
+        basic_branch(3, 3 * stride, stride=stride, rng=rng, dtype=F64),
+        make_shortcut("A", 3, 3 * stride, stride, rng=rng, dtype=F64),
+        survival_prob=0.5,
+        scale=scale,
+    )
+    made.is_open = is_open
+    return made
+
+
+def block_with_a_wrong_shortcut(rng):
+    wrong = block(ResidualBlock, rng, is_open=True, stride=2)
+    wrong.shortcut = ShortcutThatPadsInFront(3, 6, 2)
+    return wrong
+
+
+def layer_with_a_stale_gradient(rng):
+    layer = ConvThatKeepsLastStepsGradient(3, 2, 3, rng=rng, dtype=F64)
+    x = rng.standard_normal((2, 3, 6, 4))
+    layer.backward(layer.forward(x))
+    return layer
+
+
+PLANTED_LAYERS = {
+    "missing shortcut gradient": lambda rng: block(
+        BlockWithoutShortcutGradient, rng, is_open=True),
+    "closed block that back-propagates": lambda rng: block(
+        ClosedBlockThatBackPropagates, rng, is_open=False),
+    "branch gradient without 1/p": lambda rng: block(
+        BlockThatForgetsItsWeight, rng, is_open=True, scale="train"),
+    "shortcut gradient from the zero channels": block_with_a_wrong_shortcut,
+    "stale gradient": layer_with_a_stale_gradient,
+    "parameter that claims not to matter": lambda rng: Sequential(
+        DetachedBatchNorm(3, dtype=F64), Conv2d(3, 2, 1, rng=rng, dtype=F64)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANTED_LAYERS)
+def test_a_planted_wrong_layer_fails(name, rng):
+    layer = PLANTED_LAYERS[name](rng)
+    report = check_layer(layer, rng.standard_normal((2, 3, 6, 4)), rng=rng)
+    assert not report.passed
+
+
+def test_a_gradient_of_ones_would_have_let_batchnorm_errors_pass(rng):
+    """Why the upstream gradient is random: with ones, a dx scaled by 3 agrees with the slopes."""
+    x = rng.standard_normal((3, 2, 4, 5))
+
+    def forward(x):
+        return ops.batchnorm2d_forward(
+            x, np.ones(2), np.zeros(2), np.zeros(2), np.ones(2), training=True
+        )
+
+    y, cache = forward(x)
+    dx = 3 * ops.batchnorm2d_backward(np.ones_like(y), cache)[0]
+    report = compare("ones", lambda: float(forward(x)[0].sum()), {"x": x}, {"x": dx}, rng=rng)
+    assert report.passed
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (-1, "a wrong sign?"),
+        (3, "batch size N = 3: sum or mean"),
+        (1 / 3, "batch size N = 3: sum or mean"),
+        (0, "left out of the backward"),
+        (2, "a constant factor"),
+    ],
+)
+def test_a_failure_names_the_tensor_and_what_a_constant_ratio_suggests(factor, words, rng):
+    forward, backward, inputs = operations(rng)[LINEAR]
+
+    def wrong(dy, cache):
+        dx, dw, db = backward(dy, cache)
+        return dx, factor * dw, db
+
+    with pytest.raises(GradientError) as caught:
+        check_op("linear", forward, wrong, inputs, rng=rng).raise_if_failed()
+    message = str(caught.value)
+    assert words in message
+    assert "w[" in message
+    for word in ("analytic", "numeric", "ratio", "relative error"):
+        assert word in message
+    assert "\n  x" not in message  # the tensors that are right are not accused
+
+
+def test_a_closed_blocks_parameters_must_not_matter(rng):
+    closed = block(ResidualBlock, rng, is_open=False)
+    report = check_layer(closed, rng.standard_normal((2, 3, 6, 4)), rng=rng).raise_if_failed()
+    assert all(slope.numeric == 0 for slope in report.slopes if slope.tensor.startswith("branch"))
+
+
+def test_steps_across_a_kink_are_taken_elsewhere(rng):
+    x = rng.standard_normal((3, 8))
+    x[0, :4] = [1e-7, -1e-7, 3e-6, 1.0]
+    report = check_layer(ReLU(), x, rng=rng)
+    assert report.kinks >= 3
+    assert report.passed
+
+
+def test_float32_is_refused(rng):
+    layer = Linear(3, 2, rng=rng, dtype=np.float32)
+    with pytest.raises(TypeError, match="float64"):
+        check_layer(layer, rng.standard_normal((2, 3)).astype(np.float32), rng=rng)
+
+
+def test_a_check_leaves_everything_as_it_was(rng):
+    model = resnet(8, width=2, survival=linear_decay(3), rng=rng, dtype=F64)
+    set_gates(model, [True, False, True])
+    x = rng.standard_normal((2, 3, 4, 8))
+    before = [p.data.copy() for _, p in model.parameters()]
+    before += [b.copy() for _, b in model.buffers()] + [x.copy()]
+    check_layer(model, x, rng=rng, directions=1, elements=2)
+    after = [p.data for _, p in model.parameters()] + [b for _, b in model.buffers()] + [x]
+    for a, b in zip(after, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [b.is_open for b in model.blocks] == [True, False, True]
+
+
+def test_nan_is_a_failure(rng):
+    class NaN(Layer):
+        def forward(self, x):
+            return x
+
+        def backward(self, dy):
+            return dy * np.nan
+
+    assert not check_layer(NaN(), rng.standard_normal((2, 3)), rng=rng).passed

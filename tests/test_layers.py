@@ -1,0 +1,145 @@
+"""What layers remember, name and move."""
+
+import numpy as np
+import pytest
+
+from minisd import ops
+from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
+from minisd.models import resnet
+
+
+def layers(rng):
+    return {
+        "Conv2d": (Conv2d(3, 2, 3, padding=1, bias=True, rng=rng), (2, 3, 4, 5)),
+        "BatchNorm2d": (BatchNorm2d(3), (2, 3, 4, 5)),
+        "ReLU": (ReLU(), (2, 3, 4, 5)),
+        "GlobalAvgPool": (GlobalAvgPool(), (2, 3, 4, 5)),
+        "Linear": (Linear(5, 4, rng=rng), (3, 5)),
+        "Sequential": (Sequential(Conv2d(3, 2, 1, rng=rng), ReLU()), (2, 3, 4, 5)),
+        "ResNet": (resnet(8, width=2, rng=rng), (2, 3, 8, 4)),
+        "ResidualBlock": (resnet(8, width=3, rng=rng).blocks[0], (2, 3, 8, 4)),
+    }
+
+
+@pytest.mark.parametrize("name", layers(np.random.default_rng(0)))
+def test_a_backward_needs_a_training_forward_of_its_own(name, rng):
+    layer, shape = layers(rng)[name]
+    x = rng.standard_normal(shape).astype(np.float32)
+    dy = np.ones_like(layer.eval().forward(x))
+    with pytest.raises(RuntimeError, match=r"one forward in\s+training mode"):
+        layer.backward(dy)  # an evaluation saves nothing
+    layer.train()
+    layer.backward(np.ones_like(layer.forward(x)))
+    with pytest.raises(RuntimeError, match="backward has nothing to work on"):
+        layer.backward(dy)  # a second one
+    layer.forward(x)
+    layer.eval().forward(x)
+    with pytest.raises(RuntimeError):
+        layer.backward(dy)  # not from the forward before the last
+
+
+@pytest.mark.parametrize("name", layers(np.random.default_rng(0)))
+def test_gradients_accumulate_and_zero_grad_makes_them_none(name, rng):
+    layer, shape = layers(rng)[name]
+    x = rng.standard_normal(shape).astype(np.float32)
+    assert all(p.grad is None for _, p in layer.parameters())
+    dy = rng.standard_normal(layer.forward(x).shape).astype(np.float32)
+    layer.backward(dy)
+    once = {key: p.grad.copy() for key, p in layer.parameters()}
+    layer.forward(x)
+    layer.backward(dy)
+    for key, p in layer.parameters():
+        np.testing.assert_allclose(p.grad, 2 * once[key], rtol=1e-5, atol=1e-6)
+    layer.zero_grad()
+    assert all(p.grad is None for _, p in layer.parameters())
+
+
+def test_names_are_dotted_and_in_order_of_definition(rng):
+    model = resnet(8, width=2, shortcut="projection", rng=rng)
+    names = [name for name, _ in model.parameters()]
+    assert names[:3] == ["stem.0.w", "stem.1.gamma", "stem.1.beta"]
+    assert names[3] == "blocks.0.branch.0.w"
+    assert "blocks.1.shortcut.0.w" in names
+    assert names[-2:] == ["head.w", "head.b"]
+    assert len(set(names)) == len(names)
+    buffers = [name for name, _ in model.buffers()]
+    assert buffers[:2] == ["stem.1.running_mean", "stem.1.running_var"]
+    assert [name for name, _ in model.children()][:2] == ["stem", "blocks.0"]
+
+
+def test_buffers_are_the_arrays_themselves(rng):
+    norm = BatchNorm2d(3)
+    norm.forward(rng.standard_normal((2, 3, 4, 5)).astype(np.float32))
+    assert dict(norm.buffers())["running_mean"] is norm.running_mean
+    assert norm.running_mean.any()
+
+
+def test_train_and_eval_reach_every_layer(rng):
+    model = resnet(8, width=2, rng=rng)
+
+    def modes(layer):
+        return [layer.training] + [m for _, child in layer.children() for m in modes(child)]
+
+    assert model.eval() is model
+    assert set(modes(model)) == {False}
+    assert set(modes(model.train())) == {True}
+    assert len(modes(model)) > 30
+
+
+def test_to_changes_dtype_of_parameters_gradients_and_buffers(rng):
+    model = resnet(8, width=2, rng=rng)
+    x = rng.standard_normal((2, 3, 8, 8)).astype(np.float32)
+    model.backward(model.forward(x))
+    model.to("cpu", np.float64)
+    for _, p in model.parameters():
+        assert p.data.dtype == p.grad.dtype == np.float64
+    assert all(b.dtype == np.float64 for _, b in model.buffers())
+    assert model.forward(x.astype(np.float64)).dtype == np.float64
+
+
+def test_he_initialisation(rng):
+    w = Conv2d(64, 128, 3, rng=rng).w.data
+    assert w.dtype == np.float32
+    assert w.mean() == pytest.approx(0, abs=1e-3)
+    assert w.std() == pytest.approx(np.sqrt(2 / (64 * 9)), rel=0.01)
+    assert abs(Linear(100, 50, rng=rng).w.data).max() <= 0.1
+
+
+def test_the_same_seed_gives_the_same_network():
+    a, b = (resnet(8, width=2, rng=np.random.default_rng(5)) for _ in range(2))
+    for (_, p), (_, q) in zip(a.parameters(), b.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_gamma_can_start_uniform(rng):
+    assert (BatchNorm2d(50).gamma.data == 1).all()
+    gamma = BatchNorm2d(1000, gamma="uniform", rng=rng).gamma.data
+    assert gamma.min() >= 0
+    assert gamma.max() <= 1
+    assert gamma.mean() == pytest.approx(0.5, abs=0.05)
+    model = resnet(8, width=4, gamma="uniform", rng=rng)
+    gammas = [p.data for name, p in model.parameters() if name.endswith("gamma")]
+    assert len(gammas) == 7
+    assert all(0 < g.std() < 1 for g in gammas)
+
+
+def test_a_layer_of_ones_own_needs_no_registration(rng):
+    class Twice(Layer):
+        def __init__(self):
+            self.inner = Linear(3, 3, rng=rng)
+
+        def forward(self, x):
+            return self.inner.forward(2 * x)
+
+        def backward(self, dy):
+            return 2 * self.inner.backward(dy)
+
+    assert [name for name, _ in Twice().parameters()] == ["inner.w", "inner.b"]
+
+
+def test_a_layer_computes_what_its_operation_computes(rng):
+    conv = Conv2d(3, 2, 3, stride=2, padding=1, bias=True, rng=rng)
+    conv.b.data += 1
+    x = rng.standard_normal((2, 3, 5, 6)).astype(np.float32)
+    y, _ = ops.conv2d_forward(x, conv.w.data, conv.b.data, stride=2, padding=1)
+    np.testing.assert_array_equal(conv.forward(x), y)

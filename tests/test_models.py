@@ -1,0 +1,101 @@
+"""Networks by depth: sizes, shapes, and what they refuse."""
+
+import numpy as np
+import pytest
+
+from minisd import linear_decay, ops, resnet
+from minisd.models import check_image_size, num_blocks
+from minisd.residual import PadShortcut, make_shortcut
+
+
+@pytest.mark.parametrize(
+    ("depth", "parameters"),
+    [(20, 269_722), (56, 853_018), (110, 1_727_962), (1202, 19_421_274)],
+)
+def test_parameter_counts_are_the_published_ones(depth, parameters, rng):
+    assert resnet(depth, rng=rng).num_parameters == parameters
+
+
+@pytest.mark.parametrize("depth", [8, 14, 20, 32, 38, 44, 56, 74, 92, 110, 152, 1202])
+def test_depth_counts_layers(depth):
+    L = num_blocks(depth)
+    assert depth == 2 * L + 2
+    assert L % 3 == 0
+
+
+@pytest.mark.parametrize("branch", ["basic", "bottleneck"])
+@pytest.mark.parametrize("shortcut", ["A", "A-subsample", "projection"])
+def test_every_combination_runs_forward_and_backward(branch, shortcut, rng):
+    depth = 8 if branch == "basic" else 11
+    model = resnet(depth, num_classes=5, in_channels=2, width=4, branch=branch, shortcut=shortcut,
+                   survival=linear_decay(3), rng=rng)  # fmt: skip
+    x = rng.standard_normal((2, 2, 12, 8)).astype(np.float32)
+    y = model.forward(x)
+    assert y.shape == (2, 5)
+    assert y.dtype == np.float32
+    dx = model.backward(np.ones_like(y))
+    assert dx.shape == x.shape
+    assert dx.dtype == np.float32
+    assert all(p.grad is not None and p.grad.dtype == np.float32 for _, p in model.parameters())
+    assert model.eval().forward(x).shape == (2, 5)
+
+
+def test_groups_halve_the_image_and_double_the_channels(rng):
+    model = resnet(14, width=4, rng=rng)
+    h = model.stem.forward(rng.standard_normal((1, 3, 16, 8)).astype(np.float32))
+    shapes = [h.shape]
+    for block in model.blocks:
+        h = block.forward(h)
+        shapes.append(h.shape)
+    assert shapes == [(1, 4, 16, 8)] * 3 + [(1, 8, 8, 4)] * 2 + [(1, 16, 4, 2)] * 2
+
+
+@pytest.mark.parametrize("shortcut", ["A-subsample", "projection"])
+def test_odd_images_work_where_nothing_is_tiled(shortcut, rng):
+    model = resnet(8, width=2, shortcut=shortcut, rng=rng)
+    x = rng.standard_normal((2, 3, 9, 7)).astype(np.float32)
+    assert model.backward(model.forward(x)).shape == x.shape
+
+
+def test_shortcut_a_averages_and_appends_zeros(rng):
+    x = rng.standard_normal((2, 3, 4, 6)).astype(np.float32)
+    y = PadShortcut(3, 7, 2).forward(x)
+    np.testing.assert_array_equal(y[:, :3], ops.avg_pool2d_forward(x, 2)[0])
+    assert not y[:, 3:].any()
+    y = PadShortcut(3, 7, 2, subsample=True).forward(x)
+    np.testing.assert_array_equal(y[:, :3], x[:, :, ::2, ::2])
+    assert not y[:, 3:].any()
+
+
+def test_the_shortcut_is_the_identity_where_the_shape_stays(rng):
+    x = rng.standard_normal((2, 3, 4, 6))
+    for kind in ("A", "A-subsample", "projection"):
+        shortcut = make_shortcut(kind, 3, 3, 1, rng=rng)
+        assert shortcut.forward(x) is x
+        assert shortcut.backward(x) is x
+
+
+def test_evaluation_does_not_depend_on_the_batch(rng):
+    model = resnet(8, width=4, survival=linear_decay(3), rng=rng)
+    x = rng.standard_normal((6, 3, 8, 8)).astype(np.float32)
+    model.forward(x)
+    model.eval()
+    together = model.forward(x)
+    alone = np.concatenate([model.forward(x[i : i + 1]) for i in range(6)])
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "options"),
+    [(10, 8, {}), (8, 9, {}), (6, 6, {}), (0, 4, {}),
+     (4, 4, {"smallest_batch": 1}), (3, 4, {"shortcut": "projection", "smallest_batch": 1})],
+)  # fmt: skip
+def test_images_that_the_network_cannot_take(height, width, options):
+    with pytest.raises(ValueError, match="images of"):
+        check_image_size(height, width, **options)
+
+
+def test_images_that_it_can_take():
+    check_image_size(8, 8, smallest_batch=1)
+    check_image_size(4, 4)
+    check_image_size(9, 7, shortcut="A-subsample")
