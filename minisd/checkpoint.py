@@ -4,10 +4,10 @@ An NPZ is a zip of plain arrays with a checksum each. What is not an array (sett
 generators' states) is JSON in one of them, so that a checkpoint is one file and never half of two.
 """
 
+import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     CheckpointError
         If the file cannot be written, for instance because the disk is full.
     """
-    text = json.dumps({"format": FORMAT, **meta}, allow_nan=False)
     contents = {name: to_numpy(array) for name, array in arrays.items()}
+    meta = {"format": FORMAT, "digest": _digest(contents), **meta}
+    text = json.dumps(meta, allow_nan=False)
     contents[_META] = np.frombuffer(text.encode(), np.uint8)
     try:
         write_atomically(path, lambda stream: np.savez(stream, **contents))  # type: ignore[arg-type]
@@ -58,10 +59,10 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         If it is missing, damaged, no checkpoint, or of a later format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays.pop(_META).tobytes())
-        version = meta["format"]
+        version, digest = meta["format"], meta.pop("digest")
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except (
@@ -86,6 +87,8 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             f"{path} has checkpoint format {version}, this version of minisd reads {FORMAT}: "
             "use the version of minisd that wrote it"
         )
+    if digest != _digest(arrays):
+        raise CheckpointError(f"{path} is damaged: its arrays are not those that were saved")
     return arrays, meta
 
 
@@ -95,15 +98,12 @@ def layer_arrays(layer: Layer) -> dict[str, Array]:
     return arrays | dict(layer.buffers())
 
 
-def restore(targets: dict[str, Array], arrays: dict[str, Array], where: Path) -> None:
-    """Copy ``arrays`` into ``targets``, in place, name by name.
-
-    Raises
-    ------
-    CheckpointError
-        If names, shapes or dtypes differ: the checkpoint is of another network. Nothing is copied.
-    """
-    _same_names(targets, arrays, where)
+def check_fits(targets: dict[str, Array], arrays: dict[str, Array], where: Path) -> None:
+    """Raise a CheckpointError unless names, shapes and dtypes are the same."""
+    missing, extra = set(targets) - set(arrays), set(arrays) - set(targets)
+    if missing or extra:
+        which = f"lacks {min(missing)}" if missing else f"has {min(extra)}, which is unknown here"
+        raise CheckpointError(f"{where} is of another network: it {which}")
     for name, target in targets.items():
         array = arrays[name]
         if array.shape != target.shape or array.dtype != target.dtype:
@@ -111,16 +111,24 @@ def restore(targets: dict[str, Array], arrays: dict[str, Array], where: Path) ->
                 f"{where} is of another network: {name} is {array.shape} {array.dtype} there, "
                 f"{target.shape} {target.dtype} here"
             )
+
+
+def restore(targets: dict[str, Array], arrays: dict[str, Array], where: Path) -> None:
+    """Copy ``arrays`` into ``targets``, in place, name by name, if all of them fit."""
+    check_fits(targets, arrays, where)
     for name, target in targets.items():
         device = "cpu" if isinstance(target, np.ndarray) else "cuda"
         target[...] = to_device(arrays[name], device)
 
 
-def _same_names(targets: Iterable[str], arrays: Iterable[str], where: Path) -> None:
-    missing, extra = set(targets) - set(arrays), set(arrays) - set(targets)
-    if missing or extra:
-        which = f"lacks {min(missing)}" if missing else f"has {min(extra)}, which is unknown here"
-        raise CheckpointError(f"{where} is of another network: it {which}")
+def _digest(arrays: dict[str, Array]) -> str:
+    """A fingerprint of all names and arrays: the zip's own checksums do not cover its directory."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        hasher.update(f"{name} {array.dtype} {array.shape}".encode())
+        hasher.update(array.data)
+    return hasher.hexdigest()
 
 
 def with_prefix(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:

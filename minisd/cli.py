@@ -7,6 +7,7 @@ interrupted by Ctrl-C and SIGTERM, with everything saved.
 
 import argparse
 import dataclasses
+import shlex
 import signal
 import sys
 import types
@@ -185,7 +186,8 @@ def train(
             progress=progress,
         )
     except Interrupted as stopped:
-        print(f"\n{stopped}: saved. Go on with: minisd train --resume {folder}", file=sys.stderr)
+        where = shlex.quote(str(folder))
+        print(f"\n{stopped}: saved. Go on with: minisd train --resume {where}", file=sys.stderr)
         raise
     best = run.position.best
     assert best is not None

@@ -72,7 +72,7 @@ class Config:
         choices=DROPPED,
     )
 
-    epochs: int = _setting(30, "passes through the training images")
+    epochs: int = _setting(25, "passes through the training images")
     batch_size: int = _setting(128, "images per mini-batch")
     lr: float = _setting(0.1, "learning rate")
     drops: tuple[float, ...] = _setting(
@@ -140,7 +140,14 @@ _LAPTOP = {"depth": 20, "p_last": 0.9, "epochs": 40}
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "digits": (
         "the default: 20 layers on the bundled digits, under a minute",
-        {"data": "digits", "depth": 20, "p_last": 0.8, "epochs": 25, "max_shift": 1, "flip": False},
+        {
+            "data": "digits",
+            "p_last": 0.9,
+            "max_shift": 1,
+            "flip": False,
+            "batch_size": 64,
+            "lr": 0.05,
+        },
     ),
     "cifar10-laptop": (
         "20 layers, p_L = 0.9, on whatever CIFAR-10 batches are there",
@@ -193,7 +200,7 @@ def resolve(overrides: dict[str, Any]) -> Config:
     preset = overrides.get("preset")
     if preset is None:
         preset = DEFAULT_PRESET.get(data, "digits") if isinstance(data, str) else "digits"
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(_unknown("preset", preset, PRESETS))
     names = {setting.name for setting in dataclasses.fields(Config)}
     for name in overrides:

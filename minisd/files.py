@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import IO
 
 
+def aside_name(name: str) -> str:
+    """The name under which a file is written before it gets its own; a kill may leave it behind."""
+    return f".{name}.part"
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a file beside ``path``, flush it to the disk, then rename it to ``path``.
 
@@ -17,7 +22,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     OSError
         If it could not be written; nothing half-written stays behind.
     """
-    aside = path.with_name(f".{path.name}.part")
+    aside = path.with_name(aside_name(path.name))
     try:
         with open(aside, "wb") as stream:
             write(stream)

@@ -10,7 +10,7 @@ import numpy as np
 
 import minisd
 from minisd import checkpoint, data
-from minisd.backend import Array, resolve_device, to_numpy
+from minisd.backend import Array, resolve_device, to_device, to_numpy
 from minisd.config import Config
 from minisd.data.batches import Augmentation
 from minisd.errors import CheckpointError
@@ -120,6 +120,10 @@ class Run:
         """Remember the data generator's state, from which this epoch can be repeated."""
         self._epoch_start = self.data_rng.bit_generator.state
 
+    def rewind_epoch(self) -> None:
+        """Set the data generator back to the beginning of the epoch, to draw what it drew."""
+        self.data_rng.bit_generator.state = self._epoch_start
+
     @property
     def steps_done(self) -> int:
         """Steps since the beginning of the run."""
@@ -182,30 +186,30 @@ class Run:
             If it is damaged, or of other settings, data or another network. Then nothing changes.
         """
         arrays, meta = checkpoint.load(path)
+        self._check_same_run(meta, path)
+        weights = checkpoint.layer_arrays(self.model)
+        parameters = {name: p.data for name, p in self.optimizer.parameters.items()}
+        model, best, momentum = (
+            checkpoint.without_prefix(prefix, arrays) for prefix in ("model", "best", "momentum")
+        )
         try:
-            self._check_same_run(meta, path)
             position = Position(**meta["position"])
-            momentum = checkpoint.without_prefix("momentum", arrays)
-            parameters = {name: p.data for name, p in self.optimizer.parameters.items()}
-            velocity = {
-                name: parameters[name].copy() if name in parameters else array
-                for name, array in momentum.items()
-            }
-            checkpoint.restore(velocity, momentum, path)
-            model = checkpoint.layer_arrays(self.model)
-            best = checkpoint.without_prefix("best", arrays)
-            if best:
-                self.keep_best()
-                checkpoint.restore(self.best_arrays, best, path)
-            checkpoint.restore(model, checkpoint.without_prefix("model", arrays), path)
-            self.data_rng.bit_generator.state = self._epoch_start = meta["data_rng"]
-            self.gate_rng.bit_generator.state = meta["gate_rng"]
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, CheckpointError):
-                raise
+            data_rng, gate_rng = (_generator(meta[name]) for name in ("data_rng", "gate_rng"))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} lacks what a run needs ({error})") from error
-        self.optimizer.velocity = velocity
+        reached = {name: w for name, w in parameters.items() if name in momentum}
+        checkpoint.check_fits(reached, momentum, path)
+        if best or position.best:
+            checkpoint.check_fits(weights, best, path)
+        checkpoint.restore(weights, model, path)
+
+        self.optimizer.velocity = {
+            name: to_device(array, self.device) for name, array in momentum.items()
+        }
+        self.best_arrays = best
         self.position = position
+        self.data_rng, self.gate_rng = data_rng, gate_rng
+        self.mark_epoch_start()
 
     def load_weights(self, path: Path, which: str) -> dict[str, Any]:
         """Take only weights and running statistics, ``"best"`` or ``"model"`` (the last).
@@ -239,6 +243,13 @@ class Run:
                 f"{path} was trained on other images than those in {self.config.data_dir}: give "
                 "the folder of the original data with --data-dir"
             )
+
+
+def _generator(state: dict[str, Any]) -> np.random.Generator:
+    """Return a generator in a saved state."""
+    rng = np.random.default_rng()
+    rng.bit_generator.state = state
+    return rng
 
 
 def versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ curve.png        the learning curve
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from minisd.errors import RunFolderError
-from minisd.files import write_atomically
+from minisd.files import aside_name, write_atomically
 
 CONFIG, LOG, CHECKPOINT, CURVE = "config.json", "log.jsonl", "checkpoint.npz", "curve.png"
-_FILES = (CONFIG, LOG, CHECKPOINT, CURVE)
+_FILES = {CONFIG, LOG, CHECKPOINT, CURVE}
 _LOCK = ".lock"
+_TRACES = {_LOCK} | {aside_name(name) for name in _FILES}  # what a run killed early may leave
 
 
 def free_name(parent: Path, stem: str) -> Path:
@@ -37,17 +39,20 @@ def check_free(path: Path, *, force: bool) -> None:
     With ``force`` an earlier run there may be replaced; a folder of other things may not.
     """
     try:
-        present = {entry.name for entry in path.iterdir()} - {_LOCK} if path.exists() else set()
+        present = {entry.name for entry in path.iterdir()} - _TRACES if path.exists() else set()
     except NotADirectoryError:
         raise RunFolderError(f"{path} is a file, not a folder: choose another --out") from None
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read: {error.strerror}") from error
-    if present and not present & set(_FILES):
-        raise RunFolderError(f"{path} has other files in it: choose a new folder for --out")
+    others = present - _FILES
+    if others:
+        raise RunFolderError(
+            f"{path} has other files in it, such as {min(others)}: choose a new folder for --out"
+        )
     if present and not force:
         raise RunFolderError(
-            f"{path} has a run in it: go on with --resume {path}, replace it with --force, or "
-            "choose another --out"
+            f"{path} has a run in it: go on with --resume {shlex.quote(str(path))}, replace it "
+            "with --force, or choose another --out"
         )
     nearest = path
     while not nearest.exists():
@@ -72,6 +77,8 @@ def claim(path: Path, *, create: bool) -> Iterator[Path]:
             path.mkdir(parents=True, exist_ok=True)
         elif not path.is_dir():
             raise RunFolderError(f"there is no run folder {path}")
+        elif not (path / CONFIG).exists():
+            raise RunFolderError(f"{path} is not a run folder: there is no {CONFIG} in it")
         lock = FileLock(path / _LOCK, timeout=0)
         lock.acquire()
     except Timeout:
@@ -88,7 +95,7 @@ def claim(path: Path, *, create: bool) -> Iterator[Path]:
 
 def clear(path: Path) -> None:
     """Remove an earlier run's files, and only those."""
-    for name in _FILES:
+    for name in _FILES | _TRACES - {_LOCK}:
         (path / name).unlink(missing_ok=True)
 
 

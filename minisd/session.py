@@ -84,8 +84,11 @@ def _train_in(
     path = folder / runfolder.CHECKPOINT
     with parallel.threads(config.threads):
         run = Run(config) if run is None else run
-        if resume and path.exists():
-            run.restore(path)
+        if resume:
+            if path.exists():
+                run.restore(path)
+            elif (folder / runfolder.LOG).exists():
+                raise CheckpointError(f"{folder} has a log but no checkpoint: nothing to resume")
         _introduce(run, folder, progress)
 
         def save() -> None:
@@ -101,9 +104,9 @@ def _train_in(
                     fit(run, save, progress, stop)
                 except Interrupted:
                     save()
-                    raise
-                finally:
                     _draw(run, folder)
+                    raise
+            _draw(run, folder)
         except OSError as error:
             if isinstance(error, UserError):
                 raise

@@ -96,7 +96,7 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
     config, position = run.config, run.position
     while not run.is_complete:
         run.optimizer.lr = run.schedule(position.epoch)
-        run.mark_epoch_start()
+        run.rewind_epoch()
         with _timed(position):
             validate_if_due(run, stop)  # an interrupted run may have stopped just before
             for images, labels in training_batches(
@@ -109,7 +109,10 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
             ):
                 gates = draw_gates(run.model, run.gate_rng)
                 images, labels = to_device(images, run.device), to_device(labels, run.device)
-                with _explained(run), np.errstate(over="ignore", invalid="ignore"):
+                with (
+                    _explained(run, run.steps_done + 1),
+                    np.errstate(over="ignore", invalid="ignore"),
+                ):
                     loss = train_step(run.model, run.optimizer, images, labels)
                 position.step += 1
                 position.loss_sum += loss * len(labels)
@@ -140,7 +143,7 @@ def validate_if_due(run: Run, stop: StopSignals) -> None:
     due = position.step == run.steps_per_epoch or (every and run.steps_done % every == 0)
     if not due or position.evaluated_at == run.steps_done:
         return
-    with _explained(run), np.errstate(over="ignore", invalid="ignore"):
+    with _explained(run, run.steps_done), np.errstate(over="ignore", invalid="ignore"):
         found = {
             "epoch": position.epoch,
             "step": run.steps_done,
@@ -165,13 +168,13 @@ def _timed(position: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(run: Run) -> Iterator[None]:
+def _explained(run: Run, step: int) -> Iterator[None]:
     """Add to a NonFiniteError where in the run it happened and what may help."""
     try:
         yield
     except NonFiniteError as error:
         raise NonFiniteError(
-            f"training stopped at step {run.steps_done + 1} (epoch {run.position.epoch}, learning "
-            f"rate {run.optimizer.lr:g}): {error}. The checkpoint is that of the last whole epoch. "
+            f"training stopped at step {step} (epoch {run.position.epoch}, learning "
+            f"rate {run.optimizer.lr:g}): {error}. The checkpoint before it is still there. "
             "A smaller --lr, or a warm-up, may help"
         ) from None

@@ -31,7 +31,7 @@ def finished(tmp_path_factory):
 
 def test_train_says_what_it_does_and_where_the_run_lies(finished):
     cwd, out = finished
-    assert re.search(r"L = 3 blocks; .* expected depth 2.60", out)
+    assert re.search(r"L = 3 blocks; .* expected depth 2.80", out)
     assert re.search(r"epoch +1/2 .* mean open \d\.\d", out)
     assert re.search(
         r"test error \d+\.\d\d% at epoch \d, where the validation error was lowest", out

@@ -92,7 +92,7 @@ def test_config_json_has_everything_resolved(trained):
 def test_the_introduction_says_network_blocks_and_expected_depth(trained):
     _, folder, recorder = trained
     text = "\n".join(recorder.lines)
-    for words in ("ResNet-8", "L = 3 blocks", "expected depth 2.60", "108 training", str(folder)):
+    for words in ("ResNet-8", "L = 3 blocks", "expected depth 2.80", "108 training", str(folder)):
         assert words in text
 
 

@@ -7,6 +7,10 @@ As everywhere in deep learning, "convolution" means cross-correlation: the kerne
 where ``xp`` is ``x`` with ``P`` zeros around it and ``S`` is the stride. Write the ``C*KH*KW``
 numbers that one output pixel sees as a column, and all output pixels side by side: then the sum is
 a product of two matrices, and so are both gradients.
+
+In memory the batch comes last, (C, H, W, N): the columns are then copied in long runs of
+neighbouring numbers, and batch norm finds all of a channel in one stretch. Callers see NCHW, as a
+transposed view.
 """
 
 from typing import Any
@@ -37,7 +41,7 @@ def conv2d_forward(
     -------
     y : (N, F, OH, OW)
         ``OH = (H + 2*padding - KH) // stride + 1`` and likewise ``OW``. A transposed view of
-        memory that is ordered (F, N, OH, OW).
+        memory that is ordered (F, OH, OW, N).
     cache
         For `conv2d_backward`.
 
@@ -62,7 +66,7 @@ def conv2d_forward(
     y = w.reshape(F, -1) @ im2col(x, w.shape, stride, padding)
     if b is not None:
         y += b[:, None]
-    return y.reshape(F, N, OH, OW).transpose(1, 0, 2, 3), (x, w, b is not None, stride, padding)
+    return y.reshape(F, OH, OW, N).transpose(3, 0, 1, 2), (x, w, b is not None, stride, padding)
 
 
 def conv2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
@@ -87,7 +91,7 @@ def conv2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None
     y_shape = (N, F, *output_size(x.shape, w.shape, stride, padding))
     check_upstream("conv2d_backward", dy, y_shape, x)
 
-    dy = dy.transpose(1, 0, 2, 3).reshape(F, -1)  # (F, N*OH*OW)
+    dy = dy.transpose(1, 2, 3, 0).reshape(F, -1)  # (F, OH*OW*N)
     dw = (dy @ im2col(x, w.shape, stride, padding).T).reshape(w.shape)
     db = dy.sum(axis=1) if has_bias else None
     dx = col2im(w.reshape(F, -1).T @ dy, x.shape, w.shape, stride, padding)
@@ -99,7 +103,7 @@ def im2col(x: Array, w_shape: tuple[int, ...], stride: int, padding: int) -> Arr
 
     Returns
     -------
-    cols : (C*KH*KW, N*OH*OW)
+    cols : (C*KH*KW, OH*OW*N)
         Row (c, i, j) holds, for each output pixel, the input at row i and column j of its window.
     """
     xp = array_module(x)
@@ -107,13 +111,13 @@ def im2col(x: Array, w_shape: tuple[int, ...], stride: int, padding: int) -> Arr
     KH, KW = w_shape[2:]
     OH, OW = output_size(x.shape, w_shape, stride, padding)
     P = padding
-    padded = xp.zeros((C, N, H + 2 * P, W + 2 * P), x.dtype)
-    padded[:, :, P : P + H, P : P + W] = x.transpose(1, 0, 2, 3)
-    sC, sN, sH, sW = padded.strides
+    padded = xp.zeros((C, H + 2 * P, W + 2 * P, N), x.dtype)
+    padded[:, P : P + H, P : P + W] = x.transpose(1, 2, 3, 0)
+    sC, sH, sW, sN = padded.strides
     windows = xp.lib.stride_tricks.as_strided(  # a view: every window, nothing copied yet
-        padded, (C, KH, KW, N, OH, OW), (sC, sH, sW, sN, sH * stride, sW * stride)
+        padded, (C, KH, KW, OH, OW, N), (sC, sH, sW, sH * stride, sW * stride, sN)
     )
-    return windows.reshape(C * KH * KW, N * OH * OW)
+    return windows.reshape(C * KH * KW, OH * OW * N)
 
 
 def col2im(
@@ -132,13 +136,13 @@ def col2im(
     KH, KW = w_shape[2:]
     OH, OW = output_size(x_shape, w_shape, stride, padding)
     P = padding
-    windows = cols.reshape(C, KH, KW, N, OH, OW)
-    padded = xp.zeros((C, N, H + 2 * P, W + 2 * P), cols.dtype)
+    windows = cols.reshape(C, KH, KW, OH, OW, N)
+    padded = xp.zeros((C, H + 2 * P, W + 2 * P, N), cols.dtype)
     for i in range(KH):
         for j in range(KW):
             rows, columns = slice(i, i + stride * OH, stride), slice(j, j + stride * OW, stride)
-            padded[:, :, rows, columns] += windows[:, i, j]
-    return padded[:, :, P : P + H, P : P + W].transpose(1, 0, 2, 3)
+            padded[:, rows, columns] += windows[:, i, j]
+    return padded[:, P : P + H, P : P + W].transpose(3, 0, 1, 2)
 
 
 def output_size(

@@ -1,0 +1,55 @@
+"""The README is true: its commands, its Python, the files and options that it names."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import minisd
+from minisd.cli import make_parser
+
+README = Path(__file__).parent.parent / "README.md"
+pytestmark = pytest.mark.skipif(not README.exists(), reason="the README is not beside the tests")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_the_first_two_commands_set_up_train_and_test():
+    first, second = (block.splitlines() for block in blocks("sh")[:2])
+    assert len(first) == len(second) == 1
+    assert first[0].startswith("python3 -m venv")
+    assert "'.[dev]'" in first[0]
+    assert first[0].endswith("minisd train")
+    assert "python -m pytest" in second[0]
+
+
+def test_the_python_in_it_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = blocks("python")
+    assert code
+    for block in code:
+        exec(compile(block, str(README), "exec"), {})
+    assert "loss" in capsys.readouterr().out
+
+
+def test_the_minisd_commands_in_it_parse():
+    parser = make_parser()
+    commands = [
+        line.split("#")[0].split()[1:]
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith("minisd ") and "--help" not in line
+    ]
+    assert len(commands) > 5
+    for arguments in commands:
+        parser.parse_args(arguments)
+
+
+def test_the_modules_it_names_exist():
+    root = Path(minisd.__file__).parent
+    named = set(re.findall(r"`(minisd/[\w/.]+)`", README.read_text()))
+    assert len(named) > 5
+    for name in named:
+        assert (root.parent / name).exists(), name
