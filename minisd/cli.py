@@ -167,24 +167,19 @@ def train(
     **settings: Any,
 ) -> int:
     """Train a residual network with stochastic depth. Without options: on the bundled digits."""
-    from minisd.session import train as run_training
+    from minisd import session
 
     progress = Progress() if quiet else Console()
-    if resume is not None and (out is not None or force):
-        raise CheckpointError("--resume goes on in its own folder: leave out --out and --force")
-    if resume is None and out is None:
-        out = runfolder.free_name(Path("runs"), resolve(settings).preset)
-    folder = resume if resume is not None else out
-    assert folder is not None
     try:
-        run = run_training(
-            resolve(settings) if resume is None else None,
-            out,
-            force=force,
-            resume=resume,
-            overrides=settings,
-            progress=progress,
-        )
+        if resume is not None:
+            if out is not None or force:
+                raise CheckpointError("--resume goes on in its own folder: no --out, no --force")
+            folder = resume
+            run = session.resume(folder, settings, progress=progress)
+        else:
+            config = resolve(settings)
+            folder = out or runfolder.free_name(Path("runs"), config.preset)
+            run = session.train(config, folder, force=force, progress=progress)
     except Interrupted as stopped:
         where = shlex.quote(str(folder))
         print(f"\n{stopped}: saved. Go on with: minisd train --resume {where}", file=sys.stderr)

@@ -16,7 +16,7 @@ from minisd.data.batches import Augmentation
 from minisd.errors import CheckpointError
 from minisd.models import resnet
 from minisd.optim import SGD
-from minisd.parallel import blas_description
+from minisd.parallel import available_cores, blas_description
 from minisd.stochastic_depth import expected_depth
 
 MACHINE_SETTINGS = ("device", "threads", "data_dir")
@@ -73,11 +73,15 @@ class Run:
     """
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        self.config = config = dataclasses.replace(
+            config,
+            device=resolve_device(config.device),
+            threads=config.threads or available_cores(),
+        )
         init_rng, split_rng, self.data_rng, self.gate_rng = (
             np.random.default_rng(child) for child in np.random.SeedSequence(config.seed).spawn(4)
         )
-        self.device = resolve_device(config.device)
+        self.device = config.device
         options = {"labels": "coarse"} if config.data == "cifar100" and config.coarse else {}
         dataset = data.load(config.data, config.data_dir, **options)
         if config.limit is not None:
@@ -151,7 +155,6 @@ class Run:
                 "test_images": len(self.test),
                 "steps_per_epoch": self.steps_per_epoch,
                 "data_digest": self.digest,
-                "device": self.device,
             },
             "versions": versions(),
         }

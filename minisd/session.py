@@ -16,25 +16,14 @@ from minisd.train import fit
 
 
 def train(
-    config: Config | None = None,
-    out: Path | None = None,
-    *,
-    force: bool = False,
-    resume: Path | None = None,
-    overrides: dict[str, Any] | None = None,
-    progress: Progress | None = None,
+    config: Config, folder: Path, *, force: bool = False, progress: Progress | None = None
 ) -> Run:
-    """Train a new run into the folder ``out``, or go on with the one in ``resume``.
+    """Train a new run into ``folder``.
 
     Parameters
     ----------
-    config, out, force
-        For a new run: its settings, its folder (default: a new one under ``runs``), and whether an
-        earlier run there may be replaced.
-    resume : path
-        The folder of a run that was interrupted or killed.
-    overrides : dict, optional
-        When going on: device, threads or data_dir, which may have changed.
+    force : bool
+        Replace an earlier run there.
 
     Returns
     -------
@@ -48,21 +37,38 @@ def train(
     Interrupted
         On Ctrl-C or SIGTERM, when the state is saved.
     """
-    progress = Progress() if progress is None else progress
-    if resume is not None:
-        with runfolder.claim(resume, create=False):
-            config = read_settings(resume, overrides or {})
-            return _train_in(resume, config, progress, resume=True)
-    config = resolve({}) if config is None else config
-    if out is None:
-        out = runfolder.free_name(Path("runs"), f"{config.data}-resnet{config.depth}")
-    runfolder.check_free(out, force=force)
+    runfolder.check_free(folder, force=force)  # first of all: reading the data may take long
     with parallel.threads(config.threads):
         run = Run(config)
-    with runfolder.claim(out, create=True):
-        runfolder.check_free(out, force=force)
-        runfolder.clear(out)
-        return _train_in(out, config, progress, resume=False, run=run)
+    with runfolder.claim(folder, create=True):
+        runfolder.check_free(folder, force=force)
+        runfolder.clear(folder)
+        return _train_in(folder, run, progress or Progress())
+
+
+def resume(
+    folder: Path, overrides: dict[str, Any] | None = None, *, progress: Progress | None = None
+) -> Run:
+    """Go on with a run that was interrupted or killed, to the same end as if it had not been.
+
+    Parameters
+    ----------
+    overrides : dict, optional
+        Other values of `minisd.run.MACHINE_SETTINGS`: where it runs, not what is trained.
+
+    Returns, Raises
+    ---------------
+    As `train`; and a CheckpointError if the checkpoint does not fit.
+    """
+    with runfolder.claim(folder, create=False):
+        config = read_settings(folder, overrides or {})
+        with parallel.threads(config.threads):
+            run = Run(config)
+        if (folder / runfolder.CHECKPOINT).exists():
+            run.restore(folder / runfolder.CHECKPOINT)
+        elif (folder / runfolder.LOG).exists():
+            raise CheckpointError(f"{folder} has a log but no checkpoint: nothing to resume")
+        return _train_in(folder, run, progress or Progress())
 
 
 def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
@@ -77,22 +83,13 @@ def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
     return resolve({**settings, **overrides})
 
 
-def _train_in(
-    folder: Path, config: Config, progress: Progress, *, resume: bool, run: Run | None = None
-) -> Run:
+def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
     """Train in a folder that is claimed already."""
-    path = folder / runfolder.CHECKPOINT
-    with parallel.threads(config.threads):
-        run = Run(config) if run is None else run
-        if resume:
-            if path.exists():
-                run.restore(path)
-            elif (folder / runfolder.LOG).exists():
-                raise CheckpointError(f"{folder} has a log but no checkpoint: nothing to resume")
+    with parallel.threads(run.config.threads):
         _introduce(run, folder, progress)
 
         def save() -> None:
-            run.save(path)
+            run.save(folder / runfolder.CHECKPOINT)
             runfolder.write_log(folder / runfolder.LOG, run.position.history)
 
         try:

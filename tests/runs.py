@@ -12,7 +12,7 @@ from typing import Any
 
 from minisd import checkpoint, files
 from minisd.config import Config, resolve
-from minisd.session import train
+from minisd.session import resume, train
 
 TINY = {
     "depth": 8,
@@ -111,7 +111,7 @@ def how_to_start(folder: Path, **changes: Any) -> list[str]:
 def go_on(folder: Path, config: Config) -> None:
     """`how_to_start`, within this process."""
     if (folder / "config.json").exists():
-        train(resume=folder)
+        resume(folder)
     else:
         train(config, folder)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 from runs import (
@@ -32,7 +33,7 @@ from runs import (
 from minisd.interrupt import Interrupted, StopSignals
 from minisd.progress import Progress
 from minisd.run import Run
-from minisd.session import train
+from minisd.session import resume, train
 from minisd.train import fit
 
 SETTINGS = [{}, {"validate_every": 3}, {"validate_every": 1, "survival": "constant", "epochs": 2}]
@@ -138,7 +139,7 @@ def test_a_signal_finishes_the_step_and_saves(tmp_path, plain_outcome, number, s
     assert caught.value.number == number
     position = state(tmp_path / "checkpoint.npz")["position"]
     assert STEPS_PER_EPOCH * (position["epoch"] - 1) + position["step"] == step
-    assert train(resume=tmp_path).is_complete
+    assert resume(tmp_path).is_complete
     assert outcome(tmp_path) == plain_outcome
 
 
@@ -146,11 +147,11 @@ def test_a_run_interrupted_after_every_fifth_step(tmp_path, uninterrupted):
     settings, expected = uninterrupted
     config, stops = tiny(**settings), 0
     for first in range(5, STEPS_PER_EPOCH * config.epochs, 5):
-        where = {"resume": tmp_path} if stops else {"config": config, "out": tmp_path}
+        go_on = partial(resume, tmp_path) if stops else partial(train, config, tmp_path)
         with pytest.raises(Interrupted):
-            train(**where, progress=SignalAt(first))
+            go_on(progress=SignalAt(first))
         stops += 1
-    train(resume=tmp_path)
+    resume(tmp_path)
     assert stops == (STEPS_PER_EPOCH * config.epochs - 1) // 5
     assert outcome(tmp_path) == expected
 
