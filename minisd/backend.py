@@ -67,7 +67,7 @@ def to_device(array: Array, device: str) -> Array:
         return to_numpy(array)
     if device == "cuda":
         return usable_cupy().asarray(array)
-    raise DeviceError(f"unknown device {device!r}; use 'cpu', 'cuda' or 'auto'")
+    raise DeviceError(f"unknown device {device!r}; use 'cpu' or 'cuda'")
 
 
 def resolve_device(device: str) -> str:

@@ -20,9 +20,10 @@ import minisd
 from minisd import parallel, runfolder
 from minisd.backend import gpu_available, usable_cupy
 from minisd.config import DATA_SETS, PRESETS, Config, resolve
-from minisd.errors import CheckpointError, DeviceError, NonFiniteError, UserError
+from minisd.errors import ConfigError, DeviceError, NonFiniteError, UserError
 from minisd.interrupt import Interrupted
 from minisd.progress import Console, Progress
+from minisd.run import MACHINE_SETTINGS
 
 OK, FAILED, USER_ERROR, NOT_FINITE = 0, 1, 2, 3
 
@@ -32,7 +33,7 @@ examples:
   minisd train --preset cifar10 --data-dir data  the paper's CIFAR-10 row (days on a CPU)
   minisd train --data cifar10 --limit 2000 --epochs 2 --depth 8      a quick look
   minisd train --survival constant --seed 2      the same network at constant depth
-  minisd train --resume runs/digits-resnet20-1   go on where a run stopped
+  minisd train --resume runs/digits-1            go on where a run stopped
 
 Ctrl-C finishes the step, saves, and says how to go on. The result is the test error at the epoch
 of lowest validation error; the lowest test error is never reported.
@@ -73,7 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
 
-    sub = _add(commands, evaluate, "test a trained network")
+    sub = _add(commands, evaluate, "test a trained network", argument_default=argparse.SUPPRESS)
     sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     sub.add_argument(
         "--which",
@@ -81,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
         default="best",
         help="weights of the best validation epoch (default) or the last ones",
     )
-    sub.add_argument("--data-dir", default=None, help="where the data are now, if they moved")
+    _add_settings(sub.add_argument_group("where it runs, if that changed"), MACHINE_SETTINGS)
 
     sub = _add(commands, gradcheck, "prove every gradient against finite differences")
     sub.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
@@ -141,21 +142,28 @@ def _add_train(commands: Any) -> None:
     sub.add_argument("--force", action="store_true", help="replace an earlier run in --out")
     sub.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
     sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    settings = sub.add_argument_group("settings (defaults are the preset's)")
+    group = sub.add_argument_group("settings (defaults are the preset's)")
+    _add_settings(group, [setting.name for setting in dataclasses.fields(Config)])
+
+
+def _add_settings(group: Any, names: Sequence[str]) -> None:
+    """Add an option for each of these fields of `Config`."""
     hints = typing.get_type_hints(Config)
     for setting in dataclasses.fields(Config):
+        if setting.name not in names:
+            continue
         flag = "--" + setting.name.replace("_", "-")
         text = setting.metadata["help"]
         choices = setting.metadata["choices"]
         hint = hints[setting.name]
         if hint is bool:
-            settings.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         elif typing.get_origin(hint) is tuple:
-            settings.add_argument(flag, type=float, nargs="*", metavar="E", help=text)
+            group.add_argument(flag, type=float, nargs="*", metavar="E", help=text)
         else:
             kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
             metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
-            settings.add_argument(flag, type=kind, choices=choices, metavar=metavar, help=text)
+            group.add_argument(flag, type=kind, choices=choices, metavar=metavar, help=text)
 
 
 def train(
@@ -173,7 +181,7 @@ def train(
     try:
         if resume is not None:
             if out is not None or force:
-                raise CheckpointError("--resume goes on in its own folder: no --out, no --force")
+                raise ConfigError("--resume goes on in its own folder: no --out, no --force")
             folder = resume
             run = session.resume(folder, settings, progress=progress)
         else:
@@ -194,13 +202,13 @@ def train(
     return OK
 
 
-def evaluate(*, run: Path, which: str, data_dir: str | None) -> int:
+def evaluate(*, run: Path, which: str, **machine: Any) -> int:
     """Test the network of a run, all blocks there, each branch weighted by p_l."""
     from minisd.run import Run
     from minisd.session import read_settings
-    from minisd.train import evaluate as error_rate
+    from minisd.train import error_rate
 
-    config = read_settings(run, {} if data_dir is None else {"data_dir": data_dir})
+    config = read_settings(run, machine)
     with parallel.threads(config.threads):
         trained = Run(config)
         position = trained.load_weights(
@@ -218,7 +226,10 @@ def evaluate(*, run: Path, which: str, data_dir: str | None) -> int:
 
 def gradcheck(*, seed: int, quiet: bool) -> int:
     """Compare every gradient with finite differences in float64; a table of the worst errors."""
-    from minisd.gradcheck import TOLERANCE
+    from minisd.gradcheck_report import TOLERANCE
+
+    if seed < 0:
+        raise ConfigError(f"a seed is at least 0, got {seed}")
     from minisd.gradcheck_table import all_checks
 
     reports = []

@@ -12,15 +12,16 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from minisd.data import LOADERS
 from minisd.errors import ConfigError
-from minisd.models import check_image_size, num_blocks
+from minisd.layers import GAMMAS
+from minisd.models import BRANCHES, check_image_size, num_blocks
 from minisd.optim import DROPPED, StepSchedule
-from minisd.residual import BRANCHES, SCALES, SHORTCUTS
+from minisd.residual import SCALES, SHORTCUTS
 from minisd.stochastic_depth import linear_decay, uniform
 
-DATA_SETS = ("digits", "cifar10", "cifar100", "svhn")
+DATA_SETS = tuple(LOADERS)
 SURVIVAL_RULES = ("linear", "uniform", "constant")
-GAMMAS = ("one", "uniform")
 DEVICES = ("cpu", "cuda", "auto")
 
 
@@ -43,7 +44,7 @@ class Config:
 
     depth: int = _setting(20, "layers, 6n + 2: 20, 32, 44, 56, 110, 1202, ...")
     width: int = _setting(16, "channels of the first group of blocks (then 2 and 4 times that)")
-    branch: str = _setting("basic", "two 3x3 convolutions, or 1x1-3x3-1x1", choices=BRANCHES)
+    branch: str = _setting("basic", "two 3x3 convolutions, or 1x1-3x3-1x1", choices=tuple(BRANCHES))
     shortcut: str = _setting(
         "A",
         "where the shape changes: average pooling and zero channels, "
@@ -72,7 +73,7 @@ class Config:
         choices=DROPPED,
     )
 
-    epochs: int = _setting(25, "passes through the training images")
+    epochs: int = _setting(30, "passes through the training images")
     batch_size: int = _setting(128, "images per mini-batch")
     lr: float = _setting(0.1, "learning rate")
     drops: tuple[float, ...] = _setting(
@@ -145,6 +146,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "p_last": 0.9,
             "max_shift": 1,
             "flip": False,
+            "epochs": 32,
             "batch_size": 64,
             "lr": 0.05,
         },
@@ -240,12 +242,12 @@ def _check(config: Config) -> None:
     for name, least, below in (("momentum", 0, 1), ("weight_decay", 0, math.inf)):
         if not least <= getattr(config, name) < below:
             raise ConfigError(f"{name} must lie in [{least}, {below}), got {getattr(config, name)}")
-    if config.scale == "train" and config.p_last == 0:
-        raise ConfigError("scale 'train' divides by the survival probability: p_last cannot be 0")
     try:  # depth, probabilities and rates know best what they can be
-        _ = config.survival_probs, config.num_blocks, config.schedule
+        probs, _, _ = config.survival_probs, config.num_blocks, config.schedule
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if config.scale == "train" and probs and min(probs) == 0:
+        raise ConfigError("scale 'train' divides by the survival probability: p_last cannot be 0")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -1,8 +1,9 @@
 """What every layer has: parameters, a forward, a backward, and a memory between the two."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd.backend import Array, to_device
@@ -34,10 +35,11 @@ class Layer:
     """Something with a forward, a backward, and perhaps parameters and layers inside it.
 
     A layer's parameters and inner layers are its ordinary attributes (inner layers may also stand
-    in a list), found in the order in which ``__init__`` made them.
+    in a list or tuple), found in the order in which ``__init__`` made them.
 
-    A forward in training mode saves what the backward needs; the backward takes it. So a backward
-    needs a forward before it, and a second one another. A forward in evaluation saves nothing.
+    A forward in training mode saves what the backward needs, and the backward takes it: each
+    backward needs a training forward of its own. A forward in evaluation saves nothing, and drops
+    what an earlier one saved, so that no backward can work on the images before the last.
     """
 
     training: bool = True
@@ -62,18 +64,25 @@ class Layer:
         if self._cache is None:
             raise RuntimeError(
                 f"{type(self).__name__}.backward has nothing to work on: it needs one forward in "
-                "training mode (layer.train()) before each backward"
+                "training mode (layer.train()) before each backward, also before one that is "
+                "called again after an error"
             )
         (cache,) = self._cache
         self._cache = None
         return cache
+
+    def forget(self) -> None:
+        """Drop what forwards have saved, here and in all layers inside."""
+        self._cache = None
+        for _, child in self.children():
+            child.forget()
 
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (name, layer) of each layer directly inside this one."""
         for name, value in vars(self).items():
             if isinstance(value, Layer):
                 yield name, value
-            elif isinstance(value, list):
+            elif isinstance(value, list | tuple):
                 for i, item in enumerate(value):
                     if isinstance(item, Layer):
                         yield f"{name}.{i}", item
@@ -114,8 +123,10 @@ class Layer:
     def to(self, device: str, dtype: DTypeLike | None = None) -> Self:
         """Move parameters, gradients and buffers to ``"cpu"`` or ``"cuda"``, and to ``dtype``.
 
-        Caches are dropped. Make the optimiser afterwards, or move it with the network.
+        Caches are dropped. Make the optimiser afterwards: its momentum does not move along.
         """
+        if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
 
         def moved(array: Array) -> Array:
             array = to_device(array, device)
@@ -126,11 +137,20 @@ class Layer:
             if parameter.grad is not None:
                 parameter.grad = moved(parameter.grad)
         self._move_buffers(moved)
+        self.forget()
         return self
 
-    def _move_buffers(self, moved: Any) -> None:
-        self._cache = None
+    def _move_buffers(self, moved: Callable[[Array], Array]) -> None:
         for name in self.buffer_names:
             setattr(self, name, moved(getattr(self, name)))
         for _, child in self.children():
             child._move_buffers(moved)
+
+
+def check_generator(who: str, rng: object) -> None:
+    """Raise a TypeError unless ``rng`` is a NumPy Generator; nothing draws from a hidden one."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"{who} draws random numbers and needs a generator, such as "
+            f"numpy.random.default_rng(0); got {type(rng).__name__}"
+        )

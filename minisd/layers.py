@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike
 
 from minisd import ops
 from minisd.backend import Array
-from minisd.layer import Layer, Parameter
+from minisd.layer import Layer, Parameter, check_generator
+from minisd.ops.check import whole_number
 
 __all__ = [
     "BatchNorm2d",
@@ -22,6 +23,9 @@ __all__ = [
     "ReLU",
     "Sequential",
 ]
+
+
+GAMMAS = ("one", "uniform")
 
 
 class Conv2d(Layer):
@@ -43,13 +47,17 @@ class Conv2d(Layer):
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        check_generator("Conv2d", rng)
+        in_channels = whole_number("Conv2d: in_channels", in_channels, 1)
+        out_channels = whole_number("Conv2d: out_channels", out_channels, 1)
+        kernel_size = whole_number("Conv2d: kernel_size", kernel_size, 1)
         fan_in = in_channels * kernel_size * kernel_size
         shape = (out_channels, in_channels, kernel_size, kernel_size)
         w = rng.standard_normal(shape) * np.sqrt(2 / fan_in)
         self.w = Parameter(w.astype(dtype))
         self.b = Parameter(np.zeros(out_channels, dtype)) if bias else None
-        self.stride = stride
-        self.padding = padding
+        self.stride = whole_number("Conv2d: stride", stride, 1)
+        self.padding = whole_number("Conv2d: padding", padding, 0)
 
     def forward(self, x: Array) -> Array:  # noqa: D102 (here and below: see Layer)
         b = None if self.b is None else self.b.data
@@ -90,14 +98,13 @@ class BatchNorm2d(Layer):
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        if gamma == "one":
-            scale = np.ones(channels, dtype)
-        elif gamma == "uniform":
-            if rng is None:
-                raise ValueError("BatchNorm2d: gamma='uniform' needs a generator, rng=...")
-            scale = rng.random(channels).astype(dtype)
-        else:
+        if gamma not in GAMMAS:
             raise ValueError(f"BatchNorm2d: gamma must be 'one' or 'uniform', got {gamma!r}")
+        scale = np.ones(channels, dtype)
+        if gamma == "uniform":
+            check_generator("BatchNorm2d with gamma='uniform'", rng)
+            assert rng is not None
+            scale = rng.random(channels).astype(dtype)
         self.gamma = Parameter(scale)
         self.beta = Parameter(np.zeros(channels, dtype))
         self.running_mean = np.zeros(channels, dtype)
@@ -153,7 +160,8 @@ class GlobalAvgPool(Layer):
 class Linear(Layer):
     """Fully connected layer with a bias; see `minisd.ops.linear`.
 
-    Weights are drawn from U(-1/sqrt(in), 1/sqrt(in)), Torch's default; the bias starts at 0.
+    Weights are drawn from U(-1/sqrt(in), 1/sqrt(in)), as Torch does; the bias, which Torch draws
+    likewise, starts at 0.
     """
 
     def __init__(
@@ -164,6 +172,9 @@ class Linear(Layer):
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        check_generator("Linear", rng)
+        in_features = whole_number("Linear: in_features", in_features, 1)
+        out_features = whole_number("Linear: out_features", out_features, 1)
         bound = 1 / np.sqrt(in_features)
         w = rng.uniform(-bound, bound, (out_features, in_features))
         self.w = Parameter(w.astype(dtype))

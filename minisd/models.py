@@ -7,9 +7,9 @@ from numpy.typing import DTypeLike
 
 from minisd.backend import Array
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
+from minisd.ops.check import whole_number
 from minisd.residual import (
     BOTTLENECK_EXPANSION,
-    BRANCHES,
     ResidualBlock,
     basic_branch,
     bottleneck_branch,
@@ -18,7 +18,10 @@ from minisd.residual import (
 from minisd.stochastic_depth import check_survival
 
 NUM_GROUPS = 3
-LAYERS_PER_BLOCK = {"basic": 2, "bottleneck": 3}
+BRANCHES = {  # name: (how to make one, its layers, its output channels per unit of width)
+    "basic": (basic_branch, 2, 1),
+    "bottleneck": (bottleneck_branch, 3, BOTTLENECK_EXPANSION),
+}
 
 
 class ResNet(Layer):
@@ -78,10 +81,9 @@ def num_blocks(depth: int, branch: str = "basic") -> int:
     """
     if branch not in BRANCHES:
         raise ValueError(f"branch must be one of {', '.join(BRANCHES)}; got {branch!r}")
-    per_block = LAYERS_PER_BLOCK[branch]
+    _, per_block, _ = BRANCHES[branch]
     step = NUM_GROUPS * per_block
-    if isinstance(depth, bool) or not isinstance(depth, int) or depth < step + 2:
-        raise ValueError(f"depth must be a whole number of at least {step + 2}, got {depth!r}")
+    depth = whole_number("depth", depth, step + 2)
     if (depth - 2) % step:
         below = depth - (depth - 2) % step
         raise ValueError(
@@ -144,18 +146,13 @@ def resnet(
             f"a {depth}-layer network has {L} blocks and needs as many survival probabilities, "
             f"got {len(survival)}"
         )
-    for name, value in (
-        ("num_classes", num_classes),
-        ("in_channels", in_channels),
-        ("width", width),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    width = whole_number("width", width, 1)
+    num_classes = whole_number("num_classes", num_classes, 1)
+    in_channels = whole_number("in_channels", in_channels, 1)
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
 
-    make_branch = basic_branch if branch == "basic" else bottleneck_branch
-    expansion = 1 if branch == "basic" else BOTTLENECK_EXPANSION
+    make_branch, _, expansion = BRANCHES[branch]
     stem = Sequential(
         Conv2d(in_channels, width, 3, padding=1, rng=rng, dtype=dtype),
         BatchNorm2d(width, gamma=gamma, rng=rng, dtype=dtype),

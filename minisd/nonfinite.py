@@ -5,7 +5,10 @@ from minisd.layer import Layer
 
 
 def first_nonfinite(model: Layer, x: Array) -> str:
-    """Run a forward again and name the first layer whose output is not finite."""
+    """Run a forward again and name the first layer whose output is not finite.
+
+    Running statistics are put back as they were.
+    """
     xp = array_module(x)
     if not xp.isfinite(x).all():
         return "no layer: the images themselves are not finite"
@@ -31,9 +34,12 @@ def first_nonfinite(model: Layer, x: Array) -> str:
             watch(f"{prefix[:-1]} ({type(layer).__name__})", layer)
 
     walk("", model)
+    statistics = [(buffer, buffer.copy()) for _, buffer in model.buffers()]
     try:
         model.forward(x)
     finally:
+        for buffer, original in statistics:
+            buffer[...] = original
         for layer in watched:
             vars(layer).pop("forward", None)  # a layer may stand in two places
     return found[0] if found else "the loss: the logits are finite but too far apart"

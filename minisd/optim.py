@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from minisd.backend import Array, array_module
-from minisd.layers import Layer
+from minisd.layer import Layer, Parameter
 
 DROPPED = ("coast", "freeze")
 
@@ -48,7 +48,12 @@ class SGD:
             raise ValueError("Nesterov's rule needs momentum > 0 (or pass nesterov=False)")
         if dropped not in DROPPED:
             raise ValueError(f"dropped must be 'coast' or 'freeze', got {dropped!r}")
-        self.parameters = dict(model.parameters())
+        self.parameters: dict[str, Parameter] = {}
+        for name, parameter in model.parameters():
+            if not any(parameter is other for other in self.parameters.values()):  # shared: once
+                self.parameters[name] = parameter
+        if not self.parameters:
+            raise ValueError(f"{type(model).__name__} has no parameters to train")
         self.velocity: dict[str, Array] = {}
         """Momentum buffers by parameter name; a name is missing until its first update."""
         self.lr = lr
@@ -61,15 +66,21 @@ class SGD:
         """Move every parameter, in place, along its gradient."""
         for name, parameter in self.parameters.items():
             w, dw = parameter.data, parameter.grad
+            lr, momentum, decay = float(self.lr), float(self.momentum), float(self.weight_decay)
             if dw is None and self.dropped == "freeze":
                 continue
-            g = self.weight_decay * w if dw is None else dw + self.weight_decay * w
+            g = decay * w if dw is None else dw + decay * w
             v = self.velocity.get(name)
             if v is None:
                 v = self.velocity[name] = array_module(w).zeros_like(w)
-            v *= self.momentum
+            if v.dtype != w.dtype or array_module(v) is not array_module(w):
+                raise TypeError(
+                    f"the momentum of {name} is not of the parameter's dtype and device: make a "
+                    "new SGD after moving a network"
+                )
+            v *= momentum
             v += g
-            w -= self.lr * (g + self.momentum * v if self.nesterov else v)
+            w -= lr * (g + momentum * v if self.nesterov else v)
 
     def buffers(self) -> Iterator[tuple[str, Array]]:
         """Yield (parameter name, momentum buffer) of those that have one."""

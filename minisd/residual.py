@@ -15,7 +15,6 @@ from minisd.backend import Array, array_module
 from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
 
 SHORTCUTS = ("A", "A-subsample", "projection")
-BRANCHES = ("basic", "bottleneck")
 SCALES = ("test", "train")
 BOTTLENECK_EXPANSION = 4
 
@@ -220,6 +219,8 @@ class ResidualBlock(Layer):
             if f.shape != h.shape:
                 raise ValueError(f"the branch gives {f.shape} but the shortcut {h.shape}")
             h = h + (f if weight == 1 else weight * f)
+        else:
+            self.branch.forget()
         self.save((is_open, weight))
         return self.relu.forward(h)
 

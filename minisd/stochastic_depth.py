@@ -28,6 +28,8 @@ from typing import Protocol
 
 import numpy as np
 
+from minisd.layer import check_generator
+from minisd.ops.check import whole_number
 from minisd.residual import ResidualBlock
 
 
@@ -48,8 +50,9 @@ def linear_decay(num_blocks: int, p_last: float = 0.5) -> list[float]:
     >>> linear_decay(4, p_last=0.5)
     [0.875, 0.75, 0.625, 0.5]
     """
-    _check_rule(num_blocks, p_last)
-    return [1 - block / num_blocks * (1 - p_last) for block in range(1, num_blocks + 1)]
+    L, (p_last,) = whole_number("num_blocks", num_blocks, 1), check_survival([p_last])
+    # eq. 4 with the terms put so that p_L itself comes out to the last bit
+    return [p_last + (1 - p_last) * (1 - block / L) for block in range(1, L + 1)]
 
 
 def uniform(num_blocks: int, p: float = 0.5) -> list[float]:
@@ -60,14 +63,7 @@ def uniform(num_blocks: int, p: float = 0.5) -> list[float]:
     >>> uniform(3, p=0.5)
     [0.5, 0.5, 0.5]
     """
-    _check_rule(num_blocks, p)
-    return [float(p)] * num_blocks
-
-
-def _check_rule(num_blocks: int, p: float) -> None:
-    if num_blocks < 1:
-        raise ValueError(f"a network has at least one block, got {num_blocks}")
-    check_survival([p])
+    return check_survival([p]) * whole_number("num_blocks", num_blocks, 1)
 
 
 def check_survival(survival_probs: Iterable[float]) -> list[float]:
@@ -131,6 +127,7 @@ def draw_gates(model: HasBlocks, rng: np.random.Generator) -> list[bool]:
     gates : list of L bool
         On the host: whether a block runs is decided before anything is sent to a GPU.
     """
+    check_generator("draw_gates", rng)
     draws = rng.random(len(model.blocks))  # in [0, 1): p = 1 is always open, p = 0 never
     gates = [bool(u < block.survival_prob) for u, block in zip(draws, model.blocks, strict=True)]
     set_gates(model, gates)

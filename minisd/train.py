@@ -6,7 +6,7 @@ them.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,8 @@ def train_step(model: Layer, optimizer: SGD, images: Array, labels: Array) -> fl
     Raises
     ------
     NonFiniteError
-        If the loss is not finite; the weights are then as they were.
+        If the loss is not finite. The weights are then as they were; the running statistics have
+        moved.
     """
     model.zero_grad()
     logits = model.forward(images)
@@ -48,32 +49,39 @@ def train_step(model: Layer, optimizer: SGD, images: Array, labels: Array) -> fl
     return value
 
 
-def evaluate(run: Run, split: Split, check: Callable[[], None] = lambda: None) -> float:
+def evaluate(
+    model: Layer,
+    batches: Iterable[tuple[Array, Array]],
+    *,
+    device: str = "cpu",
+    check: Callable[[], None] = lambda: None,
+) -> float:
     """Return the share of images that the network, all blocks there, classifies wrongly.
 
     Parameters
     ----------
+    batches : iterable of (images, labels)
+        For instance `minisd.data.batches.evaluation_batches`.
     check : function of nothing, optional
         Called between batches; may raise to stop.
     """
-    run.model.eval()
-    wrong = 0
+    model.eval()
+    wrong = count = 0
     try:
-        for images, labels in evaluation_batches(
-            split, run.config.batch_size, normaliser=run.normaliser
-        ):
+        for images, labels in batches:
             check()
-            images, labels = to_device(images, run.device), to_device(labels, run.device)
-            logits = run.model.forward(images)
+            images, labels = to_device(images, device), to_device(labels, device)
+            logits = model.forward(images)
             if not array_module(logits).isfinite(logits).all():
                 raise NonFiniteError(
                     "the network's output for an image to classify is not finite; the first is "
-                    f"that of {first_nonfinite(run.model, images)}"
+                    f"that of {first_nonfinite(model, images)}"
                 )
+            count += len(labels)
             wrong += int((logits.argmax(axis=1) != labels).sum())
     finally:
-        run.model.train()
-    return wrong / len(split)
+        model.train()
+    return wrong / count
 
 
 def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignals) -> None:
@@ -134,6 +142,12 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
         progress.epoch(row, config.epochs)
 
 
+def error_rate(run: Run, split: Split, check: Callable[[], None] = lambda: None) -> float:
+    """`evaluate` a run's network on one of its splits."""
+    batches = evaluation_batches(split, run.config.batch_size, normaliser=run.normaliser)
+    return evaluate(run.model, batches, device=run.device, check=check)
+
+
 def validate_if_due(run: Run, stop: StopSignals) -> None:
     """Validate and test at the end of an epoch and every ``validate_every`` steps.
 
@@ -147,8 +161,8 @@ def validate_if_due(run: Run, stop: StopSignals) -> None:
         found = {
             "epoch": position.epoch,
             "step": run.steps_done,
-            "val_error": evaluate(run, run.validation, stop.check),
-            "test_error": evaluate(run, run.test, stop.check),
+            "val_error": error_rate(run, run.validation, stop.check),
+            "test_error": error_rate(run, run.test, stop.check),
         }
     position.evaluated_at = run.steps_done
     position.evaluations.append(found)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -62,6 +63,23 @@ def test_evaluate_repeats_the_result(finished, capsys):
     assert printed == pytest.approx(last["test_error"], abs=6e-5)
 
 
+def test_a_run_trained_on_a_gpu_can_be_evaluated_without_one(finished, tmp_path, capsys):
+    cwd, _ = finished
+    shutil.copytree(cwd / "runs" / "digits-1", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["device"] = "cuda"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert main(["evaluate", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    assert "test error" in capsys.readouterr().out
+
+
+def test_the_help_names_the_folder_that_a_run_gets(finished, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    folder = re.search(r"--resume (runs/\S+)", capsys.readouterr().out)[1]
+    assert (finished[0] / folder).is_dir()
+
+
 def test_evaluate_of_no_run_is_a_sentence(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path)]) == 2
     assert "not a run folder" in capsys.readouterr().err
@@ -98,6 +116,11 @@ def test_gradcheck_prints_a_table_and_passes(capsys):
     assert re.search(r"worst of \d\d checks, tolerance 1e-06: all gradients are right", out)
     for name in ("conv2d", "batchnorm2d", "bottleneck", "gates 101", "projection"):
         assert name in out
+
+
+def test_gradcheck_of_no_seed(capsys):
+    assert main(["gradcheck", "--seed", "-1"]) == 2
+    assert "at least 0" in capsys.readouterr().err
 
 
 def test_gradcheck_fails_on_a_wrong_gradient(capsys, monkeypatch):

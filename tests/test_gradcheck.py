@@ -160,8 +160,9 @@ class BlockWithoutShortcutGradient(ResidualBlock):
 
 class ClosedBlockThatBackPropagates(ResidualBlock):
     def forward(self, x):
+        y = super().forward(x)
         self.branch.forward(x)  # as those do that multiply by zero, and then forget the zero
-        return super().forward(x)
+        return y
 
     def backward(self, dy):
         self.take()
@@ -271,6 +272,7 @@ def test_a_gradient_of_ones_would_have_let_batchnorm_errors_pass(rng):
         (1 / 3, "batch size N = 3: sum or mean"),
         (0, "left out of the backward"),
         (2, "a constant factor"),
+        (1.0001, "a small term"),
     ],
 )
 def test_a_failure_names_the_tensor_and_what_a_constant_ratio_suggests(factor, words, rng):
@@ -296,12 +298,29 @@ def test_a_closed_blocks_parameters_must_not_matter(rng):
     assert all(slope.numeric == 0 for slope in report.slopes if slope.tensor.startswith("branch"))
 
 
-def test_steps_across_a_kink_are_taken_elsewhere(rng):
+def test_a_step_across_a_kink_is_replaced_by_another(rng):
     x = rng.standard_normal((3, 8))
-    x[0, :4] = [1e-7, -1e-7, 3e-6, 1.0]
-    report = check_layer(ReLU(), x, rng=rng)
-    assert report.kinks >= 3
+    x[0, :3] = [2e-6, -2e-6, 1.0]
+    report = check_layer(ReLU(), x, rng=rng, directions=4, elements=20)
+    assert report.kinks >= 2
     assert report.passed
+    assert sum(slope.index is None for slope in report.slopes) == 4
+    assert sum(slope.index is not None for slope in report.slopes) == 20
+
+
+def test_where_every_direction_crosses_a_kink_nothing_is_claimed(rng):
+    x = rng.standard_normal((3, 8))
+    x[0] = 1e-8
+    with pytest.raises(ValueError, match="all steps along x cross kinks"):
+        check_layer(ReLU(), x, rng=rng)
+
+
+def test_what_a_forward_before_the_check_left_behind_does_not_matter(rng):
+    model = resnet(8, width=2, rng=rng, dtype=F64)
+    x = rng.standard_normal((2, 3, 4, 8))
+    model.forward(x)
+    set_gates(model, [False] * 3)
+    check_layer(model, x, rng=rng, directions=1, elements=2).raise_if_failed()
 
 
 def test_float32_is_refused(rng):

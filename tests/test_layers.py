@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minisd import ops
+from minisd import SGD, ops
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.models import resnet
 
@@ -135,6 +135,54 @@ def test_a_layer_of_ones_own_needs_no_registration(rng):
             return 2 * self.inner.backward(dy)
 
     assert [name for name, _ in Twice().parameters()] == ["inner.w", "inner.b"]
+
+
+def test_numpy_integers_are_integers(rng):
+    one, two = np.int64(1), np.uint8(2)
+    conv = Conv2d(two, two, two, stride=one, rng=rng)
+    assert conv.forward(np.ones((1, 2, 4, 4), np.float32)).shape == (1, 2, 3, 3)
+    assert ops.avg_pool2d_forward(np.ones((1, 1, 4, 4)), two)[0].shape == (1, 1, 2, 2)
+    assert resnet(np.int64(8), num_classes=np.int64(3), width=two, rng=rng).num_blocks == 3
+
+
+def test_forget_drops_all_caches(rng):
+    model = resnet(8, width=2, rng=rng)
+    model.forward(np.ones((2, 3, 8, 8), np.float32))
+    model.forget()
+    with pytest.raises(RuntimeError):
+        model.blocks[0].branch.layers[-1].backward(np.ones((2, 2, 8, 8), np.float32))
+
+
+def test_layers_in_a_tuple_are_found_and_shared_parameters_step_once(rng):
+    class Twins(Layer):
+        def __init__(self):
+            self.pair = (Linear(2, 2, rng=rng), Linear(2, 2, rng=rng))
+            self.pair[1].w = self.pair[0].w
+
+    twins = Twins()
+    assert len(list(twins.parameters())) == 4
+    w = twins.pair[0].w
+    w.grad, before = np.ones_like(w.data), w.data.copy()
+    SGD(twins, 1.0, momentum=0, nesterov=False, weight_decay=0).step()
+    np.testing.assert_allclose(w.data, before - 1, rtol=1e-6)
+
+
+def test_an_optimiser_does_not_survive_a_move_unnoticed(rng):
+    layer = Linear(2, 2, rng=rng)
+    optimizer = SGD(layer, 0.1)
+    layer.w.grad, layer.b.grad = np.ones_like(layer.w.data), np.ones_like(layer.b.data)
+    optimizer.step()
+    layer.to("cpu", np.float64)
+    with pytest.raises(TypeError, match="new SGD"):
+        optimizer.step()
+
+
+def test_numpy_hyperparameters_do_not_change_the_dtype(rng):
+    x = rng.standard_normal((2, 3, 4, 5)).astype(np.float32)
+    y, _ = ops.batchnorm2d_forward(
+        x, *(np.ones(3, np.float32) for _ in range(4)), training=True, eps=np.float64(1e-5)
+    )
+    assert y.dtype == np.float32
 
 
 def test_a_layer_computes_what_its_operation_computes(rng):

@@ -12,7 +12,7 @@ import minisd
 ROOT = Path(minisd.__file__).parent
 STOREYS = [
     {"errors"},
-    {"backend", "parallel", "files", "interrupt", "progress"},
+    {"backend", "parallel", "files", "interrupt", "progress", "gradcheck_report"},
     {"ops.check"},
     {"ops.conv", "ops.batchnorm", "ops.activation", "ops.pooling", "ops.linear", "ops.loss"},
     {"ops"},

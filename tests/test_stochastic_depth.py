@@ -43,7 +43,7 @@ def test_linear_decay_is_equation_4():
     for block in range(1, L + 1):
         assert probs[block - 1] == pytest.approx(1 - block / L * (1 - 0.5))
     assert probs[0] < 1  # block 1 is not certain either
-    assert probs[-1] == 0.5
+    assert [linear_decay(L, p)[-1] for p in (0.1, 0.2, 0.5)] == [0.1, 0.2, 0.5]
     assert uniform(3, 0.7) == [0.7, 0.7, 0.7]
 
 
@@ -168,6 +168,7 @@ def test_a_closed_block_is_not_entered_at_all(gates, shortcut, rng):
     model.backward(np.ones_like(y))
     assert y.shape == (2, 4)
     for i, (block, gate) in enumerate(zip(model.blocks, gates, strict=True)):
+        assert gate or all(layer._cache is None for layer in block.branch.inner.layers)
         assert block.branch.forwards == block.branch.backwards == int(gate)
         for _, parameter in block.branch.parameters():
             assert (parameter.grad is not None) == gate

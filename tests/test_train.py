@@ -14,7 +14,7 @@ from minisd.data.batches import training_batches
 from minisd.progress import Progress
 from minisd.run import Run
 from minisd.session import train
-from minisd.train import evaluate, train_step
+from minisd.train import error_rate, train_step
 
 TINY = {"depth": 8, "width": 2, "limit": 120, "batch_size": 32, "epochs": 3, "threads": 1}
 
@@ -72,8 +72,8 @@ def test_the_kept_weights_are_those_of_the_best_validation(trained):
     run, folder, _ = trained
     again = Run(run.config)
     again.load_weights(folder / "checkpoint.npz", "best")
-    assert evaluate(again, again.validation) == run.position.best["val_error"]
-    assert evaluate(again, again.test) == run.position.best["test_error"]
+    assert error_rate(again, again.validation) == run.position.best["val_error"]
+    assert error_rate(again, again.test) == run.position.best["test_error"]
 
 
 def test_config_json_has_everything_resolved(trained):
@@ -142,7 +142,7 @@ def test_a_step_lowers_the_loss_on_its_own_batch():
 def test_evaluation_changes_nothing_and_counts_by_hand():
     run = Run(tiny())
     before = [b.copy() for _, b in run.model.buffers()]
-    error = evaluate(run, run.test)
+    error = error_rate(run, run.test)
     for (_, b), old in zip(run.model.buffers(), before, strict=True):
         np.testing.assert_array_equal(b, old)
     assert run.model.training

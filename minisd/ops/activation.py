@@ -1,6 +1,6 @@
 """The rectifier, max(x, 0)."""
 
-from minisd.backend import Array
+from minisd.backend import Array, array_module
 from minisd.ops.check import check_arrays, check_upstream
 
 
@@ -34,4 +34,5 @@ def relu_backward(dy: Array, cache: Array) -> Array:
     dx : the shape of x
     """
     check_upstream("relu_backward", dy, cache.shape, dy)
+    array_module(dy, cache)  # refuses a mix of NumPy and CuPy
     return dy * cache

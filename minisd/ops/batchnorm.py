@@ -70,6 +70,7 @@ def batchnorm2d_forward(
     ):
         check_shape("batchnorm2d", name, array, (C,))
 
+    momentum, eps = float(momentum), float(eps)  # a NumPy float64 would turn float32 into float64
     if training:
         M = N * H * W
         if M == 1:

@@ -1,5 +1,6 @@
 """What every operation asks of its arguments, answered with a sentence when it does not hold."""
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,23 @@ def check_shape(operation: str, name: str, array: Array, shape: tuple[int, ...])
     """Check that ``array`` has exactly ``shape``."""
     if array.shape != shape:
         raise ValueError(f"{operation}: {name} must have shape {shape}, got {array.shape}")
+
+
+def whole_number(what: str, value: object, least: int) -> int:
+    """Return ``value``, a Python or NumPy integer of at least ``least``, as an int.
+
+    Raises
+    ------
+    ValueError
+        If it is something else; True and False are no numbers here.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least or isinstance(value, bool | np.bool_):
+        raise ValueError(f"{what} must be a whole number of at least {least}, got {value!r}")
+    return number
 
 
 def check_upstream(operation: str, dy: Array, y_shape: tuple[int, ...], like: Array) -> Any:

@@ -2,21 +2,21 @@
 
 As everywhere in deep learning, "convolution" means cross-correlation: the kernel is not flipped.
 
-    y[n, f, h, w] = b[f] + sum over c, i, j of  w[f, c, i, j] * xp[n, c, h*S + i, w*S + j]
+    y[n, f, h, w] = b[f] + sum over c, i, j of  w[f, c, i, j] * x_padded[n, c, h*S + i, w*S + j]
 
-where ``xp`` is ``x`` with ``P`` zeros around it and ``S`` is the stride. Write the ``C*KH*KW``
-numbers that one output pixel sees as a column, and all output pixels side by side: then the sum is
-a product of two matrices, and so are both gradients.
+where ``x_padded`` is ``x`` with ``P`` zeros around it and ``S`` is the stride. Write the
+``C*KH*KW`` numbers that one output pixel sees as a column, and all output pixels side by side: then
+the sum is a product of two matrices, and so are both gradients.
 
 In memory the batch comes last, (C, H, W, N): the columns are then copied in long runs of
 neighbouring numbers, and batch norm finds all of a channel in one stretch. Callers see NCHW, as a
-transposed view.
+transposed view; arrays in any other order are welcome too, and give the same numbers.
 """
 
 from typing import Any
 
 from minisd.backend import Array, array_module
-from minisd.ops.check import check_arrays, check_ndim, check_shape, check_upstream
+from minisd.ops.check import check_arrays, check_ndim, check_shape, check_upstream, whole_number
 
 Cache = tuple[Any, ...]
 
@@ -149,9 +149,8 @@ def output_size(
     x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: int, padding: int
 ) -> tuple[int, int]:
     """Return (OH, OW); raise a ValueError if the kernel does not fit into the padded image."""
-    for name, value, least in (("stride", stride, 1), ("padding", padding, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"conv2d: {name} must be a whole number >= {least}, got {value!r}")
+    stride = whole_number("conv2d: stride", stride, 1)
+    padding = whole_number("conv2d: padding", padding, 0)
     OH, OW = (
         (size + 2 * padding - kernel) // stride + 1
         for size, kernel in zip(x_shape[2:], w_shape[2:], strict=True)

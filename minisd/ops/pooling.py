@@ -1,7 +1,7 @@
 """Average pooling: over small tiles (shortcut A), and over the image (before the classifier)."""
 
 from minisd.backend import Array
-from minisd.ops.check import check_arrays, check_ndim, check_upstream
+from minisd.ops.check import check_arrays, check_ndim, check_upstream, whole_number
 
 Cache = tuple[tuple[int, ...], int]
 
@@ -29,9 +29,7 @@ def avg_pool2d_forward(x: Array, kernel: int) -> tuple[Array, Cache]:
     """
     check_arrays("avg_pool2d", x=x)
     check_ndim("avg_pool2d", "x", x, "NCHW")
-    K = kernel
-    if isinstance(K, bool) or not isinstance(K, int) or K < 1:
-        raise ValueError(f"avg_pool2d: kernel must be a whole number >= 1, got {kernel!r}")
+    K = whole_number("avg_pool2d: kernel", kernel, 1)
     H, W = x.shape[2:]
     if H % K or W % K:
         raise ValueError(f"avg_pool2d: a {H}x{W} image cannot be cut into {K}x{K} tiles")
