@@ -178,7 +178,7 @@ def check_networks(rng: np.random.Generator) -> Iterator[Report]:
             set_gates(model, [bool(gate) for gate in gates])
             shown = "".join(map(str, gates))
             name = f"ResNet-8, shortcut {shortcut}, gates {shown}"
-            yield _away_from_kinks(model, (3, 2, 8, 4), rng, name, elements=8)
+            yield _away_from_kinks(model, (4, 2, 8, 12), rng, name, elements=8)
     model = resnet(
         14,
         num_classes=3,
