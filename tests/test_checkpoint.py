@@ -9,6 +9,15 @@ import zipfile
 
 import numpy as np
 import pytest
+
+from minisd import checkpoint
+from minisd.errors import CheckpointError
+from minisd.files import write_atomically
+from minisd.interrupt import StopSignals
+from minisd.progress import Progress
+from minisd.run import Run
+from minisd.session import train
+from minisd.train import fit
 from runs import (
     bits,
     contents,
@@ -22,15 +31,6 @@ from runs import (
     state,
     tiny,
 )
-
-from minisd import checkpoint
-from minisd.errors import CheckpointError
-from minisd.files import write_atomically
-from minisd.interrupt import StopSignals
-from minisd.progress import Progress
-from minisd.run import Run
-from minisd.session import train
-from minisd.train import fit
 
 # One bit turns the name "w" into "s": of two arrays with one name, the first would be lost.
 ARRAYS = {

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import references
 
+import references
 from minisd import ops
 
 GEOMETRIES = [  # (N, C, H, W), (F, KH, KW), stride, padding

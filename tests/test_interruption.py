@@ -13,6 +13,12 @@ import time
 from functools import partial
 
 import pytest
+
+from minisd.interrupt import Interrupted, StopSignals
+from minisd.progress import Progress
+from minisd.run import Run
+from minisd.session import resume, train
+from minisd.train import fit
 from runs import (
     STEPS_PER_EPOCH,
     command,
@@ -29,12 +35,6 @@ from runs import (
     train_and_die,
     train_watched,
 )
-
-from minisd.interrupt import Interrupted, StopSignals
-from minisd.progress import Progress
-from minisd.run import Run
-from minisd.session import resume, train
-from minisd.train import fit
 
 SETTINGS = [{}, {"validate_every": 3}, {"validate_every": 1, "survival": "constant", "epochs": 2}]
 NAMES = ["plain", "validate_every", "every_step"]

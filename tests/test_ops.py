@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import references
 
+import references
 from minisd import ops
 
 # name: (forward, backward, inputs as a function of rng)

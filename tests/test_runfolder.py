@@ -10,6 +10,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+
+import minisd as package
+from minisd import runfolder
+from minisd.errors import CheckpointError, RunFolderError
+from minisd.models import resnet
+from minisd.nonfinite import first_nonfinite
+from minisd.run import MACHINE_SETTINGS
+from minisd.session import resume, train
 from runs import (
     STEPS_PER_EPOCH,
     TINY,
@@ -23,14 +31,6 @@ from runs import (
     state,
     tiny,
 )
-
-import minisd as package
-from minisd import runfolder
-from minisd.errors import CheckpointError, RunFolderError
-from minisd.models import resnet
-from minisd.nonfinite import first_nonfinite
-from minisd.run import MACHINE_SETTINGS
-from minisd.session import resume, train
 
 LOG_KEYS = {"epoch", "train_loss", "val_error", "test_error", "lr", "seconds", "mean_open"}
 RUN_FILES = {"config.json", "log.jsonl", "checkpoint.npz", "curve.png"}
