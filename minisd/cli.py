@@ -7,6 +7,7 @@ interrupted by Ctrl-C and SIGTERM, with everything saved.
 
 import argparse
 import dataclasses
+import os
 import shlex
 import signal
 import sys
@@ -54,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nminisd: stopped at once; what was saved before is whole", file=sys.stderr)
         return 128 + signal.SIGINT
+    except BrokenPipeError:  # as in "minisd gradcheck | head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # SIGPIPE
     except NonFiniteError as error:
         print(f"minisd: {error}", file=sys.stderr)
         return NOT_FINITE

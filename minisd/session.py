@@ -105,7 +105,7 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
                     raise
             _draw(run, folder)
         except OSError as error:
-            if isinstance(error, UserError):
+            if isinstance(error, UserError | BrokenPipeError):  # nobody reads what we say any more
                 raise
             raise CheckpointError(f"{folder} cannot be written: {error}") from error
         finally:

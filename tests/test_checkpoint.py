@@ -18,7 +18,7 @@ from minisd.progress import Progress
 from minisd.run import Run
 from minisd.session import train
 from minisd.train import fit
-from runs import (
+from tiny_runs import (
     bits,
     contents,
     is_one_sentence,

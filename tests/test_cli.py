@@ -132,6 +132,19 @@ def test_gradcheck_fails_on_a_wrong_gradient(capsys, monkeypatch):
     assert "off by the batch size N = 4: sum or mean over the batch?" in err
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell with pipefail")
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    """And the run can be gone on with."""
+    arguments = " ".join(["-m", "minisd", "train", *TINY, "--epochs", "4", "--out", "run"])
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; '{sys.executable}' {arguments} | head -10 > /dev/null"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)
+    assert main(["train", "--resume", str(tmp_path / "run"), "--quiet"]) == 0
+
+
 def test_info_names_versions_device_and_threads(capsys):
     assert main(["info"]) == 0
     out = capsys.readouterr().out

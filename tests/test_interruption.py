@@ -19,7 +19,7 @@ from minisd.progress import Progress
 from minisd.run import Run
 from minisd.session import resume, train
 from minisd.train import fit
-from runs import (
+from tiny_runs import (
     STEPS_PER_EPOCH,
     command,
     go_on,
@@ -364,7 +364,9 @@ def test_killed_at_twenty_random_moments(tmp_path, rng):
 def in_own_process(target, *arguments):
     """Run ``target`` in a process forked from a clean one, which has minisd loaded already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["runs", "minisd.session", "matplotlib.backends.backend_agg"])
+    context.set_forkserver_preload(
+        ["tiny_runs", "minisd.session", "matplotlib.backends.backend_agg"]
+    )
     process = context.Process(target=target, args=arguments)
     process.start()
     process.join(60)

@@ -18,7 +18,7 @@ from minisd.models import resnet
 from minisd.nonfinite import first_nonfinite
 from minisd.run import MACHINE_SETTINGS
 from minisd.session import resume, train
-from runs import (
+from tiny_runs import (
     STEPS_PER_EPOCH,
     TINY,
     command,
