@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
 import types
 import typing
 from collections.abc import Sequence
@@ -104,6 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--data-dir",
         type=Path,
+        metavar="DIR",
         default=Path("data"),
         help="folder of the data sets (default: data)",
     )
@@ -132,7 +134,14 @@ def _add(commands: Any, command: Any, summary: str, **options: Any) -> argparse.
 
 
 def _add_train(commands: Any) -> None:
-    presets = "\n".join(f"  {name:24} {what}" for name, (what, _) in PRESETS.items())
+    presets = ""
+    for name, (what, values) in PRESETS.items():
+        shown = ", ".join(f"{key} {value}" for key, value in values.items() if key != "data")
+        presets += (
+            f"  {name:24} {what}\n"
+            + textwrap.fill(shown, 96, initial_indent=" " * 27, subsequent_indent=" " * 27)
+            + "\n"
+        )
     sub = _add(
         commands,
         train,
@@ -146,7 +155,9 @@ def _add_train(commands: Any) -> None:
     sub.add_argument("--force", action="store_true", help="replace an earlier run in --out")
     sub.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
     sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    group = sub.add_argument_group("settings (defaults are the preset's)")
+    group = sub.add_argument_group(
+        "settings (in brackets the value where the preset, listed below, names no other)"
+    )
     _add_settings(group, [setting.name for setting in dataclasses.fields(Config)])
 
 
@@ -158,6 +169,8 @@ def _add_settings(group: Any, names: Sequence[str]) -> None:
             continue
         flag = "--" + setting.name.replace("_", "-")
         text = setting.metadata["help"]
+        if setting.name not in ("preset", "data") and setting.default is not None:
+            text += f" [{setting.default}]"
         choices = setting.metadata["choices"]
         hint = hints[setting.name]
         if hint is bool:
@@ -167,6 +180,7 @@ def _add_settings(group: Any, names: Sequence[str]) -> None:
         else:
             kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
             metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
+            metavar = "DIR" if setting.name == "data_dir" else metavar
             group.add_argument(flag, type=kind, choices=choices, metavar=metavar, help=text)
 
 
@@ -188,6 +202,8 @@ def train(
                 raise ConfigError("--resume goes on in its own folder: no --out, no --force")
             folder = resume
             run = session.resume(folder, settings, progress=progress)
+        elif force and out is None:
+            raise ConfigError("--force replaces the run in --out: give --out, too")
         else:
             config = resolve(settings)
             folder = out or runfolder.free_name(Path("runs"), config.preset)
@@ -222,9 +238,11 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
         at = (
             f"epoch {best['epoch']}, the best on validation" if which == "best" else "the last step"
         )
-        print(f"{run}: ResNet-{config.depth} on {config.data}, weights of {at}")
-        print(f"validation error {error_rate(trained, trained.validation):.4f}")
-        print(f"test error       {error_rate(trained, trained.test):.4f}")
+        done = len(position["history"])
+        print(f"{run}: ResNet-{config.depth} on {config.data}, epoch {done} of {config.epochs}")
+        print(f"weights of {at}")
+        print(f"validation error {error_rate(trained, trained.validation):.2%}")
+        print(f"test error       {error_rate(trained, trained.test):.2%}")
     return OK
 
 

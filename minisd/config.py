@@ -42,7 +42,9 @@ class Config:
     max_shift: int = _setting(4, "augmentation: shift images by up to this many pixels; 0 for none")
     flip: bool = _setting(True, "augmentation: mirror half of the images")
 
-    depth: int = _setting(20, "layers, 6n + 2: 20, 32, 44, 56, 110, 1202, ...")
+    depth: int = _setting(
+        20, "layers, 6n + 2: 20, 32, 44, 56, 110, 1202, ... (9n + 2 with bottleneck branches)"
+    )
     width: int = _setting(16, "channels of the first group of blocks (then 2 and 4 times that)")
     branch: str = _setting("basic", "two 3x3 convolutions, or 1x1-3x3-1x1", choices=tuple(BRANCHES))
     shortcut: str = _setting(
@@ -85,7 +87,7 @@ class Config:
     momentum: float = _setting(0.9, "Nesterov momentum")
     weight_decay: float = _setting(1e-4, "weight decay, on every parameter")
     validate_every: int | None = _setting(
-        None, "validate (and test) every K steps as well as at the end of each epoch"
+        None, "validate (and test) every N steps as well as at the end of each epoch"
     )
 
     seed: int = _setting(1, "decides weights, split, order of the data, and gates")
@@ -246,6 +248,8 @@ def _check(config: Config) -> None:
         probs, _, _ = config.survival_probs, config.num_blocks, config.schedule
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if config.coarse and config.data != "cifar100":
+        raise ConfigError("only CIFAR-100 has coarse labels: leave out --coarse")
     if config.scale == "train" and probs and min(probs) == 0:
         raise ConfigError("scale 'train' divides by the survival probability: p_last cannot be 0")
 

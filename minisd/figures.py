@@ -24,56 +24,62 @@ def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], p
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     resolved = description["resolved"]
-    epochs = [row["epoch"] for row in history]
-    points = [  # an epoch has one evaluation, or several
-        {**row, **point, "epoch": point["step"] / resolved["steps_per_epoch"]}
+    per_epoch = resolved["steps_per_epoch"]
+    points = [  # an epoch has one evaluation, at its end, or several
+        {"x": point["step"] / per_epoch, "epoch": row["epoch"], **row, **point}
         for row in history
-        for point in row.get("evaluations", [{"step": row["epoch"] * resolved["steps_per_epoch"]}])
+        for point in row.get("evaluations", [{"step": row["epoch"] * per_epoch}])
     ]
     best = min(points, key=lambda point: point["val_error"])
-    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    x = [point["x"] for point in points]
+
+    figure = Figure(figsize=(8, 5.8), layout="constrained")
     FigureCanvasAgg(figure)
     errors, losses = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-
     for key, label, colour in (
         ("val_error", "validation", VALIDATION),
         ("test_error", "test", TEST),
     ):
-        percent = [100 * point[key] for point in points]
-        where = [point["epoch"] for point in points]
-        errors.plot(where, percent, color=colour, lw=1.8, label=label)
-        at_best = 100 * best[key]
-        errors.plot(best["epoch"], at_best, "o", ms=9, mfc="none", mew=1.8, color=colour)
-    errors.annotate(
-        f"test {best['test_error']:.2%}",
-        (best["epoch"], 100 * best["test_error"]),
-        xytext=(0, 26),
-        textcoords="offset points",
-        ha="center",
-        color=TEST,
-        fontweight="bold",
-        arrowprops={"arrowstyle": "-", "color": TEST, "lw": 0.8, "shrinkB": 6},
-    )
+        errors.plot(
+            x,
+            [100 * point[key] for point in points],
+            ".-",
+            color=colour,
+            lw=1.8,
+            ms=4,
+            label=f"{label}, {best[key]:.2%} at the circle",
+        )
+        at_best = (best["x"], 100 * best[key])
+        errors.plot(*at_best, "o", ms=10, mfc="none", mew=1.8, color=colour, clip_on=False)
     errors.set_yscale("symlog", linthresh=1, linscale=0.3)  # logarithmic, and yet shows 0 %
-    errors.set_ylim(bottom=0)
+    errors.set_ylim(0, 100)
+    errors.set_yticks([0, 1, 2, 5, 10, 20, 50, 100])
     errors.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    errors.yaxis.set_minor_locator(NullLocator())
     errors.set_ylabel("error (%)")
-    errors.legend(frameon=False, loc="upper right", ncols=2)
+    errors.legend(frameon=False, loc="lower left")
 
-    losses.plot(epochs, [row["train_loss"] for row in history], color=LOSS, lw=1.8)
-    losses.set_yscale("log")
+    losses.plot(
+        [row["epoch"] for row in history],
+        [row["train_loss"] for row in history],
+        ".-",
+        color=LOSS,
+        lw=1.8,
+        ms=4,
+    )
+    losses.set_ylim(bottom=0)
     losses.set_ylabel("training loss")
     losses.set_xlabel("epoch")
+    losses.set_xlim(0, history[-1]["epoch"] * 1.02)
     losses.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    for before, after in pairwise(history):
-        if after["lr"] != before["lr"]:
-            for axes in (errors, losses):
-                axes.axvline(before["epoch"] + 0.5, color=INK, lw=0.8, ls=(0, (2, 3)), alpha=0.6)
+    changes = [row["epoch"] for row, after in pairwise(history) if row["lr"] != after["lr"]]
     for axes in (errors, losses):
+        for epoch in changes:
+            axes.axvline(epoch, color=INK, lw=0.8, ls=(0, (2, 3)), alpha=0.6)
         axes.grid(True, which="major", color=GRID, lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
@@ -90,13 +96,11 @@ def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], p
         fontweight="bold",
         color=INK,
     )
-    errors.set_title(
-        f"{resolved['expected_depth']:.1f} of {resolved['num_blocks']} blocks open on average; "
-        f"circles: epoch of lowest validation error ({best['epoch']:g}); "
-        "dotted: learning rate drops; "
+    notes = [
+        f"{resolved['expected_depth']:.2f} of {resolved['num_blocks']} blocks open on average",
+        f"circle: lowest validation error (epoch {best['epoch']})",
+        *(["dotted: learning rate changes"] if changes else []),
         f"seed {description['seed']}",
-        loc="left",
-        fontsize=9,
-        color=INK,
-    )
+    ]
+    errors.set_title("; ".join(notes), loc="left", fontsize=8, color=INK)
     write_atomically(path, lambda stream: figure.savefig(stream, format="png", dpi=140))

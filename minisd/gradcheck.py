@@ -31,7 +31,10 @@ from minisd.gradcheck_report import (
 from minisd.layer import Layer
 from minisd.layers import ReLU
 
-STEP = 1e-5
+STEP_SIZE = 1e-5
+
+Step = tuple[tuple[int, ...] | None, Array]
+"""Where a slope is taken: (index, direction); index None for a random direction."""
 
 __all__ = ["GradientError", "KinkError", "Report", "Slope", "check_layer", "check_op", "compare"]
 
@@ -47,7 +50,7 @@ def compare(
     pattern: Callable[[], bytes] = bytes,
     directions: int = 3,
     elements: int = 24,
-    h: float = STEP,
+    h: float = STEP_SIZE,
     tolerance: float = TOLERANCE,
 ) -> Report:
     """Compare analytic gradients with central differences of ``loss``.
@@ -56,11 +59,11 @@ def compare(
     ----------
     name : str
         Stands before what is said.
-    loss : function of nothing
-        Computes L from ``tensors`` as they are now. They are changed in place and restored.
+    loss : function without arguments
+        Computes L from ``tensors`` as they are now. They are changed in place and put back.
     tensors, gradients : dict of float64 arrays
         Each tensor and dL/dtensor. None claims that L does not depend on the tensor at all.
-    pattern : function of nothing, optional
+    pattern : function without arguments, optional
         After a ``loss()``, the signs at its kinks as bytes; a step that changes them is replaced.
     directions, elements : int
         Random directions per tensor; elements per tensor (all, where there are no more).
@@ -85,10 +88,11 @@ def compare(
             )
         g = np.zeros_like(x) if gradient is None else gradient
         scale = max(float(np.sqrt(np.mean(g * g))), FLOOR)
-        for steps, wanted in (
+        sources: list[tuple[Iterator[Step], int]] = [
             (_random_directions(x, rng, 10 * directions), directions),
             (_single_elements(x, rng), min(elements, x.size)),
-        ):
+        ]
+        for steps, wanted in sources:
             used = 0
             for index, direction in steps:
                 if used == wanted:
@@ -111,9 +115,6 @@ def compare(
             if used == 0 and wanted > 0:
                 raise KinkError(f"{name}: all steps along {tensor} cross kinks; try another input")
     return report
-
-
-Step = tuple[tuple[int, ...] | None, Array]
 
 
 def _random_directions(x: Array, rng: np.random.Generator, count: int) -> Iterator[Step]:
@@ -163,18 +164,25 @@ def check_op(
     >>> check_op("linear", ops.linear_forward, backward, inputs, rng=rng).passed
     True
     """
-    y, cache = forward(**inputs)
-    dy = rng.standard_normal(y.shape)
+    result = forward(**inputs)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{name}: the forward must return (y, cache), got {type(result).__name__}")
+    y, cache = result
+    dy = rng.standard_normal(np.shape(y))
     gradients = backward(dy, cache)
-    if not isinstance(gradients, tuple):
-        gradients = (gradients,)
+    gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
+    if len(gradients) != len(inputs):
+        raise TypeError(
+            f"{name}: the backward returned {len(gradients)} gradients for {len(inputs)} inputs "
+            f"({', '.join(inputs)})"
+        )
     return compare(
         name,
         lambda: float(np.sum(forward(**inputs)[0] * dy)),
         inputs,
         dict(zip(inputs, gradients, strict=True)),
         rng=rng,
-        batch_size=len(y),
+        batch_size=len(y) if np.ndim(y) else 1,
         **options,
     )
 

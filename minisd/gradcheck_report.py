@@ -93,8 +93,9 @@ class Report:
             )
         if abs(ratio - 1) < 1e-2:
             return f"the ratio is {ratio:.6g} everywhere: a small term, such as eps, is off"
-        batch = f"off by the batch size N = {N}: sum or mean over the batch?"
-        for value, guess in ((-1.0, "a wrong sign?"), (float(N), batch), (1.0 / N, batch)):
-            if abs(ratio / value - 1) < 1e-4:
-                return f"the ratio is {ratio:.6g} everywhere: {guess}"
-        return f"the ratio is {ratio:.6g} everywhere: a constant factor, such as a scale, is off"
+        if abs(ratio + 1) < 1e-4:
+            return f"the ratio is {ratio:.6g} everywhere: a wrong sign?"
+        guess = "a constant factor, such as a scale, is off"
+        if abs(ratio / N - 1) < 1e-4 or abs(ratio * N - 1) < 1e-4:
+            guess = f"off by the batch size N = {N}: sum or mean over the batch? Or else {guess}"
+        return f"the ratio is {ratio:.6g} everywhere: {guess}"

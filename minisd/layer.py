@@ -39,7 +39,7 @@ class Layer:
 
     A forward in training mode saves what the backward needs, and the backward takes it: each
     backward needs a training forward of its own. A forward in evaluation saves nothing, and drops
-    what an earlier one saved, so that no backward can work on the images before the last.
+    what an earlier one saved: a backward is always that of the last forward, or an error.
     """
 
     training: bool = True
@@ -57,15 +57,15 @@ class Layer:
 
     def save(self, cache: Any) -> None:
         """Keep ``cache`` for the backward, if training."""
-        self._cache = (cache,) if self.training else None
+        self._cache = (cache,) if self.training else None  # in a tuple: a cache may be None
 
     def take(self) -> Any:
         """Hand out what the last forward saved, once."""
         if self._cache is None:
             raise RuntimeError(
                 f"{type(self).__name__}.backward has nothing to work on: it needs one forward in "
-                "training mode (layer.train()) before each backward, also before one that is "
-                "called again after an error"
+                "training mode (layer.train()) before each backward; one that raised an error "
+                "counts as a backward"
             )
         (cache,) = self._cache
         self._cache = None

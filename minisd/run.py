@@ -39,7 +39,7 @@ class Position:
     """Open blocks, over the steps of this epoch."""
     seconds: float = 0.0
     evaluations: list[dict[str, Any]] = field(default_factory=list)
-    """Those of this epoch: step, val_error, test_error."""
+    """Those of this epoch: epoch, step, val_error, test_error."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One row per complete epoch, as in the log."""
     best: dict[str, Any] | None = None

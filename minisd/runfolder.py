@@ -75,6 +75,8 @@ def claim(path: Path, *, create: bool) -> Iterator[Path]:
     try:
         if create:
             path.mkdir(parents=True, exist_ok=True)
+        elif path.is_file():
+            raise RunFolderError(f"{path} is a file: give the run's folder")
         elif not path.is_dir():
             raise RunFolderError(f"there is no run folder {path}")
         elif not (path / CONFIG).exists():
@@ -116,7 +118,10 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise RunFolderError(f"{path.parent} has no {path.name}: it is not a run folder") from None
+        what = "is not a run folder: there is no" if path.parent.is_dir() else "does not exist: no"
+        raise RunFolderError(f"{path.parent} {what} {path.name} in it") from None
+    except NotADirectoryError:
+        raise RunFolderError(f"{path.parent} is a file: give the run's folder") from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):

@@ -7,7 +7,7 @@ from typing import Any
 
 from minisd import figures, parallel, runfolder
 from minisd.config import Config, resolve
-from minisd.errors import CheckpointError, UserError
+from minisd.errors import CheckpointError, ConfigError, UserError
 from minisd.interrupt import Interrupted, StopSignals
 from minisd.progress import Progress
 from minisd.run import MACHINE_SETTINGS, Run
@@ -73,14 +73,17 @@ def resume(
 
 def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
     """Read a run's settings from its ``config.json``, with the machine's own on top."""
-    for name in overrides:
-        if name not in MACHINE_SETTINGS:
-            raise CheckpointError(
-                f"{name} cannot change when a run goes on; only {', '.join(MACHINE_SETTINGS)} can"
-            )
     settings = runfolder.read_json(folder / runfolder.CONFIG)
     settings = {k: v for k, v in settings.items() if k not in ("resolved", "versions")}
-    return resolve({**settings, **overrides})
+    recorded, config = resolve(settings), resolve({**settings, **overrides})
+    for name in overrides:
+        old, new = getattr(recorded, name), getattr(config, name)
+        if name not in MACHINE_SETTINGS and old != new:
+            raise ConfigError(
+                f"{name} is {old} in this run and cannot become {new}: only "
+                f"{', '.join(MACHINE_SETTINGS)} may change; start a new run for another {name}"
+            )
+    return config
 
 
 def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
@@ -144,11 +147,15 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
         f"depth     L = {model.num_blocks} blocks; {rule}; expected depth {depth:.2f} open blocks "
         f"per step ({depth / model.num_blocks:.0%})"
     )
-    drops = ", ".join(str(drop) for drop in run.schedule.drop_epochs)
+    drops = [str(drop) for drop in run.schedule.drop_epochs if drop < config.epochs]
+    rate = f"rate {config.lr:g}"
+    if drops:
+        rate += f", divided by 10 after epoch {' and '.join(drops)}"
+    if config.warmup_epochs:
+        rate += f", warm-up {config.warmup_lr:g} for {config.warmup_epochs} epochs"
     progress.say(
         f"training  {config.epochs} epochs of {run.steps_per_epoch} steps, batches of "
-        f"{config.batch_size}; rate {config.lr:g}, divided by 10 after epochs {drops or 'none'}; "
-        f"seed {config.seed}"
+        f"{config.batch_size}; {rate}; seed {config.seed}"
     )
     settings = " ".join(
         f"{key}={_short(value)}" for key, value in dataclasses.asdict(config).items()
@@ -162,6 +169,8 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
             break_on_hyphens=False,
         )
     )
-    if run.steps_done:
+    if run.is_complete:
+        progress.say(f"complete  all {config.epochs} epochs were done before")
+    elif run.steps_done:
         progress.say(f"resuming  at epoch {position.epoch}, after {run.steps_done} steps")
     progress.say(f"run       {folder}")

@@ -27,7 +27,9 @@ from minisd.stochastic_depth import draw_gates
 
 
 def train_step(model: Layer, optimizer: SGD, images: Array, labels: Array) -> float:
-    """Train on one mini-batch and return its loss.
+    """Train on one mini-batch, with the gates as they are, and return its loss.
+
+    `minisd.stochastic_depth.draw_gates` comes first; without it all blocks are open.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def evaluate(
     ----------
     batches : iterable of (images, labels)
         For instance `minisd.data.batches.evaluation_batches`.
-    check : function of nothing, optional
+    check : function without arguments, optional
         Called between batches; may raise to stop.
     """
     model.eval()
@@ -89,7 +91,7 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
 
     Parameters
     ----------
-    save : function of nothing
+    save : function without arguments
         Called whenever the state is worth keeping: at the end of each epoch.
     stop : StopSignals
         Asked after every step and during evaluation.
@@ -104,7 +106,7 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
     config, position = run.config, run.position
     while not run.is_complete:
         run.optimizer.lr = run.schedule(position.epoch)
-        run.rewind_epoch()
+        run.rewind_epoch()  # its draws are made again up to where it stopped; the gates' are not
         with _timed(position):
             validate_if_due(run, stop)  # an interrupted run may have stopped just before
             for images, labels in training_batches(
@@ -189,6 +191,6 @@ def _explained(run: Run, step: int) -> Iterator[None]:
     except NonFiniteError as error:
         raise NonFiniteError(
             f"training stopped at step {step} (epoch {run.position.epoch}, learning "
-            f"rate {run.optimizer.lr:g}): {error}. The checkpoint before it is still there. "
-            "A smaller --lr, or a warm-up, may help"
+            f"rate {run.optimizer.lr:g}): {error}. Resuming would meet the same; begin a new "
+            "run with a smaller --lr, or with --warmup-epochs"
         ) from None

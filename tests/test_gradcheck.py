@@ -323,6 +323,29 @@ def test_what_a_forward_before_the_check_left_behind_does_not_matter(rng):
     check_layer(model, x, rng=rng, directions=1, elements=2).raise_if_failed()
 
 
+@pytest.mark.parametrize(
+    ("forward", "backward", "words"),
+    [
+        (lambda x: x, lambda dy, cache: dy, r"must return \(y, cache\)"),
+        (lambda x: (x, None), lambda dy, cache: (dy, dy), r"2 gradients for 1 inputs \(x\)"),
+    ],
+)
+def test_functions_of_the_wrong_form_are_told_so(forward, backward, words, rng):
+    with pytest.raises(TypeError, match=words):
+        check_op("mine", forward, backward, {"x": rng.standard_normal((2, 3))}, rng=rng)
+
+
+def test_a_list_of_gradients_and_a_scalar_output_are_fine(rng):
+    def forward(x):
+        return np.sum(x**2), x
+
+    def backward(dy, x):
+        return [2 * x * dy]
+
+    inputs = {"x": rng.standard_normal((2, 3))}
+    assert check_op("sum of squares", forward, backward, inputs, rng=rng).passed
+
+
 def test_float32_is_refused(rng):
     layer = Linear(3, 2, rng=rng, dtype=np.float32)
     with pytest.raises(TypeError, match="float64"):

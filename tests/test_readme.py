@@ -31,7 +31,9 @@ def test_the_python_in_it_runs(tmp_path, monkeypatch, capsys):
     assert code
     for block in code:
         exec(compile(block, str(README), "exec"), {})
-    assert "loss" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "loss" in printed
+    assert blocks("text")[0] in printed
 
 
 def test_the_minisd_commands_in_it_parse():

@@ -290,13 +290,12 @@ def test_claim(tmp_path):
     "more",
     [
         ["--epochs", "9"],
-        ["--epochs", "2"],  # even the same
         ["--seed", "4"],
         ["--lr", "0.2"],
         ["--drops", "1"],
-        ["--preset", "digits"],
-        ["--data", "digits"],
-        ["--no-flip"],
+        ["--preset", "cifar10"],
+        ["--data", "cifar10"],
+        ["--flip"],
         ["--out", "elsewhere"],
         ["--force"],
     ],
@@ -307,6 +306,13 @@ def test_settings_cannot_change_when_a_run_goes_on(complete, more):
     said = refused("train", "--resume", folder, *more)
     assert more[0].strip("-").removeprefix("no-") in said
     assert contents(folder) == before
+
+
+def test_settings_may_be_given_again_as_they_are(complete):
+    same = ["--epochs", "2", "--preset", "digits", "--data", "digits", "--no-flip"]
+    done = minisd("train", "--resume", complete[0], *same)
+    assert done.returncode == 0, done.stderr
+    assert "complete  all 2 epochs were done before" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -352,7 +358,7 @@ def test_resuming_what_is_not_a_run(tmp_path):
         ("none", "no run folder"),
         ("empty", "not a run folder"),
         ("other", "not a run folder"),
-        ("file", "no run folder"),
+        ("file", "is a file: give the run's folder"),
     ):
         assert match in refused("train", "--resume", tmp_path / name)
     everything = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}

@@ -59,7 +59,7 @@ def find_folder(data_dir: Path, name: str, wanted: str, dataset: str) -> Path:
             return folder
     raise DataError(
         f"{wanted} is neither in {data_dir / name} nor in {data_dir}: point --data-dir to the "
-        f"unpacked files, or fetch them with 'minisd data get {dataset}'"
+        f"unpacked files, or fetch them with 'minisd data get {dataset} --data-dir {data_dir}'"
     )
 
 
