@@ -5,6 +5,7 @@ generators' states) is JSON in one of them, so that a checkpoint is one file and
 """
 
 import hashlib
+import io
 import json
 import zipfile
 import zlib
@@ -41,8 +42,10 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     meta = {"format": FORMAT, "digest": _digest(contents), **meta}
     text = json.dumps(meta, allow_nan=False)
     contents[_META] = np.frombuffer(text.encode(), np.uint8)
+    packed = io.BytesIO()  # in memory first: a zip that meets a full disk leaves a mess behind
+    np.savez(packed, **contents)  # type: ignore[arg-type]
     try:
-        write_atomically(path, lambda stream: np.savez(stream, **contents))  # type: ignore[arg-type]
+        write_atomically(path, lambda stream: stream.write(packed.getbuffer()))
     except OSError as error:
         kept = "; the checkpoint before it is still there" if path.exists() else ""
         raise CheckpointError(

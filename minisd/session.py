@@ -91,13 +91,19 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
     with parallel.threads(run.config.threads):
         _introduce(run, folder, progress)
 
+        def write_log() -> None:
+            runfolder.write_log(folder / runfolder.LOG, run.position.history)
+
         def save() -> None:
             run.save(folder / runfolder.CHECKPOINT)
-            runfolder.write_log(folder / runfolder.LOG, run.position.history)
+            write_log()
 
         try:
             runfolder.write_json(folder / runfolder.CONFIG, run.describe())
-            save()
+            if run.is_complete:
+                write_log()  # a kill may have come between the last checkpoint and its log
+            else:
+                save()
             progress.start(done=run.steps_done, total=run.steps_per_epoch * run.config.epochs)
             with StopSignals() as stop:
                 try:
