@@ -8,7 +8,6 @@ interrupted by Ctrl-C and SIGTERM, with everything saved.
 import argparse
 import dataclasses
 import os
-import shlex
 import signal
 import sys
 import textwrap
@@ -19,15 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import minisd
-from minisd import parallel, runfolder
-from minisd.backend import gpu_available, usable_cupy
-from minisd.config import DATA_SETS, PRESETS, Config, resolve
-from minisd.errors import ConfigError, DeviceError, NonFiniteError, UserError
+from minisd import commands
+from minisd.config import DATA_SETS, PRESETS, Config
+from minisd.errors import NonFiniteError, UserError
 from minisd.interrupt import Interrupted
-from minisd.progress import Console, Progress
 from minisd.run import MACHINE_SETTINGS
 
-OK, FAILED, USER_ERROR, NOT_FINITE = 0, 1, 2, 3
+USER_ERROR, NOT_FINITE = 2, 3
 
 _TRAIN_EPILOG = """\
 examples:
@@ -76,10 +73,12 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"minisd {minisd.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_train(commands)
+    parsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(parsers)
 
-    sub = _add(commands, evaluate, "test a trained network", argument_default=argparse.SUPPRESS)
+    sub = _add(
+        parsers, commands.evaluate, "test a trained network", argument_default=argparse.SUPPRESS
+    )
     sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     sub.add_argument(
         "--which",
@@ -89,11 +88,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_settings(sub.add_argument_group("where it runs, if that changed"), MACHINE_SETTINGS)
 
-    sub = _add(commands, gradcheck, "prove every gradient against finite differences")
+    sub = _add(parsers, commands.gradcheck, "prove every gradient against finite differences")
     sub.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
     sub.add_argument("--quiet", action="store_true", help="print nothing but failures")
 
-    sub = _add(commands, data, "list data sets, or fetch one")
+    sub = _add(parsers, commands.data, "list data sets, or fetch one")
     sub.add_argument("action", nargs="?", choices=("list", "get"), default="list")
     sub.add_argument(
         "name",
@@ -117,13 +116,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
-    _add(commands, info, "versions, device and threads, for a bug report")
+    _add(parsers, commands.info, "versions, device and threads, for a bug report")
     return parser
 
 
-def _add(commands: Any, command: Any, summary: str, **options: Any) -> argparse.ArgumentParser:
+def _add(parsers: Any, command: Any, summary: str, **options: Any) -> argparse.ArgumentParser:
     options.setdefault("description", (command.__doc__ or "").partition("\n")[0])
-    parser = commands.add_parser(
+    parser = parsers.add_parser(
         command.__name__,
         help=summary,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -133,7 +132,7 @@ def _add(commands: Any, command: Any, summary: str, **options: Any) -> argparse.
     return typing.cast(argparse.ArgumentParser, parser)
 
 
-def _add_train(commands: Any) -> None:
+def _add_train(parsers: Any) -> None:
     presets = ""
     for name, (what, values) in PRESETS.items():
         shown = ", ".join(f"{key} {value}" for key, value in values.items() if key != "data")
@@ -143,8 +142,8 @@ def _add_train(commands: Any) -> None:
             + "\n"
         )
     sub = _add(
-        commands,
-        train,
+        parsers,
+        commands.train,
         "train a network",
         epilog=_TRAIN_EPILOG + presets,
         argument_default=argparse.SUPPRESS,
@@ -182,141 +181,3 @@ def _add_settings(group: Any, names: Sequence[str]) -> None:
             metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
             metavar = "DIR" if setting.name == "data_dir" else metavar
             group.add_argument(flag, type=kind, choices=choices, metavar=metavar, help=text)
-
-
-def train(
-    *,
-    out: Path | None = None,
-    force: bool = False,
-    resume: Path | None = None,
-    quiet: bool = False,
-    **settings: Any,
-) -> int:
-    """Train a residual network with stochastic depth. Without options: on the bundled digits."""
-    from minisd import session
-
-    progress = Progress() if quiet else Console()
-    try:
-        if resume is not None:
-            if out is not None or force:
-                raise ConfigError("--resume goes on in its own folder: no --out, no --force")
-            folder = resume
-            run = session.resume(folder, settings, progress=progress)
-        elif force and out is None:
-            raise ConfigError("--force replaces the run in --out: give --out, too")
-        else:
-            config = resolve(settings)
-            folder = out or runfolder.free_name(Path("runs"), config.preset)
-            run = session.train(config, folder, force=force, progress=progress)
-    except Interrupted as stopped:
-        where = shlex.quote(str(folder))
-        print(f"\n{stopped}: saved. Go on with: minisd train --resume {where}", file=sys.stderr)
-        raise
-    best = run.position.best
-    assert best is not None
-    progress.say(
-        f"result    test error {best['test_error']:.2%} at epoch {best['epoch']}, where the "
-        f"validation error was lowest ({best['val_error']:.2%})\n"
-        f"files     {folder}/  config.json  log.jsonl  checkpoint.npz  curve.png"
-    )
-    return OK
-
-
-def evaluate(*, run: Path, which: str, **machine: Any) -> int:
-    """Test the network of a run, all blocks there, each branch weighted by p_l."""
-    from minisd.run import Run
-    from minisd.session import read_settings
-    from minisd.train import error_rate
-
-    config = read_settings(run, machine)
-    with parallel.threads(config.threads):
-        trained = Run(config)
-        position = trained.load_weights(
-            run / runfolder.CHECKPOINT, "best" if which == "best" else "model"
-        )
-        best = position["best"]
-        at = (
-            f"epoch {best['epoch']}, the best on validation" if which == "best" else "the last step"
-        )
-        done = len(position["history"])
-        print(f"{run}: ResNet-{config.depth} on {config.data}, epoch {done} of {config.epochs}")
-        print(f"weights of {at}")
-        print(f"validation error {error_rate(trained, trained.validation):.2%}")
-        print(f"test error       {error_rate(trained, trained.test):.2%}")
-    return OK
-
-
-def gradcheck(*, seed: int, quiet: bool) -> int:
-    """Compare every gradient with finite differences in float64; a table of the worst errors."""
-    from minisd.gradcheck_report import TOLERANCE
-
-    if seed < 0:
-        raise ConfigError(f"a seed is at least 0, got {seed}")
-    from minisd.gradcheck_table import all_checks
-
-    reports = []
-    if not quiet:
-        print(f"{'worst relative error':>22}  {'slopes':>6}  checked")
-    for report in all_checks(seed):
-        reports.append(report)
-        if not quiet:
-            mark = "" if report.passed else "  FAILED"
-            print(f"{report.worst.error:22.1e}  {len(report.slopes):6d}  {report.name}{mark}")
-    failed = [report for report in reports if not report.passed]
-    for report in failed:
-        print(report.explain(), file=sys.stderr)
-    worst = max(report.worst.error for report in reports)
-    if not quiet:
-        print(
-            f"{worst:22.1e}  worst of {len(reports)} checks, tolerance {TOLERANCE:g}: "
-            f"{'all gradients are right' if not failed else f'{len(failed)} failed'}"
-        )
-    return FAILED if failed else OK
-
-
-def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, quiet: bool) -> int:
-    """List the data sets and where they are, or fetch the official files of one."""
-    from minisd.data import load
-    from minisd.data.download import SOURCES, get
-
-    if action == "get":
-        if name is None:
-            raise UserError(f"minisd data get needs a name: {', '.join(SOURCES)}")
-        if name not in SOURCES:
-            print(f"{name}: comes with the package, nothing to fetch")
-            return OK
-        folder = get(SOURCES[name], data_dir, mirror=mirror, quiet=quiet)
-        if not quiet:
-            print(f"{name}: complete in {folder}")
-        return OK
-    for known in DATA_SETS if name is None else (name,):
-        try:
-            found = load(known, data_dir)
-            shape = "x".join(map(str, found.image_shape))
-            what = f"{len(found.train)} training and {len(found.test)} test images of {shape}"
-        except UserError as error:
-            what = str(error)
-        print(f"{known:9} {what}")
-    return OK
-
-
-def info() -> int:
-    """Print versions, device and threads."""
-    from minisd.run import versions
-
-    with parallel.threads():
-        for name, value in versions().items():
-            print(f"{name:9} {value}")
-    print(f"{'cores':9} {parallel.available_cores()} may be used by this process")
-    if gpu_available():
-        print(f"{'gpu':9} usable, CuPy {usable_cupy().__version__}")
-    else:
-        try:
-            usable_cupy()
-        except DeviceError as error:
-            print(f"{'gpu':9} {error}")
-    return OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import minisd
-from minisd import gradcheck_table
+from minisd import commands
 from minisd.cli import main
 from minisd.gradcheck import Report, Slope
 
@@ -125,7 +125,7 @@ def test_gradcheck_of_no_seed(capsys):
 
 def test_gradcheck_fails_on_a_wrong_gradient(capsys, monkeypatch):
     wrong = Report("conv2d", 4, slopes=[Slope("w", (1, 0, 2, 1), 2.0, 0.5, 0.75)])
-    monkeypatch.setattr(gradcheck_table, "all_checks", lambda seed: iter([wrong]))
+    monkeypatch.setattr(commands, "all_checks", lambda seed: iter([wrong]))
     assert main(["gradcheck", "--quiet"]) == 1
     err = capsys.readouterr().err
     assert "w[1, 0, 2, 1]: analytic 2, numeric 0.5, ratio 4" in err

@@ -29,6 +29,7 @@ STOREYS = [
     {"run"},
     {"train"},
     {"session"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,140 @@
+"""What each command of ``minisd`` does and returns as exit code; `minisd.cli` has the options."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from minisd import parallel, runfolder, session
+from minisd.backend import gpu_available, usable_cupy
+from minisd.config import DATA_SETS, resolve
+from minisd.data import download, load
+from minisd.errors import ConfigError, DeviceError, UserError
+from minisd.gradcheck_report import TOLERANCE
+from minisd.gradcheck_table import all_checks
+from minisd.interrupt import Interrupted
+from minisd.progress import Console, Progress
+from minisd.run import Run, versions
+from minisd.train import error_rate
+
+OK, FAILED = 0, 1
+
+
+def train(
+    *,
+    out: Path | None = None,
+    force: bool = False,
+    resume: Path | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> int:
+    """Train a residual network with stochastic depth. Without options: on the bundled digits."""
+    progress = Progress() if quiet else Console()
+    try:
+        if resume is not None:
+            if out is not None or force:
+                raise ConfigError("--resume goes on in its own folder: no --out, no --force")
+            folder = resume
+            run = session.resume(folder, settings, progress=progress)
+        elif force and out is None:
+            raise ConfigError("--force replaces the run in --out: give --out, too")
+        else:
+            config = resolve(settings)
+            folder = out or runfolder.free_name(Path("runs"), config.preset)
+            run = session.train(config, folder, force=force, progress=progress)
+    except Interrupted as stopped:
+        where = shlex.quote(str(folder))
+        print(f"\n{stopped}: saved. Go on with: minisd train --resume {where}", file=sys.stderr)
+        raise
+    best = run.position.best
+    assert best is not None
+    progress.say(
+        f"result    test error {best['test_error']:.2%} at epoch {best['epoch']}, where the "
+        f"validation error was lowest ({best['val_error']:.2%})\n"
+        f"files     {folder}/  config.json  log.jsonl  checkpoint.npz  curve.png"
+    )
+    return OK
+
+
+def evaluate(*, run: Path, which: str, **machine: Any) -> int:
+    """Test the network of a run, all blocks there, each branch weighted by p_l."""
+    config = session.read_settings(run, machine)
+    with parallel.threads(config.threads):
+        trained = Run(config)
+        position = trained.load_weights(
+            run / runfolder.CHECKPOINT, "best" if which == "best" else "model"
+        )
+        best = position["best"]
+        at = (
+            f"epoch {best['epoch']}, the best on validation" if which == "best" else "the last step"
+        )
+        done = len(position["history"])
+        print(f"{run}: ResNet-{config.depth} on {config.data}, epoch {done} of {config.epochs}")
+        print(f"weights of {at}")
+        print(f"validation error {error_rate(trained, trained.validation):.2%}")
+        print(f"test error       {error_rate(trained, trained.test):.2%}")
+    return OK
+
+
+def gradcheck(*, seed: int, quiet: bool) -> int:
+    """Compare every gradient with finite differences in float64; a table of the worst errors."""
+    if seed < 0:
+        raise ConfigError(f"a seed is at least 0, got {seed}")
+
+    reports = []
+    if not quiet:
+        print(f"{'worst relative error':>22}  {'slopes':>6}  checked")
+    for report in all_checks(seed):
+        reports.append(report)
+        if not quiet:
+            mark = "" if report.passed else "  FAILED"
+            print(f"{report.worst.error:22.1e}  {len(report.slopes):6d}  {report.name}{mark}")
+    failed = [report for report in reports if not report.passed]
+    for report in failed:
+        print(report.explain(), file=sys.stderr)
+    worst = max(report.worst.error for report in reports)
+    if not quiet:
+        print(
+            f"{worst:22.1e}  worst of {len(reports)} checks, tolerance {TOLERANCE:g}: "
+            f"{'all gradients are right' if not failed else f'{len(failed)} failed'}"
+        )
+    return FAILED if failed else OK
+
+
+def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, quiet: bool) -> int:
+    """List the data sets and where they are, or fetch the official files of one."""
+    if action == "get":
+        if name is None:
+            raise UserError(f"minisd data get needs a name: {', '.join(download.SOURCES)}")
+        if name not in download.SOURCES:
+            print(f"{name}: comes with the package, nothing to fetch")
+            return OK
+        folder = download.get(download.SOURCES[name], data_dir, mirror=mirror, quiet=quiet)
+        if not quiet:
+            print(f"{name}: complete in {folder}")
+        return OK
+    for known in DATA_SETS if name is None else (name,):
+        try:
+            found = load(known, data_dir)
+            shape = "x".join(map(str, found.image_shape))
+            what = f"{len(found.train)} training and {len(found.test)} test images of {shape}"
+        except UserError as error:
+            what = str(error)
+        print(f"{known:9} {what}")
+    return OK
+
+
+def info() -> int:
+    """Print versions, device and threads."""
+    with parallel.threads():
+        for name, value in versions().items():
+            print(f"{name:9} {value}")
+    print(f"{'cores':9} {parallel.available_cores()} may be used by this process")
+    if gpu_available():
+        print(f"{'gpu':9} usable, CuPy {usable_cupy().__version__}")
+    else:
+        try:
+            usable_cupy()
+        except DeviceError as error:
+            print(f"{'gpu':9} {error}")
+    return OK
