@@ -142,12 +142,12 @@ def set_gates(model: HasBlocks, gates: Sequence[bool]) -> None:
     ValueError
         If there is not one gate per block.
     TypeError
-        If a gate is not True or False: a probability in its place would always be open.
+        If a gate is not True or False (1 or 0): a probability in its place would always be open.
     """
     if len(gates) != len(model.blocks):
         raise ValueError(f"{len(model.blocks)} blocks need as many gates, got {len(gates)}")
     for gate in gates:
-        if not isinstance(gate, bool | np.bool_):
+        if not isinstance(gate, bool | int | np.bool_ | np.integer) or gate not in (0, 1):
             raise TypeError(f"a gate is True (open) or False (closed), got {gate!r}")
     for block, gate in zip(model.blocks, gates, strict=True):
         block.is_open = bool(gate)

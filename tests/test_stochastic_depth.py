@@ -127,13 +127,22 @@ def test_a_forward_draws_nothing(rng):
 @pytest.mark.parametrize(
     ("gates", "error"),
     [([True], ValueError), ([True] * 4, ValueError), ([], ValueError),
-     ([0.5, 1.0, 1.0], TypeError), ([None, True, True], TypeError), (["y", "n", "y"], TypeError)],
+     ([0.5, 1.0, 1.0], TypeError), ([2, 1, 1], TypeError),
+     ([None, True, True], TypeError), (["y", "n", "y"], TypeError)],
 )  # fmt: skip
 def test_gates_that_are_not_gates_are_refused(gates, error, rng):
     model = small(rng)
     with pytest.raises(error):
         set_gates(model, gates)
     assert all(block.is_open for block in model.blocks)
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, lambda g: [int(x) for x in g]])
+def test_gates_may_be_any_sequence_of_truths(kind, rng):
+    model = small(rng)
+    set_gates(model, kind([True, False, True]))
+    assert [block.is_open for block in model.blocks] == [True, False, True]
+    assert all(type(block.is_open) is bool for block in model.blocks)
 
 
 # What an open and a closed block do
