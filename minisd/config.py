@@ -120,7 +120,7 @@ class Config:
             warmup_lr=self.warmup_lr,
         )
 
-    def check_images(self, channels: int, height: int, width: int, num_training: int) -> None:
+    def check_images(self, height: int, width: int, num_training: int) -> None:
         """Raise a ConfigError if the network cannot train on such images, this many of them."""
         if self.max_shift >= min(height, width):
             raise ConfigError(

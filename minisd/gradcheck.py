@@ -97,24 +97,40 @@ def compare(
             for index, direction in steps:
                 if used == wanted:
                     break
-                analytic = float(np.sum(g * direction))
-                original = x.copy()
-                x += h * direction
-                above, kink = loss(), pattern() != base
-                x[...] = original - h * direction
-                below, kink = loss(), kink or pattern() != base
-                x[...] = original
-                if kink:
+                numeric = _central_difference(loss, pattern, base, x, direction, h)
+                if numeric is None:
                     report.kinks += 1
                     continue
                 used += 1
-                numeric = (above - below) / (2 * h)
+                analytic = float(np.sum(g * direction))
                 size = max(abs(analytic), abs(numeric), scale)
                 error = abs(analytic - numeric) / size
                 report.slopes.append(Slope(tensor, index, analytic, numeric, error))
             if used == 0 and wanted > 0:
                 raise KinkError(f"{name}: all steps along {tensor} cross kinks; try another input")
     return report
+
+
+def _central_difference(
+    loss: Callable[[], float],
+    pattern: Callable[[], bytes],
+    base: bytes,
+    x: Array,
+    direction: Array,
+    h: float,
+) -> float | None:
+    """Slope of ``loss`` from x - h d to x + h d; None if a kink lies between. x is put back."""
+    original = x.copy()
+    values = []
+    try:
+        for signed in (h, -h):
+            x[...] = original + signed * direction
+            values.append(loss())
+            if pattern() != base:
+                return None
+    finally:
+        x[...] = original
+    return (values[0] - values[1]) / (2 * h)
 
 
 def _random_directions(x: Array, rng: np.random.Generator, count: int) -> Iterator[Step]:

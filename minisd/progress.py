@@ -52,13 +52,9 @@ class Console(Progress):
             leave=False,
             bar_format="{desc} |{bar}| {percentage:3.0f}%  {postfix}  {remaining} left",
         )
-        self._started, self._done, self._done_before, self._total = (
-            time.monotonic(),
-            done,
-            done,
-            total,
-        )
-        self._plain_since = self._started
+        self._done = self._done_before = done
+        self._total = total
+        self._started = self._plain_since = time.monotonic()
 
     def step(  # noqa: D102
         self, *, epoch: int, epochs: int, loss: float, num_open: int, num_blocks: int

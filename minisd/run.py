@@ -82,7 +82,7 @@ class Run:
             np.random.default_rng(child) for child in np.random.SeedSequence(config.seed).spawn(4)
         )
         self.device = config.device
-        options = {"labels": "coarse"} if config.data == "cifar100" and config.coarse else {}
+        options = {"labels": "coarse"} if config.coarse else {}
         dataset = data.load(config.data, config.data_dir, **options)
         if config.limit is not None:
             dataset = dataset.limited(config.limit)
@@ -91,7 +91,7 @@ class Run:
         self.digest = dataset.digest()
         self.train, self.validation = data.split_validation(dataset, split_rng)
         self.test = dataset.test
-        config.check_images(*self.image_shape, num_training=len(self.train))
+        config.check_images(*self.image_shape[1:], num_training=len(self.train))
         self.normaliser = data.Normaliser.fit(self.train.images)
         self.augmentation = Augmentation(config.max_shift, config.flip)
         self.model = resnet(

@@ -3,13 +3,10 @@
 import re
 from pathlib import Path
 
-import pytest
-
 import minisd
 from minisd.cli import make_parser
 
 README = Path(__file__).parent.parent / "README.md"
-pytestmark = pytest.mark.skipif(not README.exists(), reason="the README is not beside the tests")
 
 
 def blocks(language):

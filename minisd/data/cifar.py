@@ -6,6 +6,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +58,10 @@ def find_folder(data_dir: Path, name: str, wanted: str, dataset: str) -> Path:
     for folder in (data_dir / name, data_dir):
         if os.path.lexists(folder / wanted):  # a broken link is there too, and fails when read
             return folder
+    where = shlex.quote(str(data_dir))
     raise DataError(
         f"{wanted} is neither in {data_dir / name} nor in {data_dir}: point --data-dir to the "
-        f"unpacked files, or fetch them with 'minisd data get {dataset} --data-dir {data_dir}'"
+        f"unpacked files, or fetch them with 'minisd data get {dataset} --data-dir {where}'"
     )
 
 
