@@ -7,6 +7,7 @@ Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (t
 __version__ = "0.1.0"
 
 from minisd import ops
+from minisd.chain import ConvChain
 from minisd.layers import (
     BatchNorm2d,
     Conv2d,
@@ -19,6 +20,7 @@ from minisd.layers import (
 )
 from minisd.models import ResNet, resnet
 from minisd.optim import SGD, StepSchedule
+from minisd.parallel import set_threads
 from minisd.residual import ResidualBlock
 from minisd.stochastic_depth import (
     depth_distribution,
@@ -33,6 +35,7 @@ __all__ = [
     "SGD",
     "BatchNorm2d",
     "Conv2d",
+    "ConvChain",
     "GlobalAvgPool",
     "Layer",
     "Linear",
@@ -50,5 +53,6 @@ __all__ = [
     "ops",
     "resnet",
     "set_gates",
+    "set_threads",
     "uniform",
 ]

@@ -93,7 +93,10 @@ class Config:
     seed: int = _setting(1, "decides weights, split, order of the data, and gates")
     device: str = _setting("cpu", "where to compute", choices=DEVICES)
     threads: int | None = _setting(
-        None, "threads of the matrix products (default: all cores this process may use)"
+        None, "threads to compute with (default: all cores this process may use)"
+    )
+    checkpoint_every: int | None = _setting(
+        None, "save memory: compute this many blocks at a time again in the backward"
     )
 
     @property
@@ -234,6 +237,7 @@ def _check(config: Config) -> None:
         ("limit", 1),
         ("seed", 0),
         ("threads", 1),
+        ("checkpoint_every", 1),
         ("validate_every", 1),
         ("max_shift", 0),
         ("warmup_epochs", 0),

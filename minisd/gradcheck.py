@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array
+from minisd.chain import ConvChain
 from minisd.gradcheck_report import (
     FLOOR,
     TOLERANCE,
@@ -225,8 +226,7 @@ def check_layer(
     x = x.copy()
 
     def pattern() -> bytes:
-        masks = [relu.take() if relu._cache is not None else np.empty(0, bool) for relu in relus]
-        return b"".join(np.packbits(mask).tobytes() for mask in masks)
+        return b"".join(relu.signs() for relu in relus)
 
     layer.zero_grad()
     layer.forget()
@@ -252,8 +252,8 @@ def check_layer(
     return report
 
 
-def _relus(layer: Layer) -> Iterator[ReLU]:
-    if isinstance(layer, ReLU):
+def _relus(layer: Layer) -> Iterator[ReLU | ConvChain]:
+    if isinstance(layer, ReLU | ConvChain):
         yield layer
     for _, child in layer.children():
         yield from _relus(child)

@@ -13,6 +13,7 @@ import numpy as np
 
 from minisd import ops
 from minisd.backend import Array
+from minisd.chain import ConvChain
 from minisd.gradcheck import KinkError, Report, check_layer, check_op, compare
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.models import resnet
@@ -77,6 +78,20 @@ def check_ops(rng: np.random.Generator) -> Iterator[Report]:
         "relu", ops.relu_forward, ops.relu_backward, {"x": _off_zero(normal(3, 2, 4, 5))}, rng=rng
     )
     yield check_op(
+        "add_relu",
+        ops.add_relu_forward,
+        lambda dy, cache: (ops.relu_backward(dy, cache), ops.relu_backward(dy, cache)),
+        {"a": _off_zero(normal(3, 2, 4, 5)), "b": 1e-3 * normal(3, 2, 4, 5)},
+        rng=rng,
+    )
+    yield check_op(
+        "add",
+        lambda a, b: (ops.add(a, b), None),
+        lambda dy, _: (dy, dy),
+        {"a": normal(3, 2, 4, 5), "b": normal(3, 2, 4, 5)},
+        rng=rng,
+    )
+    yield check_op(
         "avg_pool2d, 2x2",
         lambda x: ops.avg_pool2d_forward(x, 2),
         ops.avg_pool2d_backward,
@@ -123,6 +138,11 @@ def _off_zero(x: Array) -> Array:
 def check_layers(rng: np.random.Generator) -> Iterator[Report]:
     """The layers of `minisd.layers`, with their parameters."""
     x = rng.standard_normal((3, 4, 6, 5))
+
+    def conv_norm(in_channels: int, out_channels: int, kernel: int, **where: Any) -> list[Layer]:
+        conv = Conv2d(in_channels, out_channels, kernel, rng=rng, dtype=DTYPE, **where)
+        return [conv, BatchNorm2d(out_channels, gamma="uniform", rng=rng, dtype=DTYPE)]
+
     layers: list[tuple[str, Layer, Array]] = [
         ("Conv2d with bias", Conv2d(4, 2, 3, padding=1, bias=True, rng=rng, dtype=DTYPE), x),
         ("Conv2d, stride 2", Conv2d(4, 5, 3, stride=2, padding=1, rng=rng, dtype=DTYPE), x),
@@ -135,7 +155,16 @@ def check_layers(rng: np.random.Generator) -> Iterator[Report]:
             Sequential(Conv2d(4, 3, 3, rng=rng, dtype=DTYPE), BatchNorm2d(3, dtype=DTYPE), ReLU()),
             x,
         ),
-    ]
+        (
+            "ConvChain, five links: strides, kernels, with and without ReLU",
+            ConvChain(
+                *conv_norm(4, 3, 3, padding=1), ReLU(), *conv_norm(3, 2, 3, stride=2, padding=1),
+                *conv_norm(2, 3, 1), ReLU(), *conv_norm(3, 4, 5, padding=2), *conv_norm(4, 2, 2),
+                ReLU(),
+            ),
+            x,
+        ),
+    ]  # fmt: skip
     for name, layer, x_in in layers:
         yield check_layer(layer, x_in, rng=rng, name=name)
 

@@ -12,6 +12,7 @@ from minisd import ops
 from minisd.backend import Array
 from minisd.layer import Layer, Parameter, check_generator
 from minisd.ops.check import whole_number
+from minisd.ops.sources import Normalised
 
 __all__ = [
     "BatchNorm2d",
@@ -136,13 +137,18 @@ class BatchNorm2d(Layer):
 class ReLU(Layer):
     """max(x, 0); see `minisd.ops.activation`."""
 
-    def forward(self, x: Array) -> Array:  # noqa: D102
-        y, cache = ops.relu_forward(x)
+    def forward(self, x: Array, plus: Array | Normalised | None = None) -> Array:
+        """Return max(x, 0), or max(x + plus, 0): the backward is the same, for either term."""
+        y, cache = ops.relu_forward(x) if plus is None else ops.add_relu_forward(x, plus)
         self.save(cache)
         return y
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         return ops.relu_backward(dy, self.take())
+
+    def signs(self) -> bytes:
+        """Take what the forward saved, and return where it was positive: see `gradcheck`."""
+        return b"" if self._cache is None else b"".join(bits.tobytes() for bits in self.take()[0])
 
 
 class GlobalAvgPool(Layer):

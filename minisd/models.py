@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd.backend import Array
-from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
+from minisd.chain import ConvChain
+from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU
 from minisd.ops.check import whole_number
+from minisd.recompute import Saved, backward_again, forward_forgetting
 from minisd.residual import (
     BOTTLENECK_EXPANSION,
     ResidualBlock,
@@ -29,30 +31,58 @@ class ResNet(Layer):
 
     Attributes
     ----------
-    stem : Sequential
+    stem : ConvChain
         conv 3x3 - BN - ReLU.
     blocks : list of ResidualBlock
         f_1 to f_L, all groups in one list.
+    checkpoint_every : int or None
+        In training, keep the input of every so manieth block only, and compute the rest again in
+        the backward: see `minisd.recompute`.
     """
 
-    def __init__(self, stem: Layer, blocks: list[ResidualBlock], pool: Layer, head: Layer) -> None:
+    def __init__(
+        self,
+        stem: Layer,
+        blocks: list[ResidualBlock],
+        pool: Layer,
+        head: Layer,
+        *,
+        checkpoint_every: int | None = None,
+    ) -> None:
         self.stem = stem
         self.blocks = blocks
         self.pool = pool
         self.head = head
+        if checkpoint_every is not None:
+            checkpoint_every = whole_number("checkpoint_every", checkpoint_every, 1)
+        self.checkpoint_every = checkpoint_every
 
     def forward(self, x: Array) -> Array:
         """Return logits (N, num_classes) for images (N, C, H, W)."""
         h = self.stem.forward(x)
-        for block in self.blocks:
-            h = block.forward(h)
+        kept: list[tuple[list[ResidualBlock], Saved]] = []
+        if self.training and self.checkpoint_every is not None:
+            for at in range(0, len(self.blocks), self.checkpoint_every):
+                run = self.blocks[at : at + self.checkpoint_every]
+                h, saved = forward_forgetting(run, h)
+                kept.append((run, saved))
+        else:
+            for block in self.blocks:
+                h = block.forward(h)
+        self.save(kept)
         return self.head.forward(self.pool.forward(h))
 
     def backward(self, dy: Array) -> Array:
         """Return the gradient with respect to the images, given that of the logits."""
+        kept = self.take()
         dh = self.pool.backward(self.head.backward(dy))
-        for block in reversed(self.blocks):
-            dh = block.backward(dh)
+        if kept:
+            while kept:
+                run, saved = kept.pop()
+                dh = backward_again(run, saved, dh)
+        else:
+            for block in reversed(self.blocks):
+                dh = block.backward(dh)
         return self.stem.backward(dh)
 
     @property
@@ -104,6 +134,7 @@ def resnet(
     branch: str = "basic",
     gamma: str = "one",
     scale: str = "test",
+    checkpoint_every: int | None = None,
     rng: np.random.Generator,
     dtype: DTypeLike = np.float32,
 ) -> ResNet:
@@ -126,6 +157,8 @@ def resnet(
         Where batch norm's scale starts; see `minisd.layers.BatchNorm2d`.
     scale : "test" or "train"
         Where survival weights a branch; see `minisd.residual.ResidualBlock`.
+    checkpoint_every : int, optional
+        Recompute this many blocks at a time in the backward: less memory, more time, the same bits.
     rng : numpy Generator
         Draws the weights, on the host: the same seed gives the same network on every device.
 
@@ -153,7 +186,7 @@ def resnet(
         raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
 
     make_branch, _, expansion = BRANCHES[branch]
-    stem = Sequential(
+    stem = ConvChain(
         Conv2d(in_channels, width, 3, padding=1, rng=rng, dtype=dtype),
         BatchNorm2d(width, gamma=gamma, rng=rng, dtype=dtype),
         ReLU(),
@@ -178,7 +211,7 @@ def resnet(
         )
         channels = out_channels
     head = Linear(channels, num_classes, rng=rng, dtype=dtype)
-    return ResNet(stem, blocks, GlobalAvgPool(), head)
+    return ResNet(stem, blocks, GlobalAvgPool(), head, checkpoint_every=checkpoint_every)
 
 
 def check_image_size(

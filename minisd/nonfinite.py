@@ -1,7 +1,11 @@
 """Where the first number that is not finite comes from."""
 
+from typing import Any
+
 from minisd.backend import Array, array_module
+from minisd.chain import ConvChain
 from minisd.layer import Layer
+from minisd.layers import Sequential
 
 
 def first_nonfinite(model: Layer, x: Array) -> str:
@@ -18,8 +22,8 @@ def first_nonfinite(model: Layer, x: Array) -> str:
     def watch(name: str, layer: Layer) -> None:
         original = layer.forward
 
-        def forward(x: Array) -> Array:
-            y = original(x)
+        def forward(*inputs: Any, **named: Any) -> Array:
+            y = original(*inputs, **named)
             if not found and not xp.isfinite(y).all():
                 found.append(name)
             return y
@@ -27,10 +31,22 @@ def first_nonfinite(model: Layer, x: Array) -> str:
         setattr(layer, "forward", forward)  # noqa: B010 (on the instance, for this once)
         watched.append(layer)
 
+    def watch_chain(chain: ConvChain) -> None:
+        original = chain.read
+
+        def read(x: Array) -> Any:
+            Sequential.forward(chain, x)  # layer by layer: a chain does not call its layers
+            return original(x)
+
+        setattr(chain, "read", read)  # noqa: B010
+        watched.append(chain)
+
     def walk(prefix: str, layer: Layer) -> None:
         for name, child in layer.children():
             walk(f"{prefix}{name}.", child)
-        if prefix:
+        if isinstance(layer, ConvChain):
+            watch_chain(layer)
+        elif prefix:
             watch(f"{prefix[:-1]} ({type(layer).__name__})", layer)
 
     walk("", model)
@@ -41,5 +57,6 @@ def first_nonfinite(model: Layer, x: Array) -> str:
         for buffer, original in statistics:
             buffer[...] = original
         for layer in watched:
-            vars(layer).pop("forward", None)  # a layer may stand in two places
+            for method in ("forward", "read"):
+                vars(layer).pop(method, None)  # a layer may stand in two places
     return found[0] if found else "the loss: the logits are finite but too far apart"

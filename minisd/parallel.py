@@ -1,15 +1,69 @@
-"""How one process uses the machine: the number of threads of the matrix products.
+"""How one array operation uses the machine: its cores, its matrix products, its memory.
 
-Everything this changes is changed inside a ``with`` block and undone at its end.
+The mathematics in `minisd.ops` says *what* is computed. This file alone knows how a CPU does it
+fast. Its ideas can be read one by one:
+
+1. **Slabs on threads** (`slabs`). An operation is cut into slabs of image rows, and Python threads
+   take one slab after the other: NumPy lets go of the interpreter lock while it computes. A slab is
+   small enough to stay in a core's cache while several operations run over it.
+2. **One BLAS thread each.** Inside `slabs` the BLAS library is held to one thread, so that two
+   levels of threads do not fight for the cores.
+3. **Products in pieces** (`minisd.products`). A long, thin matrix product is cut into pieces for
+   which OpenBLAS has a faster kernel.
+4. **Memory kept** (`minisd.memory`). Fresh memory costs a page fault per page on first touch. Large
+   arrays come from a pool, aligned to cache lines, and go back to it when nobody holds them.
+
+**The same bits at any thread count.** What a slab computes for one of its rows does not depend on
+which other rows are in the slab; and a sum over rows is taken over numbers found row by row, in
+their order. So neither the cut nor who computed what can be seen in the result.
+
+**What changes in the process, and when it is undone.** While `slabs` or `one_blas_thread` run, in
+any thread, the BLAS libraries are at one thread; when the last of them ends they get back what they
+had. NumPy's buffer size is smaller inside `slabs`, in the calling context only. The worker threads
+sleep between operations; the pool keeps as much memory as was ever in use at once. `release` ends
+the one and frees the other, and is called at the end of `threads`. After a ``fork`` the child
+begins without workers and makes its own. On a GPU none of this applies: CuPy's arrays are one slab,
+one product, and CuPy's own memory.
 """
 
+import contextvars
 import os
-from collections.abc import Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from threadpoolctl import threadpool_info, threadpool_limits
+import numpy as np
+from threadpoolctl import ThreadpoolController, threadpool_info
 
+from minisd.backend import Array, array_module
 from minisd.errors import ConfigError
+from minisd.memory import empty, release_idle
+from minisd.products import products_with_transpose, sum_of_products
+
+__all__ = [
+    "available_cores",
+    "blas_description",
+    "empty",
+    "num_threads",
+    "one_blas_thread",
+    "products_with_transpose",
+    "release",
+    "rows_per_slab",
+    "set_threads",
+    "slabs",
+    "sum_of_products",
+    "threads",
+]
+
+T = TypeVar("T")
+
+_SLAB = 1 << 20  # bytes; with what is made of it, a core's cache holds it
+
+
+# ---- how many threads ----
 
 
 def available_cores() -> int:
@@ -19,26 +73,196 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+_num_threads: int | None = None
+
+
+def num_threads() -> int:
+    """The number of threads that operations use."""
+    return _num_threads or available_cores()
+
+
+def set_threads(count: int | None) -> None:
+    """Use ``count`` threads from now on; None for `available_cores`. Results do not depend on it.
+
+    Raises
+    ------
+    ConfigError
+        If it is less than 1.
+    """
+    global _num_threads
+    if count is not None and count < 1:
+        raise ConfigError(f"the number of threads must be at least 1, got {count}")
+    _num_threads = count
+
+
 @contextmanager
 def threads(count: int | None = None) -> Iterator[int]:
-    """Hold the BLAS library to ``count`` threads (default: `available_cores`) inside the block.
+    """`set_threads` inside the block; before and after it, whatever was set before.
 
     Yields
     ------
     int
         The number in force.
     """
-    count = available_cores() if count is None else count
-    if count < 1:
-        raise ConfigError(f"the number of threads must be at least 1, got {count}")
-    with threadpool_limits(limits=count, user_api="blas"):
-        yield count
+    before = _num_threads
+    set_threads(count)
+    try:
+        yield num_threads()
+    finally:
+        set_threads(before)
+        release()
+
+
+# ---- slabs on threads, with one BLAS thread each ----
+
+
+class _Blas:
+    """The BLAS libraries of the process, and how many callers hold them to one thread."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+        self.holders = 0
+        self.before: list[int] = []
+
+    def hold(self) -> None:
+        with self.lock:
+            if self.holders == 0:
+                self.before = [library.get_num_threads() for library in self.libraries]
+                self._set([1] * len(self.libraries))
+            self.holders += 1
+
+    def let_go(self) -> None:
+        with self.lock:
+            self.holders -= 1
+            if self.holders == 0:
+                self._set(self.before)
+
+    def _set(self, counts: list[int]) -> None:
+        for library, count in zip(self.libraries, counts, strict=True):
+            if library.get_num_threads() != count:
+                library.set_num_threads(count)
+
+
+_blas = _Blas()
+_workers: ThreadPoolExecutor | None = None
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold the BLAS libraries to one thread inside the block."""
+    _blas.hold()
+    try:
+        yield
+    finally:
+        _blas.let_go()
+
+
+def slabs(task: Callable[[slice], T], size: int, thickness: int, like: Array) -> list[T]:
+    """Call ``task(slice)`` for every slab of ``range(size)``, on all threads.
+
+    Parameters
+    ----------
+    task : function of a slice
+        Writes its own part of a result, or returns a partial sum.
+    size, thickness : int
+        Slabs have ``thickness`` rows, the last one perhaps fewer.
+    like : array
+        Of the operation. If it is on a GPU there is one slab and no thread.
+
+    Returns
+    -------
+    list
+        What the calls returned, in the order of the slabs: sums over it are reproducible.
+    """
+    if array_module(like) is not np:
+        return [task(slice(0, size))]
+    parts = [slice(at, min(at + thickness, size)) for at in range(0, size, thickness)]
+    waiting = deque(range(len(parts)))
+    results: list[Any] = [None] * len(parts)
+
+    def work() -> None:
+        while waiting:
+            try:
+                i = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                results[i] = task(parts[i])
+            except BaseException:
+                waiting.clear()
+                raise
+
+    with one_blas_thread(), _short_buffers():
+        helpers: list[Future[None]] = []
+        try:
+            for _ in range(min(num_threads(), len(parts)) - 1):
+                # in our context: NumPy's error state is part of it
+                helpers.append(_executor().submit(contextvars.copy_context().run, work))
+        except RuntimeError:  # another thread is ending the workers, in `release`: go on without
+            pass
+        try:
+            work()
+        finally:
+            waiting.clear()
+            for helper in helpers:
+                if not helper.cancel():  # it never began, if it could be cancelled
+                    helper.result()
+    return results
+
+
+@contextmanager
+def _short_buffers() -> Iterator[None]:
+    """Keep NumPy from copying per-channel numbers into buffers before it broadcasts them.
+
+    In x * scale[:, None] it would fill a buffer of 8192 numbers with copies of each scale, which
+    takes longer than the product. The setting is of the calling context, so no other code sees it.
+    """
+    before = np.setbufsize(1024)
+    try:
+        yield
+    finally:
+        np.setbufsize(before)
+
+
+def _executor() -> ThreadPoolExecutor:
+    global _workers
+    if _workers is None:
+        _workers = ThreadPoolExecutor(max_workers=64, thread_name_prefix="minisd")
+    return _workers
+
+
+def rows_per_slab(num_rows: int, bytes_per_row: int) -> int:
+    """Rows of one slab: about a megabyte, or less so that every thread has one."""
+    return max(1, min(_SLAB // bytes_per_row, -(-num_rows // num_threads())))
+
+
+def release() -> None:
+    """End the worker threads and give the pool's idle memory back."""
+    global _workers
+    release_idle()
+    if _workers is not None:
+        _workers.shutdown()
+        _workers = None
+
+
+def _after_fork() -> None:
+    """Begin afresh in a child process: threads do not survive a fork, and locks may be held."""
+    global _workers
+    _workers = None
+    if _blas.holders:
+        _blas._set(_blas.before)
+    _blas.lock, _blas.holders = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def blas_description() -> str:
-    """Name, version and thread count of the BLAS library behind NumPy's ``matmul``."""
+    """Name, version and kernels of the BLAS library behind NumPy's ``matmul``, and our threads."""
     for pool in threadpool_info():
         if pool["user_api"] == "blas":
             name, version = pool["internal_api"], pool["version"]
-            return f"{name} {version}, {pool['num_threads']} threads"
+            return f"{name} {version}, {num_threads()} threads"
     return "unknown"

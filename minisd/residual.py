@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd import ops
-from minisd.backend import Array, array_module
-from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
+from minisd.backend import Array
+from minisd.chain import ConvChain
+from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU
+from minisd.ops.rows import as_images, by_rows, empty_rows
+from minisd.ops.sources import Normalised
 
 SHORTCUTS = ("A", "A-subsample", "projection")
 SCALES = ("test", "train")
@@ -27,9 +30,9 @@ def basic_branch(
     gamma: str = "one",
     rng: np.random.Generator,
     dtype: DTypeLike = np.float32,
-) -> Sequential:
+) -> ConvChain:
     """conv 3x3 - BN - ReLU - conv 3x3 - BN: the branch of the CIFAR and SVHN networks."""
-    return Sequential(
+    return ConvChain(
         Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, rng=rng, dtype=dtype),
         BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
         ReLU(),
@@ -46,13 +49,13 @@ def bottleneck_branch(
     gamma: str = "one",
     rng: np.random.Generator,
     dtype: DTypeLike = np.float32,
-) -> Sequential:
+) -> ConvChain:
     """conv 1x1 - BN - ReLU - conv 3x3 - BN - ReLU - conv 1x1 - BN, narrow in the middle.
 
     The middle has a quarter of ``out_channels``; the 3x3 convolution carries the stride.
     """
     middle = out_channels // BOTTLENECK_EXPANSION
-    return Sequential(
+    return ConvChain(
         Conv2d(in_channels, middle, 1, rng=rng, dtype=dtype),
         BatchNorm2d(middle, gamma=gamma, rng=rng, dtype=dtype),
         ReLU(),
@@ -107,18 +110,20 @@ class PadShortcut(Layer):
             small, cache = ops.avg_pool2d_forward(x, self.stride)
         self.save(cache)
         N, C, H, W = small.shape
-        y = array_module(x).zeros((N, self.out_channels, H, W), x.dtype)
-        y[:, :C] = small
-        return y
+        y = empty_rows((N, self.out_channels, H, W), x)
+        y[:, :C] = by_rows(small)
+        y[:, C:] = 0
+        return as_images(y)
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         cache = self.take()
         dsmall = dy[:, : self.in_channels]  # the zeros were constants: their gradient ends here
         if not self.subsample:
             return ops.avg_pool2d_backward(dsmall, cache)
-        dx = array_module(dy).zeros(cache, dy.dtype)
-        dx[:, :, :: self.stride, :: self.stride] = dsmall
-        return dx
+        dx = empty_rows(cache, dy)
+        dx[...] = 0
+        dx[:: self.stride, :, :: self.stride] = by_rows(dsmall)
+        return as_images(dx)
 
 
 def projection_shortcut(
@@ -129,9 +134,9 @@ def projection_shortcut(
     gamma: str = "one",
     rng: np.random.Generator,
     dtype: DTypeLike = np.float32,
-) -> Sequential:
+) -> ConvChain:
     """Shortcut B: a learned 1x1 convolution with batch norm, as in the ImageNet networks."""
-    return Sequential(
+    return ConvChain(
         Conv2d(in_channels, out_channels, 1, stride=stride, rng=rng, dtype=dtype),
         BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
     )
@@ -215,19 +220,34 @@ class ResidualBlock(Layer):
         is_open, weight = self.is_open or not self.training, self.branch_weight
         h = self.shortcut.forward(x)
         if is_open:
-            f = self.branch.forward(x)
-            if f.shape != h.shape:
-                raise ValueError(f"the branch gives {f.shape} but the shortcut {h.shape}")
-            h = h + (f if weight == 1 else weight * f)
+            y = self.relu.forward(h, plus=self._weighted_branch(x, weight, h.shape))
         else:
             self.branch.forget()
+            y = self.relu.forward(h)
         self.save((is_open, weight))
-        return self.relu.forward(h)
+        return y
+
+    def _weighted_branch(
+        self, x: Array, weight: float, shape: tuple[int, ...]
+    ) -> Array | Normalised:
+        """Return weight * f(x), from a `ConvChain` in a form that the addition can read."""
+        weighted: Array | Normalised
+        if isinstance(self.branch, ConvChain):
+            read = self.branch.read(x)
+            found, weighted = read.images_shape, read.scaled(weight)
+        else:
+            f = self.branch.forward(x)
+            found, weighted = f.shape, f if weight == 1 else weight * f
+        if found != shape:
+            raise ValueError(f"the branch gives {found} but the shortcut {shape}")
+        return weighted
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         is_open, weight = self.take()
+        if is_open and weight == 1 and isinstance(self.branch, ConvChain):
+            return self.branch.backward_of_sum(dy, self.relu.take(), self.shortcut.backward)
         dh = self.relu.backward(dy)
         dx = self.shortcut.backward(dh)
         if is_open:
-            dx = dx + self.branch.backward(dh if weight == 1 else weight * dh)
+            dx = ops.add(dx, self.branch.backward(dh if weight == 1 else weight * dh))
         return dx

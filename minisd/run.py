@@ -19,8 +19,8 @@ from minisd.optim import SGD
 from minisd.parallel import available_cores, blas_description
 from minisd.stochastic_depth import expected_depth
 
-MACHINE_SETTINGS = ("device", "threads", "data_dir")
-"""Settings that may change when a run goes on: they say where it runs, not what is trained."""
+MACHINE_SETTINGS = ("device", "threads", "checkpoint_every", "data_dir")
+"""Settings that may change when a run goes on: where it runs and how, not what is trained."""
 
 
 @dataclass
@@ -104,6 +104,7 @@ class Run:
             branch=config.branch,
             gamma=config.gamma,
             scale=config.scale,
+            checkpoint_every=config.checkpoint_every,
             rng=init_rng,
         ).to(self.device)
         self.optimizer = SGD(

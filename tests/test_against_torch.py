@@ -111,7 +111,7 @@ class Judge(torch.nn.Module):
             )  # fmt: skip
         if kind == "ReLU":
             return F.relu(x)
-        assert kind == "Sequential"
+        assert kind in ("Sequential", "ConvChain")
         for i, inner in enumerate(layer.layers):
             x = self.layer(f"{name}.{i}", inner, x)
         return x

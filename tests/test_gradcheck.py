@@ -67,19 +67,20 @@ def operations(rng):
 
 
 def batchnorm_without_the_mean_term(dy, cache, gradients):
-    x_hat, inv_std, gamma, _ = cache
+    x, mean, inv_std, gamma, _ = cache
+    x_hat = (x - mean[:, None, None]) * inv_std[:, None, None]
     dgamma = gradients[1][None, :, None, None] / (dy.size // dy.shape[1])
     return ((gamma * inv_std)[None, :, None, None] * (dy - x_hat * dgamma), *gradients[1:])
 
 
 def batchnorm_without_the_variance_term(dy, cache, gradients):
-    _, inv_std, gamma, _ = cache
+    _, _, inv_std, gamma, _ = cache
     centred = dy - dy.mean(axis=(0, 2, 3), keepdims=True)
     return ((gamma * inv_std)[None, :, None, None] * centred, *gradients[1:])
 
 
 def batchnorm_with_constant_statistics(dy, cache, gradients):
-    _, inv_std, gamma, _ = cache
+    _, _, inv_std, gamma, _ = cache
     return ((gamma * inv_std)[None, :, None, None] * dy, *gradients[1:])
 
 
@@ -119,7 +120,7 @@ PLANTED = {
     "conv stride 2 dx shifted": (CONV2, replaced(0, lambda dy, c, g: np.roll(g, 1, axis=3))),
     "conv dx scaled by 2.001/2": (CONV, scaled(0, 1.0005)),
     "relu lets everything through": (RELU, replaced(0, lambda dy, c, g: dy)),
-    "relu mask the wrong way round": (RELU, replaced(0, lambda dy, c, g: dy * ~c)),
+    "relu mask the wrong way round": (RELU, replaced(0, lambda dy, c, g: dy - g)),
     "pool shares without dividing": (POOL, scaled(0, 4)),
     "pool gives all to one corner": (
         POOL, replaced(0, lambda dy, c, g: g * 4 * (np.indices(g.shape)[2:].sum(0) % 4 == 0))),

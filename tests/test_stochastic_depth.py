@@ -262,12 +262,13 @@ def plain_resnet(model, x):
     return ops.linear_forward(h.mean(axis=(2, 3)), model.head.w.data, model.head.b.data)[0]
 
 
-def test_all_open_equals_the_plain_resnet_bit_for_bit(rng):
+def test_all_open_equals_the_constant_resnet_bit_for_bit(rng):
     x = rng.standard_normal((3, 3, 8, 12)).astype(np.float32)
     stochastic = small(np.random.default_rng(7), survival=[0.5, 0.1, 0.9])
     constant = small(np.random.default_rng(7))
     set_gates(stochastic, [True] * 3)
-    np.testing.assert_array_equal(stochastic.forward(x), plain_resnet(constant, x))
+    # operation by operation the rounding is another: a chain folds batch norm's mean into its shift
+    np.testing.assert_allclose(stochastic.forward(x), plain_resnet(constant, x), atol=2e-6)
     np.testing.assert_array_equal(stochastic.forward(x), constant.forward(x))
     dy = rng.standard_normal((3, 4)).astype(np.float32)
     np.testing.assert_array_equal(stochastic.backward(dy), constant.backward(dy))

@@ -9,7 +9,7 @@ Every function keeps the dtype it was given, float32 or float64, and writes into
 arguments, batch norm's running statistics excepted.
 """
 
-from minisd.ops.activation import relu_backward, relu_forward
+from minisd.ops.activation import add, add_relu_forward, relu_backward, relu_forward
 from minisd.ops.batchnorm import batchnorm2d_backward, batchnorm2d_forward
 from minisd.ops.conv import conv2d_backward, conv2d_forward
 from minisd.ops.linear import linear_backward, linear_forward
@@ -22,6 +22,8 @@ from minisd.ops.pooling import (
 )
 
 __all__ = [
+    "add",
+    "add_relu_forward",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "batchnorm2d_backward",

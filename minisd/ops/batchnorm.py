@@ -1,13 +1,17 @@
-"""Batch normalisation of images, per channel (Ioffe and Szegedy 2015), forward and backward."""
+"""Batch normalisation of images, per channel (Ioffe and Szegedy 2015), forward and backward.
+
+It is written for images by rows, (H, C, W*N): a channel's numbers in one row of all images are one
+run. Sums are taken run by run and then over the rows, which is also what keeps them accurate.
+"""
 
 from typing import Any
 
-from minisd.backend import Array
+from minisd import parallel
+from minisd.backend import Array, array_module
 from minisd.ops.check import check_arrays, check_ndim, check_shape, check_upstream
+from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
 
 Cache = tuple[Any, ...]
-
-_PER_CHANNEL = (0, 2, 3)  # the axes that a channel's statistics are taken over: N, H, W
 
 
 def batchnorm2d_forward(
@@ -70,28 +74,27 @@ def batchnorm2d_forward(
     ):
         check_shape("batchnorm2d", name, array, (C,))
 
-    momentum, eps = float(momentum), float(eps)  # a NumPy float64 would turn float32 into float64
+    rows, y = by_rows(x), empty_rows(x.shape, x)
     if training:
-        M = N * H * W
-        if M == 1:
+        if N * H * W == 1:
             raise ValueError(
                 f"batchnorm2d: training needs more than one number per channel, x is {x.shape}"
             )
-        mean = x.mean(axis=_PER_CHANNEL)
-        centred = x - _column(mean)
-        var = (centred * centred).mean(axis=_PER_CHANNEL)
-        running_mean *= 1 - momentum
-        running_mean += momentum * mean
-        running_var *= 1 - momentum
-        running_var += momentum * (M / (M - 1)) * var
+        parts = parallel.slabs(lambda part: run_moments(flat(rows[part])), H, slab(y), y)
+        mean, var = moments(parts, W * N)
+        move_running(running_mean, running_var, mean, var, float(momentum), N * H * W)
     else:
-        centred = x - _column(running_mean)
-        var = running_var
+        mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
+    inv_std = 1 / xp.sqrt(var + float(eps))
 
-    inv_std = 1 / xp.sqrt(var + eps)
-    x_hat = centred * _column(inv_std)
-    y = _column(gamma) * x_hat + _column(beta)
-    return y, (x_hat, inv_std, gamma, training)
+    def some_rows(part: slice) -> None:
+        y_runs = flat(y[part])
+        xp.subtract(flat(rows[part]), mean[:, None], out=y_runs)
+        y_runs *= (gamma * inv_std)[:, None]
+        y_runs += beta[:, None]
+
+    parallel.slabs(some_rows, H, slab(y), y)
+    return as_images(y), (x, mean, inv_std, gamma, training)
 
 
 def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
@@ -103,7 +106,7 @@ def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
 
     the part of ``dy`` along the constant and the part along ``x_hat``: a change of ``x`` in
     either direction is normalised away. In evaluation the statistics are constants and
-    ``dx = gamma / std * dy``.
+    ``dx = gamma / std * dy``. Of ``x_hat`` only ``x`` is kept; the rest is done again.
 
     Parameters
     ----------
@@ -114,19 +117,84 @@ def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     dx : (N, C, H, W)
     dgamma, dbeta : (C,)
     """
-    x_hat, inv_std, gamma, training = cache
-    check_upstream("batchnorm2d_backward", dy, x_hat.shape, x_hat)
+    x, mean, inv_std, gamma, training = cache
+    xp = check_upstream("batchnorm2d_backward", dy, x.shape, x)
+    N, _, H, W = x.shape
+    M = N * H * W
+    x_rows, dy_rows, dx = by_rows(x), by_rows(dy), empty_rows(x.shape, x)
 
-    dgamma = (dy * x_hat).sum(axis=_PER_CHANNEL)
-    dbeta = dy.sum(axis=_PER_CHANNEL)
-    if training:
-        M = x_hat.size // x_hat.shape[1]
-        dx = dy - _column(dbeta / M) - x_hat * _column(dgamma / M)
-    else:
-        dx = dy
-    return _column(gamma * inv_std) * dx, dgamma, dbeta
+    parts = parallel.slabs(
+        lambda part: run_sums(flat(dy_rows[part]), flat(x_rows[part]), mean), H, slab(dx), dx
+    )
+    along_x, dbeta = sums(parts)
+    dgamma = along_x * inv_std
+
+    def some_rows(part: slice) -> None:
+        dx_runs, dy_runs = flat(dx[part]), flat(dy_rows[part])
+        if training:
+            xp.subtract(flat(x_rows[part]), mean[:, None], out=dx_runs)
+            dx_runs *= (-inv_std * dgamma / M)[:, None]
+            dx_runs += dy_runs
+            dx_runs -= (dbeta / M)[:, None]
+            dx_runs *= (gamma * inv_std)[:, None]
+        else:
+            xp.multiply(dy_runs, (gamma * inv_std)[:, None], out=dx_runs)
+
+    parallel.slabs(some_rows, H, slab(dx), dx)
+    return as_images(dx), dgamma, dbeta
 
 
-def _column(per_channel: Array) -> Array:
-    """View (C,) as (1, C, 1, 1), to broadcast against (N, C, H, W)."""
-    return per_channel[None, :, None, None]
+def run_moments(runs: Array) -> tuple[Array, Array]:
+    """Return m and Q (rows, C): every run's mean and sum of squared deviations from it.
+
+    Parameters
+    ----------
+    runs : (rows, C, W*N)
+    """
+    n = runs.shape[2]
+    m = runs @ array_module(runs).ones(n, runs.dtype) / n
+    centred = parallel.empty(runs.shape, runs.dtype, runs)
+    array_module(runs).subtract(runs, m[:, :, None], out=centred)
+    return m, dots(centred, centred)
+
+
+def moments(parts: list[tuple[Array, Array]], n: int) -> tuple[Array, Array]:
+    """Return the channels' mean and (biased) variance (C,) from the moments of runs of n numbers.
+
+        mean = mean over runs of m        var = mean over runs of (Q / n + (m - mean)^2)
+
+    This is exact, and no less accurate than two passes over the whole.
+    """
+    m, Q = (array_module(part[0]).concatenate(part) for part in zip(*parts, strict=True))
+    mean = m.mean(axis=0)
+    return mean, (Q / n + (m - mean) ** 2).mean(axis=0)
+
+
+def move_running(
+    running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float, M: int
+) -> None:
+    """Move the running statistics towards those of a batch of M numbers per channel, in place."""
+    running_mean *= 1 - momentum
+    running_mean += momentum * mean
+    running_var *= 1 - momentum
+    running_var += momentum * (M / (M - 1)) * var
+
+
+def run_sums(dy_runs: Array, x_runs: Array, mean: Array) -> tuple[Array, Array]:
+    """Return the sums of dy * (x - mean) and of dy over every run: (rows, C) each."""
+    xp = array_module(dy_runs)
+    centred = parallel.empty(x_runs.shape, x_runs.dtype, x_runs)
+    xp.subtract(x_runs, mean[:, None], out=centred)
+    return dots(dy_runs, centred), dy_runs @ xp.ones(dy_runs.shape[2], dy_runs.dtype)
+
+
+def sums(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Return the sums over all runs, (C,) each, from those of `run_sums`."""
+    first, second = zip(*parts, strict=True)
+    xp = array_module(first[0])
+    return xp.concatenate(first).sum(axis=0), xp.concatenate(second).sum(axis=0)
+
+
+def dots(a: Array, b: Array) -> Array:
+    """Return the dot products of runs: (rows, C, L) and (rows, C, L) to (rows, C)."""
+    return (a[:, :, None, :] @ b[:, :, :, None])[:, :, 0, 0]

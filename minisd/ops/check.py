@@ -54,6 +54,39 @@ def check_shape(operation: str, name: str, array: Array, shape: tuple[int, ...])
         raise ValueError(f"{operation}: {name} must have shape {shape}, got {array.shape}")
 
 
+def check_conv2d(x: Array, w: Array, b: Array | None, stride: int, padding: int) -> tuple[int, int]:
+    """Check the arguments of a convolution; return the output's size, `conv2d_output_size`."""
+    check_arrays("conv2d", x=x, w=w, b=b)
+    check_ndim("conv2d", "x", x, "NCHW")
+    check_ndim("conv2d", "w", w, "FCKK")
+    if x.shape[1] != w.shape[1]:
+        raise ValueError(
+            f"conv2d: x has {x.shape[1]} channels but the filters want {w.shape[1]} "
+            f"(x {x.shape}, w {w.shape})"
+        )
+    if b is not None:
+        check_shape("conv2d", "b", b, w.shape[:1])
+    return conv2d_output_size(x.shape, w.shape, stride, padding)
+
+
+def conv2d_output_size(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: int, padding: int
+) -> tuple[int, int]:
+    """Return (OH, OW); raise a ValueError if the kernel does not fit into the padded image."""
+    stride = whole_number("conv2d: stride", stride, 1)
+    padding = whole_number("conv2d: padding", padding, 0)
+    OH, OW = (
+        (size + 2 * padding - kernel) // stride + 1
+        for size, kernel in zip(x_shape[2:], w_shape[2:], strict=True)
+    )
+    if OH < 1 or OW < 1:
+        raise ValueError(
+            f"conv2d: a {w_shape[2]}x{w_shape[3]} kernel does not fit into a "
+            f"{x_shape[2]}x{x_shape[3]} image with padding {padding}"
+        )
+    return OH, OW
+
+
 def whole_number(what: str, value: object, least: int) -> int:
     """Return ``value``, a Python or NumPy integer of at least ``least``, as an int.
 

@@ -1,22 +1,33 @@
-"""Convolution as one matrix product (im2col), forward and backward.
+"""Convolution as matrix products on views of memory, forward and backward.
 
 As everywhere in deep learning, "convolution" means cross-correlation: the kernel is not flipped.
 
-    y[n, f, h, w] = b[f] + sum over c, i, j of  w[f, c, i, j] * x_padded[n, c, h*S + i, w*S + j]
+    y[n, f, h, w] = b[f] + sum over c, i, k of  w[f, c, i, k] * x_padded[n, c, h*S + i, w*S + k]
 
-where ``x_padded`` is ``x`` with ``P`` zeros around it and ``S`` is the stride. Write the
-``C*KH*KW`` numbers that one output pixel sees as a column, and all output pixels side by side: then
-the sum is a product of two matrices, and so are both gradients.
+where ``x_padded`` is ``x`` with ``P`` zeros around it and ``S`` is the stride. The plain way,
+`minisd.ops.conv_im2col`, copies what each output pixel sees into a column and so every pixel
+KH*KW times. Read that first. Here nothing is copied but the padding.
 
-In memory the batch comes last, (C, H, W, N): the columns are then copied in long runs of
-neighbouring numbers, and batch norm finds all of a channel in one stretch. Callers see NCHW, as a
-transposed view; arrays in any other order are welcome too, and give the same numbers.
+Images lie in memory by rows (H, C, W, N): see `minisd.ops.rows`. Fix a kernel column k and an
+output row h. The numbers that the KH kernel rows and C channels contribute to the row are
+
+    X_k[h]:  KH*C rows (i, c)  by  OW*N columns (w, n)
+
+and they are in memory already: row (i, c) begins (h*S + i)*C + c runs from the start, and k pixels
+into the run; consecutive rows are one run apart. So X_k is a view (`windows`), and a convolution is
+KW matrix products (`correlate`), the weights' gradient KW more, and the input's gradient again a
+convolution, of dy with the kernel flipped.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from minisd import parallel
 from minisd.backend import Array, array_module
-from minisd.ops.check import check_arrays, check_ndim, check_shape, check_upstream, whole_number
+from minisd.ops.check import check_conv2d, check_upstream
+from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
+from minisd.ops.sources import Plain, Source
+from minisd.ops.windows import cut_out, views, windows
 
 Cache = tuple[Any, ...]
 
@@ -40,8 +51,8 @@ def conv2d_forward(
     Returns
     -------
     y : (N, F, OH, OW)
-        ``OH = (H + 2*padding - KH) // stride + 1`` and likewise ``OW``. A transposed view of
-        memory that is ordered (F, OH, OW, N).
+        ``OH = (H + 2*padding - KH) // stride + 1`` and likewise ``OW``. A transposed view, see
+        `minisd.ops.rows`.
     cache
         For `conv2d_backward`.
 
@@ -50,30 +61,14 @@ def conv2d_forward(
     TypeError, ValueError
         If dtypes, shapes, stride or padding do not fit.
     """
-    check_arrays("conv2d", x=x, w=w, b=b)
-    check_ndim("conv2d", "x", x, "NCHW")
-    check_ndim("conv2d", "w", w, "FCKK")
-    if x.shape[1] != w.shape[1]:
-        raise ValueError(
-            f"conv2d: x has {x.shape[1]} channels but the filters want {w.shape[1]} "
-            f"(x {x.shape}, w {w.shape})"
-        )
-    if b is not None:
-        check_shape("conv2d", "b", b, w.shape[:1])
-    N, F = x.shape[0], w.shape[0]
-    OH, OW = output_size(x.shape, w.shape, stride, padding)
-
-    y = w.reshape(F, -1) @ im2col(x, w.shape, stride, padding)
-    if b is not None:
-        y += b[:, None]
-    return y.reshape(F, OH, OW, N).transpose(3, 0, 1, 2), (x, w, b is not None, stride, padding)
+    OH, OW = check_conv2d(x, w, b, stride, padding)
+    y = empty_rows((x.shape[0], w.shape[0], OH, OW), x)
+    correlate(Plain(by_rows(x)), w, b, y, stride=stride, top=-padding, left=-padding)
+    return as_images(y), (x, w, b is not None, stride, padding)
 
 
 def conv2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
     """Gradients of `conv2d_forward`.
-
-    With the forward written ``Y = W X`` (``X`` the columns), ``dW = dY X^T`` and ``dX = W^T dY``.
-    The columns are gathered again rather than kept: they are KH*KW times as large as ``x``.
 
     Parameters
     ----------
@@ -87,77 +82,217 @@ def conv2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None
         None if the forward had no ``b``.
     """
     x, w, has_bias, stride, padding = cache
-    N, F = x.shape[0], w.shape[0]
-    y_shape = (N, F, *output_size(x.shape, w.shape, stride, padding))
+    y_shape = (x.shape[0], w.shape[0], *check_conv2d(x, w, None, stride, padding))
     check_upstream("conv2d_backward", dy, y_shape, x)
-
-    dy = dy.transpose(1, 2, 3, 0).reshape(F, -1)  # (F, OH*OW*N)
-    dw = (dy @ im2col(x, w.shape, stride, padding).T).reshape(w.shape)
-    db = dy.sum(axis=1) if has_bias else None
-    dx = col2im(w.reshape(F, -1).T @ dy, x.shape, w.shape, stride, padding)
-    return dx, dw, db
+    source = Plain(by_rows(dy))
+    dx, dw, _ = convolution_gradients(source, Plain(by_rows(x)), w, stride, padding)
+    return as_images(dx), dw, sum_per_channel(source) if has_bias else None
 
 
-def im2col(x: Array, w_shape: tuple[int, ...], stride: int, padding: int) -> Array:
-    """Lay out what each output pixel sees as a column.
+def correlate(
+    x: Source,
+    w: Array,
+    b: Array | None,
+    y: Array,
+    *,
+    stride: int,
+    top: int,
+    left: int,
+    finish: Callable[[Array], Any] | None = None,
+) -> list[Any]:
+    """Write the cross-correlation of ``x`` and ``w`` into ``y``, both by rows, in slabs of rows.
 
-    Returns
-    -------
-    cols : (C*KH*KW, OH*OW*N)
-        Row (c, i, j) holds, for each output pixel, the input at row i and column j of its window.
-    """
-    xp = array_module(x)
-    N, C, H, W = x.shape
-    KH, KW = w_shape[2:]
-    OH, OW = output_size(x.shape, w_shape, stride, padding)
-    P = padding
-    padded = xp.zeros((C, H + 2 * P, W + 2 * P, N), x.dtype)
-    padded[:, P : P + H, P : P + W] = x.transpose(1, 2, 3, 0)
-    sC, sH, sW, sN = padded.strides
-    windows = xp.lib.stride_tricks.as_strided(  # a view: every window, nothing copied yet
-        padded, (C, KH, KW, OH, OW, N), (sC, sH, sW, sH * stride, sW * stride, sN)
-    )
-    return windows.reshape(C * KH * KW, OH * OW * N)
+        y[h] = sum over k of  W_k @ X_k[h]        W_k[f, (i, c)] = w[f, c, i, k]
 
-
-def col2im(
-    cols: Array, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: int, padding: int
-) -> Array:
-    """Add every column back to where `im2col` took it from: the adjoint of `im2col`.
-
-    A pixel that several windows saw collects the sum, as the chain rule asks.
+    Parameters
+    ----------
+    x : source of (H, C, W, N)
+    w : (F, C, KH, KW)
+    b : (F,) or None
+    y : (OH, F, OW, N)
+        Of any height and width: what a window sees outside of x is zero.
+    top, left : int
+        Where in x the window of output pixel (0, 0) begins; negative above, or left of, x.
+    finish : function of (rows, F, OW*N), optional
+        Called with every slab of y while it is in the cache.
 
     Returns
     -------
-    x : (N, C, H, W)
+    list
+        What ``finish`` returned, in the order of the slabs.
     """
-    xp = array_module(cols)
-    N, C, H, W = x_shape
-    KH, KW = w_shape[2:]
-    OH, OW = output_size(x_shape, w_shape, stride, padding)
+    KH, KW = w.shape[2:]
+    S, W = stride, by_column(w)
+    OH, _, OW, _ = y.shape
+
+    def some_rows(part: slice) -> Any:
+        y_runs = flat(y[part])
+        for number, (taps, X) in enumerate(windows(x, (KH, KW), part, OW, S, top, left)):
+            if number == 0:
+                parallel.sum_of_products(W[taps], X, y_runs)
+            else:  # another place between two windows
+                term = parallel.empty(y_runs.shape, y.dtype, y)
+                parallel.sum_of_products(W[taps], X, term)
+                y_runs += term
+        if b is not None:
+            y_runs += b[:, None]
+        return finish(y_runs) if finish is not None else None
+
+    return parallel.slabs(some_rows, OH, slab(y), y)
+
+
+def by_column(w: Array) -> Array:
+    """Return the filters (F, C, KH, KW) as KW matrices (F, KH*C)."""
+    F, C, KH, KW = w.shape
+    return array_module(w).ascontiguousarray(w.transpose(3, 0, 2, 1).reshape(KW, F, KH * C))
+
+
+def convolution_gradients(
+    dy: Source,
+    x: Source,
+    w: Array,
+    stride: int,
+    padding: int,
+    finish: Callable[[slice, Array, Array], Any] | None = None,
+) -> tuple[Array, Array, list[Any]]:
+    """Gradients with respect to images and filters.
+
+    Where y has the size of x, one pass over the slabs does both: what is read of dy serves twice.
+
+    Parameters
+    ----------
+    dy : source of (OH, F, OW, N)
+    x : source of (H, C, W, N)
+    finish : function of (part, x_runs, dx_runs), optional
+        Called with every slab of dx, and of x, while they are in the cache.
+
+    Returns
+    -------
+    dx : (H, C, W, N)
+    dw : (F, C, KH, KW)
+    list
+        What ``finish`` returned, in the order of the slabs.
+    """
+    _, C, KH, KW = w.shape
+    H, _, W, N = x.shape
     P = padding
-    windows = cols.reshape(C, KH, KW, OH, OW, N)
-    padded = xp.zeros((C, H + 2 * P, W + 2 * P, N), cols.dtype)
-    for i in range(KH):
-        for j in range(KW):
-            rows, columns = slice(i, i + stride * OH, stride), slice(j, j + stride * OW, stride)
-            padded[:, rows, columns] += windows[:, i, j]
-    return padded[:, P : P + H, P : P + W].transpose(3, 0, 1, 2)
+    dx = empty_rows((N, C, H, W), w)
+    if not (stride == 1 and KH == KW == 2 * P + 1):
+        return _gradients_one_by_one(dy, x, w, stride, padding, dx, finish)
+    flipped = by_column(w[:, :, ::-1, ::-1].swapaxes(0, 1))
 
-
-def output_size(
-    x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: int, padding: int
-) -> tuple[int, int]:
-    """Return (OH, OW); raise a ValueError if the kernel does not fit into the padded image."""
-    stride = whole_number("conv2d: stride", stride, 1)
-    padding = whole_number("conv2d: padding", padding, 0)
-    OH, OW = (
-        (size + 2 * padding - kernel) // stride + 1
-        for size, kernel in zip(x_shape[2:], w_shape[2:], strict=True)
-    )
-    if OH < 1 or OW < 1:
-        raise ValueError(
-            f"conv2d: a {w_shape[2]}x{w_shape[3]} kernel does not fit into a "
-            f"{x_shape[2]}x{x_shape[3]} image with padding {padding}"
+    def some_rows(part: slice) -> tuple[Array, Any]:
+        R = part.stop - part.start
+        rows, columns = range(part.start - P, part.stop + P), range(-P, W + P)
+        x_seen, dy_seen = cut_out(x, rows, columns), cut_out(dy, rows, columns)
+        x_runs, dy_runs = (
+            seen[P : P + R, :, P : P + W].reshape(R, -1, W * N) for seen in (x_seen, dy_seen)
         )
-    return OH, OW
+        dW = parallel.products_with_transpose(views(x_seen, KH, KW), dy_runs)
+        dx_runs = flat(dx[part])
+        parallel.sum_of_products(flipped, views(dy_seen, KH, KW), dx_runs)
+        return dW, finish(part, x_runs, dx_runs) if finish is not None else None
+
+    dW, found = zip(*parallel.slabs(some_rows, H, slab(dx), dx), strict=True)
+    return dx, filters(sum_over_rows(dW), w.shape), list(found)
+
+
+def _gradients_one_by_one(
+    dy: Source,
+    x: Source,
+    w: Array,
+    stride: int,
+    padding: int,
+    dx: Array,
+    finish: Callable[[slice, Array, Array], Any] | None,
+) -> tuple[Array, Array, list[Any]]:
+    """`convolution_gradients` of any geometry: the filters' first, then the images'."""
+    dw = filter_gradient(dy, x, w.shape, stride, padding)
+    input_gradient(dy, dx, w, stride, padding)
+    if finish is None:
+        return dx, dw, []
+    H, _, W, _ = dx.shape
+
+    def finish_rows(part: slice) -> Any:
+        x_runs = parallel.empty(dx[part].shape, dx.dtype, dx)
+        x.read(part, slice(0, W), x_runs)
+        return finish(part, flat(x_runs), flat(dx[part]))
+
+    return dx, dw, parallel.slabs(finish_rows, H, slab(dx), dx)
+
+
+def filter_gradient(
+    dy: Source, x: Source, w_shape: tuple[int, ...], stride: int, padding: int
+) -> Array:
+    """Gradient with respect to the filters: y[h] = W_k X_k[h], so dW_k = sum of dy[h] X_k[h]^T."""
+    F, C, KH, KW = w_shape
+    OH, _, OW, N = dy.shape
+    xp = array_module(x.like)
+
+    def some_rows(part: slice) -> Array:
+        R = part.stop - part.start
+        dy_runs = parallel.empty((R, F, OW, N), x.like.dtype, x.like)
+        dy.read(part, slice(0, OW), dy_runs)
+        dW = xp.empty((R, KW, KH * C, F), x.like.dtype)
+        for taps, X in windows(x, (KH, KW), part, OW, stride, -padding, -padding):
+            dW[:, taps] = parallel.products_with_transpose(X, flat(dy_runs))
+        return dW
+
+    thickness = parallel.rows_per_slab(OH, F * OW * N * x.like.dtype.itemsize)
+    return filters(sum_over_rows(parallel.slabs(some_rows, OH, thickness, x.like)), w_shape)
+
+
+def sum_over_rows(parts: Sequence[Array]) -> Array:
+    """Add up what slabs found for each of their rows, row by row: the cut leaves no trace."""
+    return array_module(parts[0]).concatenate(parts).sum(axis=0)
+
+
+def filters(W: Array, w_shape: tuple[int, ...]) -> Array:
+    """View KW matrices (KH*C, F) as filters (F, C, KH, KW)."""
+    F, C, KH, KW = w_shape
+    return W.reshape(KW, KH, C, F).transpose(3, 2, 1, 0)
+
+
+def input_gradient(dy: Source, dx: Array, w: Array, stride: int, padding: int) -> None:
+    """Write the gradient with respect to the images: dy correlated with the kernel flipped.
+
+    Pixel r of a padded row is seen by output h through kernel row i = r - h*S. With S = 1 that is
+    every i; with S > 1 only every S-th, beginning with r mod S. So dx falls into S*S interleaved
+    images, and each is a correlation, with stride 1, of dy and those entries of the kernel.
+
+    Parameters
+    ----------
+    dy : source of (OH, F, OW, N)
+    dx : (H, C, W, N)
+    """
+    S, P = stride, padding
+    dx[...] = 0  # what no window saw stays so
+    for down in range(S):
+        for right in range(S):
+            taps = w[:, :, (down + P) % S :: S, (right + P) % S :: S]
+            part = dx[down::S, :, right::S]
+            if part.size and taps.size:
+                phase = parallel.empty(part.shape, dx.dtype, dx)
+                correlate(
+                    dy,
+                    taps[:, :, ::-1, ::-1].swapaxes(0, 1),
+                    None,
+                    phase,
+                    stride=1,
+                    top=(down + P) // S - (taps.shape[2] - 1),
+                    left=(right + P) // S - (taps.shape[3] - 1),
+                )
+                part[...] = phase
+
+
+def sum_per_channel(dy: Source) -> Array:
+    """Sum of (H, F, W, N) over all but F: the bias's gradient, as y = ... + b."""
+    H, F, W, N = dy.shape
+
+    def some_rows(part: slice) -> Array:
+        rows = parallel.empty((part.stop - part.start, F, W, N), dy.like.dtype, dy.like)
+        dy.read(part, slice(0, W), rows)
+        return flat(rows).sum(axis=2)
+
+    thickness = parallel.rows_per_slab(H, F * W * N * dy.like.dtype.itemsize)
+    return sum_over_rows(parallel.slabs(some_rows, H, thickness, dy.like))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from minisd import parallel
 from minisd.backend import Array
 from minisd.ops.check import check_arrays, check_ndim, check_shape, check_upstream
 
@@ -32,7 +33,8 @@ def linear_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, C
             f"linear: x has {x.shape[1]} features but w wants {w.shape[1]} "
             f"(x {x.shape}, w {w.shape})"
         )
-    y = x @ w.T
+    with parallel.one_blas_thread():
+        y = x @ w.T
     if b is not None:
         check_shape("linear", "b", b, w.shape[:1])
         y += b
@@ -55,4 +57,5 @@ def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None
     """
     x, w, has_bias = cache
     check_upstream("linear_backward", dy, (x.shape[0], w.shape[0]), x)
-    return dy @ w, dy.T @ x, dy.sum(axis=0) if has_bias else None
+    with parallel.one_blas_thread():
+        return dy @ w, dy.T @ x, dy.sum(axis=0) if has_bias else None

@@ -2,6 +2,7 @@
 
 from minisd.backend import Array
 from minisd.ops.check import check_arrays, check_ndim, check_upstream, whole_number
+from minisd.ops.rows import as_images, by_rows, empty_rows
 
 Cache = tuple[tuple[int, ...], int]
 
@@ -34,8 +35,8 @@ def avg_pool2d_forward(x: Array, kernel: int) -> tuple[Array, Cache]:
     if H % K or W % K:
         raise ValueError(f"avg_pool2d: a {H}x{W} image cannot be cut into {K}x{K} tiles")
     N, C = x.shape[:2]
-    tiles = x.reshape(N, C, H // K, K, W // K, K)
-    return tiles.mean(axis=(3, 5)), (x.shape, K)
+    tiles = by_rows(x).reshape(H // K, K, C, W // K, K, N)
+    return as_images(tiles.mean(axis=(1, 4))), (x.shape, K)
 
 
 def avg_pool2d_backward(dy: Array, cache: Cache) -> Array:
@@ -50,13 +51,13 @@ def avg_pool2d_backward(dy: Array, cache: Cache) -> Array:
     dx : (N, C, H, W)
     """
     (N, C, H, W), K = cache
-    xp = check_upstream("avg_pool2d_backward", dy, (N, C, H // K, W // K), dy)
-    dx = xp.empty((N, C, H, W), dy.dtype)
-    share = dy / (K * K)
+    check_upstream("avg_pool2d_backward", dy, (N, C, H // K, W // K), dy)
+    dx = empty_rows((N, C, H, W), dy)
+    share = by_rows(dy) / (K * K)
     for i in range(K):
         for j in range(K):
-            dx[:, :, i::K, j::K] = share
-    return dx
+            dx[i::K, :, j::K] = share
+    return as_images(dx)
 
 
 def global_avg_pool_forward(x: Array) -> tuple[Array, tuple[int, ...]]:
@@ -74,7 +75,7 @@ def global_avg_pool_forward(x: Array) -> tuple[Array, tuple[int, ...]]:
     """
     check_arrays("global_avg_pool", x=x)
     check_ndim("global_avg_pool", "x", x, "NCHW")
-    return x.mean(axis=(2, 3)), x.shape
+    return by_rows(x).mean(axis=(0, 2)).T, x.shape
 
 
 def global_avg_pool_backward(dy: Array, cache: tuple[int, ...]) -> Array:
@@ -89,5 +90,7 @@ def global_avg_pool_backward(dy: Array, cache: tuple[int, ...]) -> Array:
     dx : (N, C, H, W)
     """
     N, C, H, W = cache
-    xp = check_upstream("global_avg_pool_backward", dy, (N, C), dy)
-    return xp.ones((N, C, H, W), dy.dtype) * (dy / (H * W))[:, :, None, None]
+    check_upstream("global_avg_pool_backward", dy, (N, C), dy)
+    dx = empty_rows((N, C, H, W), dy)
+    dx[...] = (dy.T / (H * W))[:, None, :]
+    return as_images(dx)

@@ -1,0 +1,51 @@
+"""Memory that is kept: see `minisd.parallel`."""
+
+import math
+from collections import defaultdict, deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minisd.backend import Array, array_module
+
+_POOLED = 1 << 16  # bytes; smaller arrays come from NumPy, which keeps those itself
+_ALIGN = 64  # bytes of a cache line
+_idle: defaultdict[int, deque[tuple[Array, dict[str, Any]]]] = defaultdict(deque)
+
+
+class _Lease:
+    """A stretch of the pool's memory, on loan to the arrays that look into it."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        try:
+            self.memory, self.__array_interface__ = _idle[size].pop()
+        except IndexError:
+            self.memory = np.empty(size + _ALIGN, np.uint8)
+            address = self.memory.ctypes.data
+            self.__array_interface__ = {
+                "version": 3,
+                "typestr": "|u1",
+                "shape": (size,),
+                "data": (address + -address % _ALIGN, False),
+            }
+
+    def __del__(self) -> None:
+        _idle[self.size].append((self.memory, self.__array_interface__))
+
+
+def empty(shape: tuple[int, ...], dtype: DTypeLike, like: Array) -> Array:
+    """``xp.empty`` of the array module of ``like``; large ones from the pool, aligned."""
+    xp = array_module(like)
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if xp is not np or size < _POOLED:
+        return xp.empty(shape, dtype)
+    lease = _Lease(-(-size // _POOLED) * _POOLED)
+    return np.asarray(lease)[:size].view(dtype).reshape(shape)
+
+
+def release_idle() -> None:
+    """Give the pool's idle memory back to the system."""
+    _idle.clear()

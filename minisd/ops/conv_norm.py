@@ -1,0 +1,160 @@
+"""Convolution, batch norm and ReLU as one operation: what a residual branch is made of.
+
+The mathematics is that of `minisd.ops.conv`, `minisd.ops.batchnorm` and `minisd.ops.activation`,
+term for term, and tests hold the two against each other. What differs is when numbers are written
+to memory. For y = ReLU(BN(z)), z = conv(x):
+
+- forward: z is written, and while a slab of it is in the cache its mean and variance are taken.
+  y is never written: the next convolution computes it as it reads (`minisd.ops.sources`);
+- backward, given g, the gradient of BN's output, and its sums: dz is computed as the convolution's
+  backward reads it; and while a slab of dx is in the cache, it goes backward through the ReLU
+  before, and the sums that the batch norm before will need are taken.
+
+So one array per convolution is kept for the backward, z, where layer by layer there are two.
+"""
+
+from typing import Any
+
+from minisd import parallel
+from minisd.backend import Array, array_module
+from minisd.ops.activation import let_through
+from minisd.ops.batchnorm import moments, move_running, run_moments, run_sums, sums
+from minisd.ops.check import check_conv2d
+from minisd.ops.conv import convolution_gradients, correlate
+from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
+from minisd.ops.sources import Normalised, NormGradient, Source
+
+Cache = tuple[Any, ...]
+
+
+def conv_norm_forward(
+    x: Source,
+    w: Array,
+    gamma: Array,
+    beta: Array,
+    running_mean: Array,
+    running_var: Array,
+    *,
+    stride: int,
+    padding: int,
+    training: bool,
+    momentum: float,
+    eps: float,
+    relu: bool,
+) -> tuple[Normalised, Cache]:
+    """BN(conv(x, w)), or its ReLU, to be read by whatever comes next.
+
+    Parameters
+    ----------
+    x : source of (H, C, W, N)
+    w, stride, padding
+        As `minisd.ops.conv2d_forward` has them.
+    gamma, beta, running_mean, running_var, training, momentum, eps
+        As `minisd.ops.batchnorm2d_forward` has them.
+    """
+    xp = array_module(w, gamma, beta, running_mean, running_var)
+    N = x.shape[3]
+    OH, OW = check_conv2d(as_images(x.like), w, None, stride, padding)
+    z = empty_rows((N, w.shape[0], OH, OW), w)
+    parts = correlate(
+        x,
+        w,
+        None,
+        z,
+        stride=stride,
+        top=-padding,
+        left=-padding,
+        finish=run_moments if training else None,
+    )
+    if training:
+        mean, var = moments(parts, OW * N)
+        move_running(running_mean, running_var, mean, var, momentum, OH * OW * N)
+    else:
+        mean, var = running_mean, running_var
+    inv_std = 1 / xp.sqrt(var + float(eps))
+    scale = gamma * inv_std
+    y = Normalised(z, mean, scale, beta - mean * scale, relu)
+    return y, (x, w, y, gamma, inv_std, stride, padding, training)
+
+
+def conv_norm_backward(
+    g: Array, parts: list[Any], cache: Cache, plus: Array | None = None
+) -> tuple[Array, list[Any], Array, Array, Array]:
+    """Gradients of `conv_norm_forward`.
+
+    Parameters
+    ----------
+    g : (OH, F, OW, N)
+        Gradient of BN's output, by rows: that of y, taken back through the ReLU.
+    parts : list
+        Its sums: from `back_through`, or from this function for the operation that came next.
+    plus : (H, C, W, N), optional
+        Added to dx.
+
+    Returns
+    -------
+    dx : (H, C, W, N)
+        Gradient of x, taken back through its ReLU if x was normalised and rectified.
+    parts : list
+        Of that, if x was normalised.
+    dw, dgamma, dbeta
+    """
+    x, w, y, gamma, inv_std, stride, padding, training = cache
+    H, _, W, N = g.shape
+    along_z, dbeta = sums(parts)
+    dgamma = along_z * inv_std
+    M = H * W * N
+    b, c = (dbeta / M, dgamma * inv_std / M) if training else (0 * dbeta, 0 * dgamma)
+    dz = NormGradient(g, y.z, gamma * inv_std, b, c, y.mean)
+
+    def finish(part: slice, x_runs: Array, dx_runs: Array) -> Any:
+        if plus is not None:
+            dx_runs += flat(plus[part])
+        if isinstance(x, Normalised):
+            if x.relu:
+                dx_runs *= x_runs > 0
+            return run_sums(dx_runs, flat(x.z[part]), x.mean)
+        return None
+
+    dx, dw, parts = convolution_gradients(dz, x, w, stride, padding, finish)
+    return dx, parts, dw, dgamma, dbeta
+
+
+def back_through(
+    dy: Array, y: Normalised, rectified: Cache | None = None
+) -> tuple[Array, list[Any]]:
+    """Take the gradient of what was made of y back to BN's output; return it with its sums.
+
+    Parameters
+    ----------
+    dy : (N, F, H, W)
+        Gradient of y; or of max(y + h, 0), of which ``rectified`` is the cache.
+
+    Returns
+    -------
+    g : (H, F, W, N)
+    parts : list
+        For `conv_norm_backward`.
+    """
+    xp = array_module(dy)
+    H, F, W, N = y.shape
+    if rectified is not None:
+
+        def sums_of(part: slice, g_run: Array) -> Any:
+            z_rows = y.z[y.rows_of(part)]
+            return run_sums(g_run.reshape(-1, F, W * N), flat(z_rows), y.mean)
+
+        g, parts = let_through(dy, rectified, sums_of)
+        return by_rows(g), parts
+
+    dy = by_rows(dy)
+    g = parallel.empty(dy.shape, dy.dtype, dy) if y.relu else dy
+
+    def some_rows(part: slice) -> Any:
+        if y.relu:
+            y_rows = parallel.empty(g[part].shape, dy.dtype, dy)
+            y.read(part, slice(0, W), y_rows)
+            xp.multiply(dy[part], y_rows > 0, out=g[part])
+        return run_sums(flat(g[part]), flat(y.z[part]), y.mean)
+
+    return g, parallel.slabs(some_rows, H, slab(y.z), dy)

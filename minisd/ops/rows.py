@@ -1,0 +1,66 @@
+"""How images lie in memory: by rows, (H, C, W, N), the batch last.
+
+Callers see NCHW. What they are handed is a transposed view of memory in which the first row of all
+images comes first, in it the first channel, in it the first pixel of every image:
+
+- a convolution finds its operands in memory as they are (see `minisd.ops.conv`);
+- a channel's numbers in one row, of all images, are one run of W*N: what is done to each channel,
+  as in batch norm, is done to long runs;
+- a slab of rows is one stretch of memory, which a thread can have to itself.
+
+Arrays in any other order are welcome and give the same numbers; they cost a copy.
+"""
+
+from minisd import parallel
+from minisd.backend import Array, array_module
+
+
+def by_rows(images: Array) -> Array:
+    """View images (N, C, H, W) as rows (H, C, W, N)."""
+    return images.transpose(2, 1, 3, 0)
+
+
+def as_images(rows: Array) -> Array:
+    """View rows (H, C, W, N) as images (N, C, H, W)."""
+    return rows.transpose(3, 1, 0, 2)
+
+
+def empty_rows(images_shape: tuple[int, ...], like: Array) -> Array:
+    """Return new rows (H, C, W, N) for images of shape (N, C, H, W), of the dtype of ``like``."""
+    N, C, H, W = images_shape
+    return parallel.empty((H, C, W, N), like.dtype, like)
+
+
+def flat(rows: Array) -> Array:
+    """View rows (H, C, W, N) as (H, C, W*N), a run for each row and channel.
+
+    A copy if they lie in another order in memory.
+    """
+    H, C, W, N = rows.shape
+    return array_module(rows).ascontiguousarray(rows.reshape(H, C, W * N))
+
+
+def slab(rows: Array) -> int:
+    """Return how many rows of ``rows`` one thread takes at a time: see `minisd.parallel`."""
+    return parallel.rows_per_slab(len(rows), rows[0].nbytes)
+
+
+def numbers_per_slab(x: Array) -> int:
+    """Return how many numbers of ``x`` one thread takes at a time: whole rows, of images."""
+    rows = by_rows(x) if x.ndim == 4 else x
+    return slab(rows) * (rows.size // len(rows))
+
+
+def in_order(x: Array) -> Array:
+    """View ``x``, images or an array of other shape, as one run of numbers in our memory order.
+
+    A copy if it lies in another order in memory. For what is done to every number alike.
+    """
+    return (by_rows(x) if x.ndim == 4 else x).reshape(-1)
+
+
+def empty_like(x: Array) -> Array:
+    """Return a new array of the shape of ``x``, images or other, in our memory order."""
+    if x.ndim == 4:
+        return as_images(empty_rows(x.shape, x))
+    return parallel.empty(x.shape, x.dtype, x)

@@ -1,0 +1,86 @@
+"""Matrix products in pieces: see `minisd.parallel`.
+
+OpenBLAS has kernels for small matrices, which skip the packing of their operands. On AVX-512 they
+are up to twice as fast for the long, thin products of a convolution; on AVX2, where there are none,
+the pieces cost nothing to speak of.
+"""
+
+import numpy as np
+
+from minisd.backend import Array, array_module
+from minisd.memory import empty
+
+_SMALL = 1_000_000  # taken up to rows * columns * depth = 100^3
+_SMALL_TRANSPOSED = 1200  # and for a product with a transpose up to so many numbers in the result
+_LONGEST = 512  # columns of a piece, so that its rows stay in the first-level cache
+_SHORTEST = 64
+
+
+def sum_of_products(a: Array, b: Array, out: Array) -> None:
+    """Write the sum over k of ``a[k] @ b[k]`` into ``out``, cut along the columns of ``b``.
+
+    Parameters
+    ----------
+    a : (K, M, D)
+    b : (K, R, D, L)
+        Its rows are runs of neighbouring numbers.
+    out : (R, M, L)
+    """
+    xp = array_module(a, b, out)
+    pieces = _pieces(b.shape[-1], min(_LONGEST, _SMALL // a[0].size)) if xp is np else 1
+    b_pieces = _cut(b, pieces)
+    xp.matmul(a[0], b_pieces[0], out=_cut(out, pieces))
+    if len(a) > 1:
+        term = empty(out.shape, out.dtype, out)
+        term_pieces = _cut(term, pieces)
+        for k in range(1, len(a)):
+            xp.matmul(a[k], b_pieces[k], out=term_pieces)
+            out += term
+
+
+def products_with_transpose(a: Array, b: Array) -> Array:
+    """Return ``a[k, r] @ b[r].T``, cut along the rows of ``a`` and along L.
+
+    Parameters
+    ----------
+    a : (K, R, M, L)
+    b : (R, F, L)
+
+    Returns
+    -------
+    (R, K, M, F)
+    """
+    xp = array_module(a, b)
+    K, R, M, L = a.shape
+    F = b.shape[1]
+    groups = pieces = 1
+    if xp is np:
+        groups = _groups(M, F)
+        size = M // groups * F
+        most = _SMALL // size if size <= _SMALL_TRANSPOSED else 2 * _LONGEST
+        pieces = _pieces(L, min(2 * _LONGEST, most))
+    a = _cut(a, pieces).reshape(K, R, pieces, groups, M // groups, L // pieces)
+    b = _cut(b, pieces)[:, :, None].swapaxes(-1, -2)
+    return xp.matmul(a, b).sum(axis=2).reshape(K, R, M, F).swapaxes(0, 1)
+
+
+def _groups(rows: int, columns: int) -> int:
+    """Into how many groups the rows of a product with a transpose are cut, to make it small."""
+    for groups in range(1, rows // 24 + 1):
+        if rows % groups == 0 and rows // groups * columns <= _SMALL_TRANSPOSED:
+            return groups
+    return 1
+
+
+def _pieces(columns: int, most: int) -> int:
+    """How many equal pieces of at most ``most`` columns there are; 1 if they cannot be equal."""
+    for pieces in range(-(-columns // max(most, 1)), columns // _SHORTEST + 1):
+        if columns % pieces == 0:
+            return pieces
+    return 1
+
+
+def _cut(x: Array, pieces: int) -> Array:
+    """View (..., M, pieces * P) as (..., pieces, M, P)."""
+    *outer, M, columns = x.shape
+    return x.reshape(*outer, M, pieces, columns // pieces).swapaxes(-3, -2)
