@@ -5,6 +5,12 @@ import pytest
 
 import references
 from minisd import ops
+from minisd.ops.conv_im2col import conv2d_im2col_backward, conv2d_im2col_forward
+
+WAYS = {
+    "views": (ops.conv2d_forward, ops.conv2d_backward),
+    "im2col": (conv2d_im2col_forward, conv2d_im2col_backward),
+}
 
 GEOMETRIES = [  # (N, C, H, W), (F, KH, KW), stride, padding
     ((2, 3, 5, 6), (4, 3, 3), 1, 1),
@@ -27,15 +33,17 @@ def make(geometry, rng, dtype=np.float64):
     return x, w, b, {"stride": stride, "padding": padding}
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_forward_and_backward_equal_the_loops(geometry, with_bias, rng):
+def test_forward_and_backward_equal_the_loops(way, geometry, with_bias, rng):
+    forward, backward = WAYS[way]
     x, w, b, where = make(geometry, rng)
     b = b if with_bias else None
-    y, cache = ops.conv2d_forward(x, w, b, **where)
+    y, cache = forward(x, w, b, **where)
     np.testing.assert_allclose(y, references.conv2d(x, w, b, **where), rtol=1e-12, atol=1e-12)
     dy = rng.standard_normal(y.shape)
-    dx, dw, db = ops.conv2d_backward(dy, cache)
+    dx, dw, db = backward(dy, cache)
     expected = references.conv2d_gradients(dy, x, w, **where)
     np.testing.assert_allclose(dx, expected[0], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(dw, expected[1], rtol=1e-12, atol=1e-12)
@@ -82,3 +90,36 @@ def test_a_float32_result_is_close_to_float64(rng):
     assert y.dtype == np.float32
     np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5)
     assert all(g.dtype == np.float32 for g in ops.conv2d_backward(y, cache))
+
+
+BIG = [  # several slabs, several pieces, and sizes that cannot be cut evenly
+    ((32, 16, 16, 16), (16, 3, 3), 1, 1),
+    ((50, 1, 28, 28), (8, 3, 3), 1, 1),
+    ((50, 8, 28, 28), (8, 5, 5), 1, 2),
+    ((7, 64, 9, 11), (64, 3, 3), 1, 1),
+    ((64, 16, 16, 16), (32, 3, 3), 2, 1),
+    ((64, 24, 8, 8), (48, 1, 1), 2, 0),
+    ((33, 5, 17, 31), (7, 4, 4), 1, 1),
+]
+
+
+@pytest.mark.parametrize("geometry", BIG)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_convolutions_equal_im2col(geometry, dtype, rng):
+    """And in float32 the error, against float64, is no more than that of im2col, but for luck."""
+    arguments = make(geometry, rng)
+    x, w, b = (a.astype(dtype) for a in arguments[:3])
+    where = arguments[3]
+    y, cache = ops.conv2d_forward(x, w, b, **where)
+    dy = rng.standard_normal(y.shape)
+    found = (y, *ops.conv2d_backward(dy.astype(dtype), cache))
+    as_64 = [a.astype(np.float64) for a in (x, w, b, dy.astype(dtype))]
+    y64, cache64 = conv2d_im2col_forward(*as_64[:3], **where)
+    exact = (y64, *conv2d_im2col_backward(as_64[3], cache64))
+    y32, cache32 = conv2d_im2col_forward(x, w, b, **where)
+    plain = (y32, *conv2d_im2col_backward(dy.astype(dtype), cache32))
+    for ours, theirs, right in zip(found, plain, exact, strict=True):
+        scale = np.abs(right).max()
+        error, luck = np.abs(ours - right).max() / scale, np.abs(theirs - right).max() / scale
+        assert ours.dtype == dtype
+        assert error <= 2 * luck + 40 * np.finfo(dtype).eps

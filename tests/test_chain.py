@@ -1,0 +1,201 @@
+"""A chain in one pass against the same layers one after another, and what it keeps and computes."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from minisd import BatchNorm2d, Conv2d, ConvChain, ReLU, ResidualBlock, Sequential, memory, ops
+from minisd.gradcheck import check_layer
+from minisd.ops import conv_norm, sources
+from minisd.residual import basic_branch, bottleneck_branch, make_shortcut
+
+
+def layers(dtype, rng):
+    """Strides, even and odd kernels, wide padding, with and without ReLU."""
+
+    def link(i, o, k, **where):
+        norm = BatchNorm2d(o, gamma="uniform", rng=rng, dtype=dtype)
+        norm.beta.data[...] = rng.standard_normal(o)
+        return [Conv2d(i, o, k, rng=rng, dtype=dtype, **where), norm]
+
+    return [
+        *link(3, 6, 3, padding=1), ReLU(), *link(6, 4, 3, stride=2, padding=1),
+        *link(4, 5, 1), ReLU(), *link(5, 5, 5, padding=2), *link(5, 4, 2, padding=3), ReLU(),
+    ]  # fmt: skip
+
+
+def pair(dtype, seed=0):
+    """The same layers twice, in a chain and in a Sequential."""
+    return (
+        ConvChain(*layers(dtype, np.random.default_rng(seed))),
+        Sequential(*layers(dtype, np.random.default_rng(seed))),
+    )
+
+
+def everything(model, x, dy):
+    """Output, gradients and running statistics of one forward and backward."""
+    y = model.forward(x)
+    dx = model.backward(dy)
+    found = {"y": y, "dx": dx}
+    found |= {name: parameter.grad for name, parameter in model.parameters()}
+    return found | {name: buffer.copy() for name, buffer in model.buffers()}
+
+
+def inputs(rng, dtype):
+    x = rng.standard_normal((6, 3, 16, 13)).astype(dtype)
+    y_shape = Sequential(*layers(dtype, np.random.default_rng(0))).forward(x).shape
+    return x, rng.standard_normal(y_shape).astype(dtype)
+
+
+def test_a_chain_computes_what_its_layers_compute(rng):
+    x, dy = inputs(rng, np.float64)
+    chain, plain = pair(np.float64)
+    found, expected = everything(chain, x, dy), everything(plain, x, dy)
+    assert found.keys() == expected.keys()
+    for name, right in expected.items():
+        np.testing.assert_allclose(found[name], right, rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+def test_in_float32_a_chain_is_as_accurate_as_its_layers(rng):
+    x, dy = inputs(rng, np.float64)
+    exact = everything(pair(np.float64)[1], x, dy)
+    x, dy = x.astype(np.float32), dy.astype(np.float32)
+    found, plain = (everything(model, x, dy) for model in pair(np.float32))
+    for name, right in exact.items():
+        scale = np.abs(right).max()
+        error, luck = (np.abs(a[name] - right).max() / scale for a in (found, plain))
+        assert found[name].dtype == np.float32
+        assert error <= 3 * luck + 1e-6, name
+
+
+def test_in_evaluation(rng):
+    x, dy = inputs(rng, np.float64)
+    chain, plain = pair(np.float64)
+    everything(chain, x, dy), everything(plain, x, dy)  # which moves the running statistics
+    chain.eval(), plain.eval()
+    np.testing.assert_allclose(chain.forward(x), plain.forward(x), rtol=1e-9, atol=1e-11)
+    with pytest.raises(RuntimeError, match="nothing to work on"):
+        chain.backward(dy)
+
+
+def test_arguments_are_left_as_they_were(rng):
+    x, dy = inputs(rng, np.float32)
+    kept = x.copy(), dy.copy()
+    everything(pair(np.float32)[0], x, dy)
+    np.testing.assert_array_equal(x, kept[0])
+    np.testing.assert_array_equal(dy, kept[1])
+
+
+@pytest.mark.parametrize("make", [basic_branch, bottleneck_branch])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("scale", ["test", "train"])
+def test_a_block_with_a_chain_equals_one_with_its_layers(make, stride, scale, rng):
+    """The block gives a chain its addition and its ReLU to do in one pass, too."""
+
+    def block(kind):
+        weights = np.random.default_rng(4)
+        branch = make(8, 8 * stride, stride=stride, rng=weights, dtype=np.float64)
+        shortcut = make_shortcut("A", 8, 8 * stride, stride, rng=weights, dtype=np.float64)
+        return ResidualBlock(kind(*branch.layers), shortcut, survival_prob=0.6, scale=scale)
+
+    x = rng.standard_normal((5, 8, 6, 4))
+    dy = rng.standard_normal((5, 8 * stride, 6 // stride, 4 // stride))
+    chain, plain = block(ConvChain), block(Sequential)
+    found, expected = everything(chain, x, dy), everything(plain, x, dy)
+    for name, right in expected.items():
+        np.testing.assert_allclose(found[name], right, rtol=1e-9, atol=1e-11, err_msg=name)
+    np.testing.assert_allclose(chain.eval().forward(x), plain.eval().forward(x), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [("", "again and again"), ("B", "again and again"), ("CR", "again and again"),
+     ("CBRR", "again and again"), ("CBC", "again and again"), ("c" "B", "bias=False")],
+)  # fmt: skip
+def test_other_layers_are_refused(kinds, words, rng):
+    make = {
+        "C": lambda: Conv2d(2, 2, 3, rng=rng),
+        "c": lambda: Conv2d(2, 2, 3, bias=True, rng=rng),
+        "B": lambda: BatchNorm2d(2),
+        "R": ReLU,
+    }
+    with pytest.raises(TypeError, match=words):
+        ConvChain(*(make[kind]() for kind in kinds))
+
+
+def kept_by(model, x):
+    """Bytes that a forward leaves in use, its output not counted."""
+    before = memory.bytes_in_use()
+    y = model.forward(x)
+    kept = memory.bytes_in_use() - before
+    return kept - sum(-(-a.nbytes // 65536) * 65536 for a in (y,))
+
+
+def test_half_as_much_is_kept_for_the_backward(rng):
+    x = rng.standard_normal((64, 16, 16, 16)).astype(np.float32)
+    chain = basic_branch(16, 16, rng=rng)
+    plain = Sequential(*basic_branch(16, 16, rng=rng).layers)
+    one = x.nbytes
+    assert kept_by(chain, x) == 2 * one  # the output of each convolution
+    # and of batch norm and ReLU in between: its y is the next convolution's x
+    assert kept_by(plain, x) >= 3 * one
+    assert memory.bytes_in_use() > 0
+
+
+def test_a_backward_frees_as_it_goes(rng):
+    x = rng.standard_normal((64, 16, 16, 16)).astype(np.float32)
+    blocks = [ResidualBlock(basic_branch(16, 16, rng=rng), make_shortcut(
+        "A", 16, 16, 1, rng=rng)) for _ in range(6)]  # fmt: skip
+    h = x
+    for block in blocks:
+        h = block.forward(h)
+    in_use = [memory.bytes_in_use()]
+    dh = h
+    del h
+    for block in reversed(blocks):
+        dh = block.backward(dh)
+        in_use.append(memory.bytes_in_use())
+    assert all(after < before for before, after in itertools.pairwise(in_use[1:]))
+
+
+# Planted wrong gradients, of what only chains do
+
+
+def planted_gradient(field):
+    class Wrong(sources.NormGradient):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            setattr(self, field, 0 * getattr(self, field))
+
+    return Wrong
+
+
+def sums_of_twice(dy_runs, x_runs, mean):
+    along, sums = RIGHT_SUMS(dy_runs, x_runs, mean)
+    return along, 2 * sums
+
+
+RIGHT_SUMS = conv_norm.run_sums
+
+PLANTED = {
+    "no part along z": ("NormGradient", planted_gradient("of_z")),
+    "no constant part": ("NormGradient", planted_gradient("constant")),
+    "sums of the wrong size": ("run_sums", sums_of_twice),
+    "sums about zero": ("run_sums", lambda dy, z, mean: RIGHT_SUMS(dy, z, 0 * mean)),
+    "ReLU of the sum lets all through": (
+        "let_through", lambda dy, cache, finish: ops.activation.let_through(
+            dy, ([255 | bits for bits in cache[0]], *cache[1:]), finish)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [None, *PLANTED])
+def test_a_planted_wrong_gradient_fails(name, rng, monkeypatch):
+    block = ResidualBlock(
+        basic_branch(3, 3, gamma="uniform", rng=rng, dtype=np.float64),
+        make_shortcut("A", 3, 3, 1, rng=rng, dtype=np.float64),
+    )
+    x = 1 + rng.standard_normal((3, 3, 5, 4))
+    if name is not None:
+        monkeypatch.setattr(conv_norm, *PLANTED[name])
+    assert check_layer(block, x, rng=rng).passed == (name is None)

@@ -1,0 +1,336 @@
+"""How an operation uses the machine: threads, BLAS, memory; and that it cannot be seen."""
+
+import multiprocessing
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from minisd import SGD, draw_gates, linear_decay, memory, ops, parallel, resnet
+from minisd.checkpoint import layer_arrays
+from minisd.errors import ConfigError
+from minisd.products import products_with_transpose, sum_of_products
+from minisd.session import train
+from minisd.train import train_step
+from tiny_runs import outcome, python, tiny
+
+LIKE = np.empty(1)
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+# ---- the number of threads ----
+
+
+def test_the_default_is_the_cores_of_this_process():
+    with parallel.threads():
+        assert parallel.num_threads() == parallel.available_cores()
+
+
+def test_a_scope_is_undone_also_after_an_error():
+    with parallel.threads(3):
+        with parallel.threads(2) as count:
+            assert count == parallel.num_threads() == 2
+        assert parallel.num_threads() == 3
+        with pytest.raises(ZeroDivisionError), parallel.threads(5):
+            _ = 1 / 0
+        assert parallel.num_threads() == 3
+
+
+def test_set_threads_stays_until_it_is_set_again():
+    with parallel.threads(1):  # which puts back what was there
+        parallel.set_threads(3)
+        assert parallel.num_threads() == 3
+        parallel.set_threads(None)
+        assert parallel.num_threads() == parallel.available_cores()
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_less_than_one_thread_is_refused(count):
+    with pytest.raises(ConfigError, match="at least 1"):
+        parallel.set_threads(count)
+
+
+# ---- slabs ----
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize(("size", "thickness"), [(1, 1), (7, 2), (8, 2), (5, 9), (40, 1)])
+def test_every_row_is_in_one_slab_and_results_are_in_order(threads, size, thickness):
+    with parallel.threads(threads):
+        found = parallel.slabs(lambda part: (part.start, part.stop), size, thickness, LIKE)
+    assert [row for start, stop in found for row in range(start, stop)] == list(range(size))
+
+
+def test_slabs_run_on_as_many_threads_as_asked_for():
+    meeting = threading.Barrier(3, timeout=10)  # passed only by three threads at once
+    with parallel.threads(3):
+        parallel.slabs(lambda part: meeting.wait(), 3, 1, LIKE)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_an_error_in_a_slab_is_raised_and_ends_the_others(threads):
+    done = []
+
+    def task(part):
+        if part.start == 5:
+            raise ValueError("slab 5")
+        time.sleep(0.001)
+        done.append(part.start)
+
+    before = blas_threads()
+    with parallel.threads(threads), pytest.raises(ValueError, match="slab 5"):
+        parallel.slabs(task, 1000, 1, LIKE)
+    assert len(done) < 100
+    assert blas_threads() == before
+
+
+def test_workers_have_the_error_state_of_the_caller():
+    def task(part):
+        time.sleep(0.01)  # so that each thread has some
+        return np.float32(1e30) * np.full(4, 1e30, np.float32)
+
+    with parallel.threads(4):
+        with np.errstate(over="ignore"):
+            parallel.slabs(task, 8, 1, LIKE)
+        with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+            parallel.slabs(task, 8, 1, LIKE)
+
+
+def test_blas_and_numpy_are_as_before_afterwards():
+    before, buffer = blas_threads(), np.getbufsize()
+    inside = []
+    parallel.slabs(lambda part: inside.extend(blas_threads()), 4, 1, LIKE)
+    assert set(inside) == {1}
+    assert blas_threads() == before
+    assert np.getbufsize() == buffer
+
+
+def test_blas_is_given_back_by_the_last_of_several_threads():
+    """The second to come must not take the first one's single thread for the normal state."""
+    code = """
+import threading
+from threadpoolctl import threadpool_info, threadpool_limits
+import numpy as np
+from minisd import parallel
+
+def count():
+    return [p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"]
+
+threadpool_limits(2, user_api="blas")
+first_in, second_out, like = threading.Event(), threading.Event(), np.empty(1)
+
+def first():
+    parallel.slabs(lambda part: (first_in.set(), second_out.wait(10)), 1, 1, like)
+
+thread = threading.Thread(target=first)
+thread.start()
+first_in.wait(10)
+parallel.slabs(lambda part: None, 1, 1, like)
+assert set(count()) == {1}, count()  # the first is still at work
+second_out.set()
+thread.join()
+assert set(count()) == {2}, count()
+print("right")
+"""
+    done = python(code)
+    assert done.stdout.strip() == "right", done.stderr
+
+
+def forward_and_backward(seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((16, 8, 16, 16)).astype(np.float32)
+    w = rng.standard_normal((8, 8, 3, 3)).astype(np.float32)
+    y, cache = ops.conv2d_forward(x, w, padding=1)
+    return [y, *ops.conv2d_backward(y, cache)[:2]]
+
+
+def test_a_users_own_threads_get_what_one_gets():
+    expected = [forward_and_backward(seed) for seed in range(6)]
+    found = [None] * 6
+    before = blas_threads()
+
+    def work(seed):
+        for _ in range(5):
+            found[seed] = forward_and_backward(seed)
+
+    with parallel.threads(2):
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for ours, right in zip(found, expected, strict=True):
+        for a, b in zip(ours, right, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert blas_threads() == before
+
+
+FORKED = """
+import os, sys
+import numpy as np
+from minisd import ops, parallel
+
+def work():
+    x = np.random.default_rng(0).standard_normal((16, 8, 16, 16))
+    w = np.random.default_rng(1).standard_normal((8, 8, 3, 3))
+    return ops.conv2d_forward(x, w, padding=1)[0].sum()
+
+parallel.set_threads(2)
+expected = work()  # there are workers now
+child = os.fork()
+if child == 0:
+    os._exit(0 if work() == expected else 1)
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status), work() == expected)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_it_works_in_a_forked_child():
+    done = python(FORKED)
+    assert done.stdout.split() == ["0", "True"], done.stderr
+
+
+def test_it_works_in_a_spawned_child():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply(forward_and_backward)
+    for ours, right in zip(found, forward_and_backward(), strict=True):
+        np.testing.assert_array_equal(ours, right)
+
+
+# ---- products in pieces ----
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("K", "R", "M", "D", "L"),
+    [(3, 2, 16, 48, 4096), (3, 1, 64, 192, 1024), (1, 3, 5, 7, 130), (2, 2, 8, 24, 997),
+     (3, 2, 2000, 600, 64), (5, 1, 1, 1, 1)],
+)  # fmt: skip
+def test_products_in_pieces_are_products(K, R, M, D, L, dtype, rng):
+    a = rng.standard_normal((K, M, D)).astype(dtype)
+    b = rng.standard_normal((K, R, D, L)).astype(dtype)
+    out = np.empty((R, M, L), dtype)
+    sum_of_products(a, b, out)
+    exact = np.einsum("kmd,krdl->rml", a.astype(float), b.astype(float), optimize=True)
+    tolerance = 20 * np.finfo(dtype).eps * np.sqrt(K * D)
+    np.testing.assert_allclose(out, exact, rtol=0, atol=tolerance * np.abs(exact).max())
+
+    d = rng.standard_normal((R, M, L)).astype(dtype)
+    found = products_with_transpose(b, d)
+    exact = np.einsum("krdl,rml->rkdm", b.astype(float), d.astype(float), optimize=True)
+    tolerance = 20 * np.finfo(dtype).eps * np.sqrt(L)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=tolerance * np.abs(exact).max())
+
+
+# ---- memory kept ----
+
+
+def test_arrays_in_use_never_share_memory_and_idle_memory_is_used_again():
+    parallel.release()
+    shape = (64, 1024)
+    first = parallel.empty(shape, np.float32, LIKE)
+    second = parallel.empty(shape, np.float32, LIKE)
+    assert not np.shares_memory(first, second)
+    address = first.__array_interface__["data"][0]
+    view = first[3:5].T  # a view keeps the memory, too
+    view[...] = 7
+    del first
+    third = parallel.empty(shape, np.float32, LIKE)
+    assert not np.shares_memory(third, view)
+    third[...] = 1
+    assert (view == 7).all()
+    del view
+    fourth = parallel.empty(shape, np.float32, LIKE)
+    assert fourth.__array_interface__["data"][0] == address
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3,), (100, 1000), (7, 11, 13, 101), (1 << 20,)])
+def test_an_array_from_the_pool_is_an_ordinary_array(shape, dtype):
+    array = parallel.empty(shape, dtype, LIKE)
+    assert array.shape == shape
+    assert array.dtype == dtype
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    if array.nbytes >= 1 << 16:
+        assert array.ctypes.data % 64 == 0
+
+
+def test_release_gives_idle_memory_back():
+    parallel.empty((1 << 20,), np.float32, LIKE)
+    assert any(memory._idle.values())
+    parallel.release()
+    assert not any(memory._idle.values())
+    assert forward_and_backward()[0].size  # and all goes on
+
+
+def test_a_step_gives_back_all_it_took(rng):
+    model = resnet(8, survival=[0.5] * 3, rng=rng)
+    optimizer = SGD(model, 0.1)
+    images = rng.standard_normal((32, 3, 16, 16)).astype(np.float32)
+    labels = rng.integers(0, 10, 32)
+    before = memory.bytes_in_use()
+    for _ in range(3):
+        draw_gates(model, rng)
+        train_step(model, optimizer, images, labels)
+    assert memory.bytes_in_use() == before
+
+
+# ---- the same bits at any thread count ----
+
+
+def three_steps(threads, dtype, depth=14, **options):
+    rng = np.random.default_rng(5)
+    with parallel.threads(threads):
+        model = resnet(
+            depth,
+            survival=linear_decay(6, 0.6),
+            rng=np.random.default_rng(1),
+            dtype=dtype,
+            **options,
+        )
+        optimizer = SGD(model, 0.1)
+        for _ in range(3):
+            draw_gates(model, rng)
+            images = rng.standard_normal((24, 3, 16, 16)).astype(dtype)
+            train_step(model, optimizer, images, rng.integers(0, 10, 24))
+        return {name: array.tobytes() for name, array in layer_arrays(model).items()}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"shortcut": "projection"}, {"shortcut": "A-subsample", "scale": "train"},
+     {"depth": 20, "branch": "bottleneck", "width": 4}],
+)  # fmt: skip
+def test_weights_are_the_same_at_any_thread_count(dtype, options):
+    expected = three_steps(1, dtype, **options)
+    for threads in (2, 3, 4):
+        assert three_steps(threads, dtype, **options) == expected
+
+
+def test_slabs_do_differ_between_thread_counts():
+    """Otherwise the test above would prove nothing."""
+    found = set()
+    for threads in (1, 2, 4):
+        with parallel.threads(threads):
+            found.add(parallel.rows_per_slab(16, 1 << 14))
+    assert found == {16, 8, 4}
+
+
+def test_a_run_ends_the_same_at_any_thread_count(tmp_path):
+    outcomes = []
+    for threads in (1, 2, 4):
+        folder = tmp_path / str(threads)
+        train(tiny(threads=threads, epochs=2), folder)
+        found = outcome(folder)
+        del found["config"]  # which has the number of threads
+        outcomes.append(found)
+    assert outcomes[0] == outcomes[1] == outcomes[2]
