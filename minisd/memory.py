@@ -1,4 +1,9 @@
-"""Memory that is kept: see `minisd.parallel`."""
+"""Memory that is kept: see `minisd.parallel`.
+
+The pool hands out stretches of memory by size and takes each back when the last array that looks
+into it is gone. It grows to what was in use at once; when sizes change, so that most of it lies
+idle, what is idle goes back to the system.
+"""
 
 import math
 import threading
@@ -13,6 +18,7 @@ from minisd.backend import Array, array_module
 
 _POOLED = 1 << 16  # bytes; smaller arrays come from NumPy, which keeps those itself
 _ALIGN = 64  # bytes of a cache line
+_ALWAYS_KEPT = 1 << 28  # bytes that may lie idle however little is in use
 _idle: defaultdict[int, deque[tuple[Array, dict[str, Any]]]] = defaultdict(deque)
 _lock = threading.Lock()
 _allocated = 0  # bytes, in use or idle
@@ -27,6 +33,9 @@ class _Lease:
             self.memory, self.__array_interface__ = _idle[size].pop()
         except IndexError:
             global _allocated
+            idle = bytes_idle()
+            if idle > max(_ALWAYS_KEPT, _allocated - idle):
+                release_idle()
             self.memory = np.empty(size + _ALIGN, np.uint8)
             with _lock:
                 _allocated += size
@@ -38,8 +47,8 @@ class _Lease:
                 "data": (address + -address % _ALIGN, False),
             }
 
-    def __del__(self) -> None:
-        _idle[self.size].append((self.memory, self.__array_interface__))
+    def __del__(self, idle: Any = _idle) -> None:  # an argument outlives the module
+        idle[self.size].append((self.memory, self.__array_interface__))
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike, like: Array) -> Array:
@@ -53,9 +62,14 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike, like: Array) -> Array:
     return np.asarray(lease)[:size].view(dtype).reshape(shape)
 
 
+def bytes_idle() -> int:
+    """Return how much of the pool's memory waits to be used again."""
+    return sum(size * len(blocks) for size, blocks in list(_idle.items()))
+
+
 def bytes_in_use() -> int:
     """Return how much of the pool's memory is in use by arrays."""
-    return _allocated - sum(size * len(blocks) for size, blocks in list(_idle.items()))
+    return _allocated - bytes_idle()
 
 
 def release_idle() -> None:

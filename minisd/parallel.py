@@ -234,8 +234,10 @@ def _executor() -> ThreadPoolExecutor:
     return _workers
 
 
-def rows_per_slab(num_rows: int, bytes_per_row: int) -> int:
-    """Rows of one slab: about a megabyte, or less so that every thread has one."""
+def rows_per_slab(num_rows: int, bytes_per_row: int, like: Array) -> int:
+    """Rows of one slab: about a megabyte, or less so that every thread has one; all on a GPU."""
+    if array_module(like) is not np:
+        return num_rows
     return max(1, min(_SLAB // bytes_per_row, -(-num_rows // num_threads())))
 
 

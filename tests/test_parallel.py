@@ -263,6 +263,19 @@ def test_an_array_from_the_pool_is_an_ordinary_array(shape, dtype):
         assert array.ctypes.data % 64 == 0
 
 
+def test_memory_of_sizes_no_longer_used_is_given_back(monkeypatch):
+    monkeypatch.setattr(memory, "_ALWAYS_KEPT", 1 << 20)
+    parallel.release()
+    for number in range(1, 40):
+        parallel.empty((number, 1 << 16), np.float32, LIKE)
+    assert memory.bytes_idle() <= 2 * 39 << 18
+    kept = [parallel.empty((1, 1 << 16), np.float32, LIKE) for _ in range(9)]
+    del kept
+    again = memory._allocated
+    kept = [parallel.empty((1, 1 << 16), np.float32, LIKE) for _ in range(9)]
+    assert memory._allocated == again  # the same sizes come from the pool
+
+
 def test_release_gives_idle_memory_back():
     parallel.empty((1 << 20,), np.float32, LIKE)
     assert any(memory._idle.values())
@@ -321,7 +334,7 @@ def test_slabs_do_differ_between_thread_counts():
     found = set()
     for threads in (1, 2, 4):
         with parallel.threads(threads):
-            found.add(parallel.rows_per_slab(16, 1 << 14))
+            found.add(parallel.rows_per_slab(16, 1 << 14, LIKE))
     assert found == {16, 8, 4}
 
 

@@ -238,7 +238,7 @@ def filter_gradient(
             dW[:, taps] = parallel.products_with_transpose(X, flat(dy_runs))
         return dW
 
-    thickness = parallel.rows_per_slab(OH, F * OW * N * x.like.dtype.itemsize)
+    thickness = parallel.rows_per_slab(OH, F * OW * N * x.like.dtype.itemsize, x.like)
     return filters(sum_over_rows(parallel.slabs(some_rows, OH, thickness, x.like)), w_shape)
 
 
@@ -294,5 +294,5 @@ def sum_per_channel(dy: Source) -> Array:
         dy.read(part, slice(0, W), rows)
         return flat(rows).sum(axis=2)
 
-    thickness = parallel.rows_per_slab(H, F * W * N * dy.like.dtype.itemsize)
+    thickness = parallel.rows_per_slab(H, F * W * N * dy.like.dtype.itemsize, dy.like)
     return sum_over_rows(parallel.slabs(some_rows, H, thickness, dy.like))

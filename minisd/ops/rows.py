@@ -42,7 +42,7 @@ def flat(rows: Array) -> Array:
 
 def slab(rows: Array) -> int:
     """Return how many rows of ``rows`` one thread takes at a time: see `minisd.parallel`."""
-    return parallel.rows_per_slab(len(rows), rows[0].nbytes)
+    return parallel.rows_per_slab(len(rows), rows[0].nbytes, rows)
 
 
 def numbers_per_slab(x: Array) -> int:
