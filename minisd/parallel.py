@@ -60,7 +60,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-_SLAB = 1 << 20  # bytes; with what is made of it, a core's cache holds it
+_SLAB = 1 << 20  # bytes; larger ones would not stay in a core's cache
+_SMALLEST_SLAB = 1 << 19
 
 
 # ---- how many threads ----
@@ -235,10 +236,15 @@ def _executor() -> ThreadPoolExecutor:
 
 
 def rows_per_slab(num_rows: int, bytes_per_row: int, like: Array) -> int:
-    """Rows of one slab: about a megabyte, or less so that every thread has one; all on a GPU."""
+    """Rows of one slab: a megabyte; down to half of one, so that every thread has a slab.
+
+    Less is not worth waking a thread for. On a GPU a slab is everything.
+    """
     if array_module(like) is not np:
         return num_rows
-    return max(1, min(_SLAB // bytes_per_row, -(-num_rows // num_threads())))
+    for_each_thread = -(-num_rows // num_threads())
+    least, most = (-(-size // bytes_per_row) for size in (_SMALLEST_SLAB, _SLAB))
+    return min(max(for_each_thread, least), most)
 
 
 def release() -> None:

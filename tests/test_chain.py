@@ -124,6 +124,29 @@ def test_other_layers_are_refused(kinds, words, rng):
         ConvChain(*(make[kind]() for kind in kinds))
 
 
+def test_one_number_per_channel_is_refused(rng):
+    chain = basic_branch(2, 2, rng=rng)
+    statistics = [buffer.copy() for _, buffer in chain.buffers()]
+    with pytest.raises(ValueError, match="more than one number per channel"):
+        chain.forward(np.ones((1, 2, 1, 1), np.float32))
+    for (_, buffer), before in zip(chain.buffers(), statistics, strict=True):
+        np.testing.assert_array_equal(buffer, before)
+
+
+def test_frozen_statistics_in_a_chain_that_trains(rng):
+    """Batch norm in evaluation, as in fine-tuning: its statistics are constants, also backward."""
+    chain = pair(np.float64)[0]
+    x = rng.standard_normal((3, 3, 6, 5))
+    chain.forward(x)  # which moves the statistics
+    for layer in chain.layers:
+        if isinstance(layer, BatchNorm2d):
+            layer.eval()
+    before = [buffer.copy() for _, buffer in chain.buffers()]
+    assert check_layer(chain, x, rng=rng).passed
+    for (_, buffer), old in zip(chain.buffers(), before, strict=True):
+        np.testing.assert_array_equal(buffer, old)
+
+
 def kept_by(model, x):
     """Bytes that a forward leaves in use, its output not counted."""
     before = memory.bytes_in_use()

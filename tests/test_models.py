@@ -99,3 +99,18 @@ def test_images_that_it_can_take():
     check_image_size(8, 8, smallest_batch=1)
     check_image_size(4, 4)
     check_image_size(9, 7, shortcut="A-subsample")
+
+
+@pytest.mark.parametrize("depth", [8, 20, 56])
+def test_float32_is_within_a_few_ulps_per_layer_of_float64(depth, rng):
+    single = resnet(depth, rng=np.random.default_rng(0))
+    double = resnet(depth, rng=np.random.default_rng(0)).to("cpu", np.float64)
+    x = rng.standard_normal((16, 3, 16, 16)).astype(np.float32)
+    labels = np.arange(16) % 10
+    y, exact = single.forward(x), double.forward(x.astype(np.float64))
+    ulp = np.finfo(np.float32).eps
+    assert np.abs(y - exact).max() / np.abs(exact).max() < 2 * depth * ulp
+    single.backward(ops.softmax_cross_entropy(y, labels)[1])
+    double.backward(ops.softmax_cross_entropy(exact, labels)[1])
+    for (name, p), (_, q) in zip(single.parameters(), double.parameters(), strict=True):
+        assert np.abs(p.grad - q.grad).max() / np.abs(q.grad).max() < 10 * depth * ulp, name

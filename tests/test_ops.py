@@ -183,3 +183,17 @@ def test_cross_entropy_takes_any_integer_labels(dtype, rng):
     loss, _ = ops.softmax_cross_entropy(logits, np.array([0, 3, 2], dtype))
     expected = -np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
     assert loss == pytest.approx(np.mean(expected[[0, 1, 2], [0, 3, 2]]))
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (7,), (3, 5), (2, 3, 4), (2, 3, 4, 5), (1, 1, 1, 1, 2)]
+)
+def test_relu_and_addition_take_any_shape(shape, rng):
+    a, b = np.asarray(rng.standard_normal(shape)), np.asarray(rng.standard_normal(shape))
+    y, cache = ops.relu_forward(a)
+    np.testing.assert_array_equal(y, np.maximum(a, 0))
+    np.testing.assert_array_equal(ops.relu_backward(b, cache), b * (a > 0))
+    y, cache = ops.add_relu_forward(a, b)
+    np.testing.assert_array_equal(y, np.maximum(a + b, 0))
+    np.testing.assert_array_equal(ops.relu_backward(b, cache), b * (a + b > 0))
+    np.testing.assert_array_equal(ops.add(a, b), a + b)

@@ -274,6 +274,7 @@ def test_memory_of_sizes_no_longer_used_is_given_back(monkeypatch):
     again = memory._allocated
     kept = [parallel.empty((1, 1 << 16), np.float32, LIKE) for _ in range(9)]
     assert memory._allocated == again  # the same sizes come from the pool
+    assert len(kept) == 9
 
 
 def test_release_gives_idle_memory_back():
@@ -317,6 +318,14 @@ def three_steps(threads, dtype, depth=14, **options):
         return {name: array.tobytes() for name, array in layer_arrays(model).items()}
 
 
+@pytest.fixture
+def small_slabs(monkeypatch):
+    """Let small networks, too, be cut as large ones are."""
+    monkeypatch.setattr(parallel, "_SLAB", 1 << 14)
+    monkeypatch.setattr(parallel, "_SMALLEST_SLAB", 1 << 10)
+
+
+@pytest.mark.usefixtures("small_slabs")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "options",
@@ -329,15 +338,17 @@ def test_weights_are_the_same_at_any_thread_count(dtype, options):
         assert three_steps(threads, dtype, **options) == expected
 
 
+@pytest.mark.usefixtures("small_slabs")
 def test_slabs_do_differ_between_thread_counts():
     """Otherwise the test above would prove nothing."""
     found = set()
     for threads in (1, 2, 4):
         with parallel.threads(threads):
-            found.add(parallel.rows_per_slab(16, 1 << 14, LIKE))
+            found.add(parallel.rows_per_slab(16, 1 << 10, LIKE))
     assert found == {16, 8, 4}
 
 
+@pytest.mark.usefixtures("small_slabs")
 def test_a_run_ends_the_same_at_any_thread_count(tmp_path):
     outcomes = []
     for threads in (1, 2, 4):
@@ -347,3 +358,11 @@ def test_a_run_ends_the_same_at_any_thread_count(tmp_path):
         del found["config"]  # which has the number of threads
         outcomes.append(found)
     assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+def test_what_is_small_is_not_worth_a_thread():
+    with parallel.threads(4):
+        assert parallel.rows_per_slab(8, 1 << 12, LIKE) >= 8
+        assert parallel.rows_per_slab(32, 1 << 18, LIKE) == 4
+        assert parallel.rows_per_slab(8, 1 << 18, LIKE) == 2
+        assert parallel.rows_per_slab(2, 1 << 30, LIKE) == 1

@@ -1,9 +1,11 @@
 """The README is true: its commands, its Python, the files and options that it names."""
 
+import json
 import re
 from pathlib import Path
 
 import minisd
+from benchmarks import readme
 from minisd.cli import make_parser
 
 README = Path(__file__).parent.parent / "README.md"
@@ -52,3 +54,16 @@ def test_the_modules_it_names_exist():
     assert len(named) > 5
     for name in named:
         assert (root.parent / name).exists(), name
+
+
+def test_the_benchmark_table_is_what_was_measured():
+    measured = json.loads(readme.MEASURED.read_text())
+    _, written, _ = readme.parts_of(README.read_text())
+    assert written == readme.table(measured)
+    assert measured["status"] == "done"
+    assert not measured["quick"]
+
+
+def test_pictures_in_it_are_there():
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README.read_text()):
+        assert (README.parent / path).is_file()

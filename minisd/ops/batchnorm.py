@@ -76,10 +76,7 @@ def batchnorm2d_forward(
 
     rows, y = by_rows(x), empty_rows(x.shape, x)
     if training:
-        if N * H * W == 1:
-            raise ValueError(
-                f"batchnorm2d: training needs more than one number per channel, x is {x.shape}"
-            )
+        check_statistics(x.shape)
         parts = parallel.slabs(lambda part: run_moments(flat(rows[part])), H, slab(y), y)
         mean, var = moments(parts, W * N)
         move_running(running_mean, running_var, mean, var, float(momentum), N * H * W)
@@ -142,6 +139,15 @@ def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
 
     parallel.slabs(some_rows, H, slab(dx), dx)
     return as_images(dx), dgamma, dbeta
+
+
+def check_statistics(shape: tuple[int, ...]) -> None:
+    """Raise a ValueError if images of this shape (N, C, H, W) have one number per channel."""
+    N, _, H, W = shape
+    if N * H * W == 1:
+        raise ValueError(
+            f"batchnorm2d: training needs more than one number per channel, x is {shape}"
+        )
 
 
 def run_moments(runs: Array) -> tuple[Array, Array]:

@@ -18,7 +18,14 @@ from typing import Any
 from minisd import parallel
 from minisd.backend import Array, array_module
 from minisd.ops.activation import let_through
-from minisd.ops.batchnorm import moments, move_running, run_moments, run_sums, sums
+from minisd.ops.batchnorm import (
+    check_statistics,
+    moments,
+    move_running,
+    run_moments,
+    run_sums,
+    sums,
+)
 from minisd.ops.check import check_conv2d
 from minisd.ops.conv import convolution_gradients, correlate
 from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
@@ -55,6 +62,8 @@ def conv_norm_forward(
     xp = array_module(w, gamma, beta, running_mean, running_var)
     N = x.shape[3]
     OH, OW = check_conv2d(as_images(x.like), w, None, stride, padding)
+    if training:
+        check_statistics((N, w.shape[0], OH, OW))
     z = empty_rows((N, w.shape[0], OH, OW), w)
     parts = correlate(
         x,
@@ -68,9 +77,9 @@ def conv_norm_forward(
     )
     if training:
         mean, var = moments(parts, OW * N)
-        move_running(running_mean, running_var, mean, var, momentum, OH * OW * N)
+        move_running(running_mean, running_var, mean, var, float(momentum), OH * OW * N)
     else:
-        mean, var = running_mean, running_var
+        mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
     inv_std = 1 / xp.sqrt(var + float(eps))
     scale = gamma * inv_std
     y = Normalised(z, mean, scale, beta - mean * scale, relu)

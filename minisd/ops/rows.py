@@ -47,6 +47,8 @@ def slab(rows: Array) -> int:
 
 def numbers_per_slab(x: Array) -> int:
     """Return how many numbers of ``x`` one thread takes at a time: whole rows, of images."""
+    if x.ndim == 0:
+        return 1
     rows = by_rows(x) if x.ndim == 4 else x
     return slab(rows) * (rows.size // len(rows))
 

@@ -1,0 +1,64 @@
+"""On what the figures were measured."""
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import minisd
+from minisd import parallel
+
+
+def processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def memory_gib() -> float | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return None
+
+
+def versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {
+        "python": platform.python_version(),
+        "minisd": minisd.__version__,
+    }
+    for package in ("numpy", "torch", "dezero"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def description(*, seed: int, threads: int, repeat: int, quick: bool) -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python -m tests.benchmarks", *sys.argv[1:]]),
+        "seed": seed,
+        "threads": threads,
+        "repeat": repeat,
+        "quick": quick,
+        "machine": {
+            "processor": processor(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": os.cpu_count(),
+            "cores_allowed": parallel.available_cores(),
+            "memory_gib": memory_gib(),
+            # Others at work on the machine show here, and in the spread.
+            "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        },
+        "versions": versions(),
+        "blas": parallel.blas_description(),
+    }

@@ -1,0 +1,73 @@
+"""The table in the project's README, made from a measurement: ``measured/benchmarks.json``.
+
+    python -m tests.benchmarks.readme          # write it there
+
+A test compares the two, so that the README cannot say what was not measured.
+"""
+
+import json
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MEASURED = HERE / "measured" / "benchmarks.json"
+README = HERE.parents[1] / "README.md"
+BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+ROWS = {
+    "step-56": "training step, ResNet-56, time",
+    "step-110": "training step, ResNet-110, time",
+    "stochastic-masked": "stochastic-depth step, ResNet-110, 3/4 of the blocks open, time; PyTorch "
+    "computes every branch, then masks it",
+    "stochastic-if": "the same; PyTorch skips closed blocks with an `if`",
+    "stochastic-share": "our stochastic step / our constant step, minus the share of open blocks",
+    "memory-56": "growth of peak memory over a step, ResNet-56",
+    "memory-110": "growth of peak memory over a step, ResNet-110",
+    "evaluation": "images per second in evaluation, ResNet-110",
+    "conv-16": "convolution and its gradients, 16 channels, 32x32, time / DeZero's",
+    "conv-32": "32 channels, 16x16",
+    "conv-64": "64 channels, 8x8",
+    "loading": "loading and augmentation, share of a step of ResNet-56",
+    "linear": "R² of our step time against the number of open blocks",
+    "resnet-1202-plain": "peak memory of a training step of ResNet-1202, p_L = 0.5",
+    "resnet-1202-recompute": "the same with `checkpoint_every=25`",
+    "shapes-32": "training step, ResNet-56, batch 32, time",
+    "shapes-64": "training step, ResNet-56, batch 64, time",
+    "shapes-odd": "training step, ResNet-20, width 8, batch 50, 1x28x28, time",
+    "roofline-ours": "share of our ResNet-110 step that its convolutions need at the rate of a "
+    "1024x1024 matrix product",
+    "roofline-pytorch": "the same, of PyTorch's",
+}
+
+
+def table(measured: dict) -> str:
+    """Return the figures, with machine, versions and date, as Markdown."""
+    machine, versions = measured["machine"], measured["versions"]
+    found = {row["name"]: row for row in measured["rows"]}
+    lines = [
+        f"{machine['processor']}, {machine['cores_allowed']} cores, Python {versions['python']}, "
+        f"NumPy {versions['numpy']} with {measured['blas'].split(',')[0]}, PyTorch "
+        f"{versions['torch']}, DeZero {versions['dezero']}; {measured['date'][:10]}; fastest of "
+        f"{measured['repeat']} each, in turn; seed {measured['seed']}.",
+        "",
+        "| batch 128, float32; ours / PyTorch's, unless said | measured | of medians | goal |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, what in ROWS.items():
+        row = found[name]
+        sign = "at least" if row["higher_is_better"] else "at most"
+        goal = "-" if row["must"] is None else f"{sign} {row['must']:g}{row['unit']}"
+        medians = "-" if row["medians"] is None else f"{row['medians']:.3g}"
+        lines.append(f"| {what} | {row['value']:.3g}{row['unit']} | {medians} | {goal} |")
+    return "\n".join(lines) + "\n"
+
+
+def parts_of(readme: str) -> tuple[str, str, str]:
+    """Return the README before the table, the table, and what comes after."""
+    before, rest = readme.split(BEGIN)
+    written, after = rest.split(END)
+    return before + BEGIN, written, END + after
+
+
+if __name__ == "__main__":
+    before, _, after = parts_of(README.read_text(encoding="utf-8"))
+    new = table(json.loads(MEASURED.read_text(encoding="utf-8")))
+    README.write_text(before + new + after, encoding="utf-8")
