@@ -6,7 +6,8 @@ As everywhere in deep learning, "convolution" means cross-correlation: the kerne
 
 where ``x_padded`` is ``x`` with ``P`` zeros around it and ``S`` is the stride. Write the
 ``C*KH*KW`` numbers that one output pixel sees as a column, and all output pixels side by side: then
-the sum is a product of two matrices, and so are both gradients.
+the sum is a product of two matrices, and so are both gradients. This is the version to read first,
+and the one to hold `minisd.ops.conv` against, which does the same without the copies.
 
 In memory the batch comes last, (C, H, W, N): the columns are then copied in long runs of
 neighbouring numbers, and batch norm finds all of a channel in one stretch. Callers see NCHW, as a
@@ -24,31 +25,9 @@ Cache = tuple[Any, ...]
 def conv2d_im2col_forward(
     x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: int = 0
 ) -> tuple[Array, Cache]:
-    """Cross-correlate a batch of images with a set of filters.
+    """`minisd.ops.conv2d_forward` the plain way; arguments, results and errors are the same.
 
-    Parameters
-    ----------
-    x : (N, C, H, W)
-        Images.
-    w : (F, C, KH, KW)
-        Filters.
-    b : (F,), optional
-        One number added to all of a filter's output.
-    stride, padding : int
-        Step between windows; rows and columns of zeros put around each image.
-
-    Returns
-    -------
-    y : (N, F, OH, OW)
-        ``OH = (H + 2*padding - KH) // stride + 1`` and likewise ``OW``. A transposed view of
-        memory that is ordered (F, OH, OW, N).
-    cache
-        For `conv2d_im2col_backward`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If dtypes, shapes, stride or padding do not fit.
+    Y = W X        W (F, C*KH*KW), the filters as rows        X the columns of `im2col`
     """
     OH, OW = check_conv2d(x, w, b, stride, padding)
     N, F = x.shape[0], w.shape[0]
@@ -60,9 +39,8 @@ def conv2d_im2col_forward(
 
 
 def conv2d_im2col_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
-    """Gradients of `conv2d_im2col_forward`.
+    """Gradients of `conv2d_im2col_forward`: with ``Y = W X``, ``dW = dY X^T`` and ``dX = W^T dY``.
 
-    With the forward written ``Y = W X`` (``X`` the columns), ``dW = dY X^T`` and ``dX = W^T dY``.
     The columns are gathered again rather than kept: they are KH*KW times as large as ``x``.
 
     Parameters
