@@ -17,7 +17,7 @@ class ConvChain(Sequential):
 
     It computes what `Sequential` computes with the same layers. But what batch norms and ReLUs give
     is never written to memory: the next convolution computes it while it reads (see
-    `minisd.ops.conv_norm`), and half as much is kept for the backward.
+    `minisd.ops.conv_norm`), nor kept for the backward.
     """
 
     def __init__(self, *layers: Layer) -> None:

@@ -36,7 +36,7 @@ class ResNet(Layer):
     blocks : list of ResidualBlock
         f_1 to f_L, all groups in one list.
     checkpoint_every : int or None
-        In training, keep the input of every so manieth block only, and compute the rest again in
+        In training, keep the input of every so many blocks only, and compute the rest again in
         the backward: see `minisd.recompute`.
     """
 

@@ -142,8 +142,8 @@ class _Blas:
     def _set(self, counts: list[int]) -> None:
         for library, count in zip(self.libraries, counts, strict=True):
             if library.get_num_threads() != count:
-                # From 3.7 on threadpoolctl lets one thread of the process set OpenBLAS, and the
-                # others' wishes fall silently. Here threads do not fight: they count, under a lock.
+                # Newer threadpoolctl lets one thread of the process set OpenBLAS and passes over
+                # the others' wishes in silence. Ours do not fight: they count, under a lock.
                 getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
 

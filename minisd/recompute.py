@@ -2,8 +2,8 @@
 
 A backward needs what its forward saved, and all blocks' together is most of what training holds in
 memory. A run of blocks can instead keep its input only, and do its forward again just before its
-backward (Chen et al. 2016, arXiv:1604.06174): about a third more time, and memory for one run of
-blocks and one image per run instead of for all blocks.
+backward (Chen et al. 2016, arXiv:1604.06174): one forward more, and memory for one run of blocks
+and one input per run instead of for all blocks.
 
 The second forward gives the same bits as the first: it uses the gates of the first, and running
 statistics, which the first has moved, are put back.

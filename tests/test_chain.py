@@ -155,7 +155,7 @@ def kept_by(model, x):
     return kept - sum(-(-a.nbytes // 65536) * 65536 for a in (y,))
 
 
-def test_half_as_much_is_kept_for_the_backward(rng):
+def test_what_batch_norm_and_relu_give_is_not_kept(rng):
     x = rng.standard_normal((64, 16, 16, 16)).astype(np.float32)
     chain = basic_branch(16, 16, rng=rng)
     plain = Sequential(*basic_branch(16, 16, rng=rng).layers)

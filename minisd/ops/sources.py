@@ -1,6 +1,6 @@
 """Images that are computed while they are read, and never written down as a whole.
 
-A convolution reads its input slab by slab into a small padded buffer (`minisd.ops.conv.cut_out`).
+A convolution reads its input slab by slab into a padded buffer (`minisd.ops.windows.cut_out`).
 Where that input is the batch norm and ReLU of another convolution's output, both can be done on the
 way into the buffer, in the core's cache; the same goes for the gradient of batch norm on its way
 into the convolution's backward. That saves the memory of the results, and the time to write them
