@@ -19,7 +19,7 @@ from typing import Any
 
 import minisd
 from minisd import commands
-from minisd.config import DATA_SETS, PRESETS, Config
+from minisd.config import DATA_SETS, DEVICES, PRESETS, Config
 from minisd.errors import NonFiniteError, UserError
 from minisd.interrupt import Interrupted
 from minisd.run import MACHINE_SETTINGS
@@ -90,6 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     sub = _add(parsers, commands.gradcheck, "prove every gradient against finite differences")
     sub.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
+    sub.add_argument("--device", choices=DEVICES, default="cpu", help="where (default cpu)")
     sub.add_argument("--quiet", action="store_true", help="print nothing but failures")
 
     sub = _add(parsers, commands.data, "list data sets, or fetch one")
@@ -116,6 +117,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
+    sub = _add(parsers, commands.gpu_check, "is this GPU right, and how fast?")
+    sub.add_argument("--depth", type=int, default=110, help="of the timed network (default 110)")
+    sub.add_argument("--batch-size", type=int, default=128, help="images a step (default 128)")
+
     _add(parsers, commands.info, "versions, device and threads, for a bug report")
     return parser
 
@@ -123,7 +128,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _add(parsers: Any, command: Any, summary: str, **options: Any) -> argparse.ArgumentParser:
     options.setdefault("description", (command.__doc__ or "").partition("\n")[0])
     parser = parsers.add_parser(
-        command.__name__,
+        command.__name__.replace("_", "-"),
         help=summary,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **options,

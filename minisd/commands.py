@@ -1,12 +1,15 @@
 """What each command of ``minisd`` does and returns as exit code; `minisd.cli` has the options."""
 
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from minisd import gpu_check as gpu_checks
 from minisd import parallel, runfolder, session
-from minisd.backend import gpu_available, usable_cupy
+from minisd.backend import describe_gpu, resolve_device
 from minisd.config import DATA_SETS, resolve
 from minisd.data import download, load
 from minisd.errors import ConfigError, DeviceError, UserError
@@ -76,7 +79,7 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
     return OK
 
 
-def gradcheck(*, seed: int, quiet: bool) -> int:
+def gradcheck(*, seed: int, device: str, quiet: bool) -> int:
     """Compare every gradient with finite differences in float64; a table of the worst errors."""
     if seed < 0:
         raise ConfigError(f"a seed is at least 0, got {seed}")
@@ -84,7 +87,7 @@ def gradcheck(*, seed: int, quiet: bool) -> int:
     reports = []
     if not quiet:
         print(f"{'worst relative error':>22}  {'slopes':>6}  checked")
-    for report in all_checks(seed):
+    for report in all_checks(seed, resolve_device(device)[0]):
         reports.append(report)
         if not quiet:
             mark = "" if report.passed else "  FAILED"
@@ -124,17 +127,34 @@ def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, q
     return OK
 
 
+def gpu_check(*, depth: int, batch_size: int) -> int:
+    """Check the GPU against NumPy and time it: a text to paste into an issue."""
+    found = {"minisd gpu-check": "", **versions(), "gpu": describe_gpu()}
+    print("\n".join(f"{name:9} {value}".rstrip() for name, value in found.items()), flush=True)
+    failed = False
+    for words, changes in (("with", {}), ("without", {"CUPY_ACCELERATORS": ""})):
+        print(f"\ndifferences from NumPy, {words} CuPy's default accelerators", flush=True)
+        environment = {k: v for k, v in os.environ.items() if k != "CUPY_ACCELERATORS"}
+        line = [sys.executable, "-m", gpu_checks.__name__]  # CuPy reads it when it is imported
+        failed |= subprocess.run(line, env=environment | changes).returncode != 0
+    print(f"\ntraining step of ResNet-{depth}, batch {batch_size}, float32, fastest of 5")
+    for step in gpu_checks.step_times(depth, batch_size):
+        print(
+            f"{step.seconds * 1e3:9.1f} ms  {batch_size / step.seconds:8.0f} images/s  "
+            f"{step.num_open} of {step.num_blocks} blocks open"
+        )
+    print("\nSOME COMPARISONS FAILED" if failed else "\nall comparisons passed")
+    return FAILED if failed else OK
+
+
 def info() -> int:
     """Print versions, device and threads."""
     with parallel.threads():
         for name, value in versions().items():
             print(f"{name:9} {value}")
     print(f"{'cores':9} {parallel.available_cores()} may be used by this process")
-    if gpu_available():
-        print(f"{'gpu':9} usable, CuPy {usable_cupy().__version__}")
-    else:
-        try:
-            usable_cupy()
-        except DeviceError as error:
-            print(f"{'gpu':9} {error}")
+    try:
+        print(f"{'gpu':9} usable: {describe_gpu()}")
+    except DeviceError as error:
+        print(f"{'gpu':9} {error}")
     return OK

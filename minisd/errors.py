@@ -36,5 +36,9 @@ class DeviceError(UserError, RuntimeError):
     """A device was asked for that this machine cannot use."""
 
 
+class OutOfMemoryError(UserError, MemoryError):
+    """The CPU's or the GPU's memory is too small for what was asked."""
+
+
 class NonFiniteError(UserError, FloatingPointError):
     """Training produced a number that is not finite."""

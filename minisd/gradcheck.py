@@ -8,6 +8,7 @@ any calculus:
 
 in float64 with h = 1e-5, to nine digits or so. The ``dy`` must be random: with a gradient of ones
 the sum over batch norm's output is constant, and a ``dx`` scaled by 0, -1 or 3 would still pass.
+All that is random is drawn on the host, so a GPU is asked the same questions.
 
 Each tensor is checked along random directions, which see all its elements at once, and element by
 element, which says where an error is. Where a step crosses a kink of a ReLU (some pre-activation
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minisd.backend import Array
+from minisd.backend import Array, array_module, beside
 from minisd.chain import ConvChain
 from minisd.gradcheck_report import (
     FLOOR,
@@ -87,8 +88,8 @@ def compare(
             raise ValueError(
                 f"{name}: the gradient of {tensor} has shape {gradient.shape}, not {x.shape}"
             )
-        g = np.zeros_like(x) if gradient is None else gradient
-        scale = max(float(np.sqrt(np.mean(g * g))), FLOOR)
+        g = array_module(x).zeros_like(x) if gradient is None else gradient
+        scale = max(float((g * g).mean()) ** 0.5, FLOOR)
         sources: list[tuple[Iterator[Step], int]] = [
             (_random_directions(x, rng, 10 * directions), directions),
             (_single_elements(x, rng), min(elements, x.size)),
@@ -103,7 +104,7 @@ def compare(
                     report.kinks += 1
                     continue
                 used += 1
-                analytic = float(np.sum(g * direction))
+                analytic = float((g * direction).sum())
                 size = max(abs(analytic), abs(numeric), scale)
                 error = abs(analytic - numeric) / size
                 report.slopes.append(Slope(tensor, index, analytic, numeric, error))
@@ -138,16 +139,16 @@ def _random_directions(x: Array, rng: np.random.Generator, count: int) -> Iterat
     """Yield (None, random unit direction), shaped like x."""
     for _ in range(count):
         direction = rng.standard_normal(x.shape)
-        yield None, direction / np.linalg.norm(direction)
+        yield None, beside(direction / np.linalg.norm(direction), x)
 
 
 def _single_elements(x: Array, rng: np.random.Generator) -> Iterator[Step]:
     """Yield (index, unit vector) of every element, in random order."""
     for flat in rng.permutation(x.size):
         index = tuple(int(i) for i in np.unravel_index(flat, x.shape))
-        unit = np.zeros_like(x)
+        unit = np.zeros(x.shape)
         unit[index] = 1
-        yield index, unit
+        yield index, beside(unit, x)
 
 
 def check_op(
@@ -185,7 +186,7 @@ def check_op(
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"{name}: the forward must return (y, cache), got {type(result).__name__}")
     y, cache = result
-    dy = rng.standard_normal(np.shape(y))
+    dy = beside(np.asarray(rng.standard_normal(y.shape)), y)
     gradients = backward(dy, cache)
     gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
     if len(gradients) != len(inputs):
@@ -195,11 +196,11 @@ def check_op(
         )
     return compare(
         name,
-        lambda: float(np.sum(forward(**inputs)[0] * dy)),
+        lambda: float((forward(**inputs)[0] * dy).sum()),
         inputs,
         dict(zip(inputs, gradients, strict=True)),
         rng=rng,
-        batch_size=len(y) if np.ndim(y) else 1,
+        batch_size=len(y) if y.ndim else 1,
         **options,
     )
 
@@ -231,14 +232,14 @@ def check_layer(
     layer.zero_grad()
     layer.forget()
     y = layer.forward(x)
-    dy = rng.standard_normal(y.shape)
+    dy = beside(rng.standard_normal(y.shape), y)
     dx = layer.backward(dy)
     parameters = dict(layer.parameters())
     gradients: dict[str, Array | None] = {"x": dx}
     gradients |= {key: parameter.grad for key, parameter in parameters.items()}
     report = compare(
         name or type(layer).__name__,
-        lambda: float(np.sum(layer.forward(x) * dy)),
+        lambda: float((layer.forward(x) * dy).sum()),
         {"x": x} | {key: parameter.data for key, parameter in parameters.items()},
         gradients,
         rng=rng,

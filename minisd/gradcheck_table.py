@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minisd import ops
-from minisd.backend import Array
+from minisd.backend import Array, array_module, beside, to_device
 from minisd.chain import ConvChain
 from minisd.gradcheck import KinkError, Report, check_layer, check_op, compare
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
@@ -30,23 +30,23 @@ from minisd.stochastic_depth import linear_decay, set_gates
 DTYPE = np.float64
 
 
-def all_checks(seed: int = 0) -> Iterator[Report]:
+def all_checks(seed: int = 0, device: str = "cpu") -> Iterator[Report]:
     """Yield the report of every check, each with random inputs of its own."""
-    checks: list[Callable[[np.random.Generator], Iterator[Report]]] = [
+    checks: list[Callable[[np.random.Generator, str], Iterator[Report]]] = [
         check_ops,
         check_layers,
         check_blocks,
         check_networks,
     ]
     for check, child in zip(checks, np.random.SeedSequence(seed).spawn(len(checks)), strict=True):
-        yield from check(np.random.default_rng(child))
+        yield from check(np.random.default_rng(child), device)
 
 
-def check_ops(rng: np.random.Generator) -> Iterator[Report]:
+def check_ops(rng: np.random.Generator, device: str) -> Iterator[Report]:
     """The functions of `minisd.ops`."""
 
     def normal(*shape: int) -> Array:
-        return rng.standard_normal(shape)
+        return to_device(rng.standard_normal(shape), device)
 
     for (KH, KW), stride, padding, (H, W) in (
         ((3, 3), 1, 1, (5, 6)),
@@ -64,7 +64,7 @@ def check_ops(rng: np.random.Generator) -> Iterator[Report]:
             rng=rng,
         )
     for training in (True, False):
-        mean, var = normal(4), 1 + rng.random(4)
+        mean, var = normal(4), to_device(1 + rng.random(4), device)
         yield check_op(
             f"batchnorm2d, {'training' if training else 'evaluation'}",
             lambda x, gamma, beta, t=training, m=mean, v=var: ops.batchnorm2d_forward(
@@ -119,7 +119,7 @@ def check_ops(rng: np.random.Generator) -> Iterator[Report]:
         {"x": normal(3, 5), "w": normal(4, 5), "b": normal(4)},
         rng=rng,
     )
-    logits, labels = 2 * normal(5, 4), rng.integers(0, 4, 5)
+    logits, labels = 2 * normal(5, 4), to_device(rng.integers(0, 4, 5), device)
     yield compare(
         "softmax_cross_entropy",
         lambda: float(ops.softmax_cross_entropy(logits, labels)[0]),
@@ -132,10 +132,10 @@ def check_ops(rng: np.random.Generator) -> Iterator[Report]:
 
 def _off_zero(x: Array) -> Array:
     """Move ``x`` away from ReLU's kink."""
-    return np.where(np.abs(x) < 0.01, 0.5, x)
+    return array_module(x).where(abs(x) < 0.01, 0.5, x)
 
 
-def check_layers(rng: np.random.Generator) -> Iterator[Report]:
+def check_layers(rng: np.random.Generator, device: str) -> Iterator[Report]:
     """The layers of `minisd.layers`, with their parameters."""
     x = rng.standard_normal((3, 4, 6, 5))
 
@@ -166,10 +166,10 @@ def check_layers(rng: np.random.Generator) -> Iterator[Report]:
         ),
     ]  # fmt: skip
     for name, layer, x_in in layers:
-        yield check_layer(layer, x_in, rng=rng, name=name)
+        yield check_layer(layer.to(device), to_device(x_in, device), rng=rng, name=name)
 
 
-def check_blocks(rng: np.random.Generator) -> Iterator[Report]:
+def check_blocks(rng: np.random.Generator, device: str) -> Iterator[Report]:
     """Residual blocks: every shortcut, branch and scale, open and closed."""
     make = {"basic": basic_branch, "bottleneck": bottleneck_branch}
     for branch, shortcut, stride in product(make, SHORTCUTS, (1, 2)):
@@ -187,10 +187,10 @@ def check_blocks(rng: np.random.Generator) -> Iterator[Report]:
             where = "identity" if stride == 1 else f"shortcut {shortcut}"
             gate = "open" if is_open else "closed"
             name = f"block, {branch}, {where}, scale {scale}, {gate}"
-            yield _away_from_kinks(block, (3, channels, 6, 2), rng, name)
+            yield _away_from_kinks(block.to(device), (3, channels, 6, 2), rng, name)
 
 
-def check_networks(rng: np.random.Generator) -> Iterator[Report]:
+def check_networks(rng: np.random.Generator, device: str) -> Iterator[Report]:
     """Whole networks, with gates open, closed and mixed."""
     for shortcut in SHORTCUTS:
         for gates in ((1, 1, 1), (0, 0, 0), (1, 0, 1), (0, 1, 0)):
@@ -207,7 +207,7 @@ def check_networks(rng: np.random.Generator) -> Iterator[Report]:
             set_gates(model, [bool(gate) for gate in gates])
             shown = "".join(map(str, gates))
             name = f"ResNet-8, shortcut {shortcut}, gates {shown}"
-            yield _away_from_kinks(model, (4, 2, 8, 12), rng, name, elements=8)
+            yield _away_from_kinks(model.to(device), (4, 2, 8, 12), rng, name, elements=8)
     model = resnet(
         14,
         num_classes=3,
@@ -219,6 +219,7 @@ def check_networks(rng: np.random.Generator) -> Iterator[Report]:
         dtype=DTYPE,
     )
     set_gates(model, [True, False, True, False, True, False])
+    model.to(device)
     yield _away_from_kinks(model, (4, 1, 8, 8), rng, "ResNet-14, gates 101010", elements=8)
 
 
@@ -228,6 +229,6 @@ def _away_from_kinks(
     """Check a layer at a random input; at another one, if that lies on a kink."""
     for _ in range(10):
         with suppress(KinkError):
-            x = rng.standard_normal(shape)
+            x = beside(rng.standard_normal(shape), next(layer.parameters())[1].data)
             return check_layer(layer, x, rng=rng, name=name, **options)
     raise KinkError(f"{name}: ten random inputs lie on kinks")

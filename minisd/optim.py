@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from minisd.backend import Array, array_module
+from minisd.backend import Array, array_module, fused
 from minisd.layer import Layer, Parameter
 
 DROPPED = ("coast", "freeze")
@@ -66,10 +67,8 @@ class SGD:
         """Move every parameter, in place, along its gradient."""
         for name, parameter in self.parameters.items():
             w, dw = parameter.data, parameter.grad
-            lr, momentum, decay = float(self.lr), float(self.momentum), float(self.weight_decay)
             if dw is None and self.dropped == "freeze":
                 continue
-            g = decay * w if dw is None else dw + decay * w
             v = self.velocity.get(name)
             if v is None:
                 v = self.velocity[name] = array_module(w).zeros_like(w)
@@ -78,13 +77,35 @@ class SGD:
                     f"the momentum of {name} is not of the parameter's dtype and device: make a "
                     "new SGD after moving a network"
                 )
-            v *= momentum
-            v += g
-            w -= lr * (g + momentum * v if self.nesterov else v)
+            move = nesterov_step if self.nesterov else momentum_step
+            g = 0.0 if dw is None else dw  # of a closed block: the gradient counts as zero
+            move(w, g, v, float(self.lr), float(self.momentum), float(self.weight_decay))
 
     def buffers(self) -> Iterator[tuple[str, Array]]:
         """Yield (parameter name, momentum buffer) of those that have one."""
         yield from self.velocity.items()
+
+
+@fused
+def nesterov_step(
+    xp: Any, w: Array, dw: Array | float, v: Array, lr: float, momentum: float, decay: float
+) -> None:
+    """Move ``w`` and its momentum ``v``, looking ahead."""
+    g = dw + decay * w
+    v *= momentum
+    v += g
+    w -= lr * (g + momentum * v)
+
+
+@fused
+def momentum_step(
+    xp: Any, w: Array, dw: Array | float, v: Array, lr: float, momentum: float, decay: float
+) -> None:
+    """Move ``w`` and its momentum ``v``."""
+    g = dw + decay * w
+    v *= momentum
+    v += g
+    w -= lr * v
 
 
 @dataclass(frozen=True)

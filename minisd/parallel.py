@@ -30,7 +30,7 @@ import contextvars
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -41,7 +41,7 @@ from threadpoolctl import ThreadpoolController, threadpool_info
 from minisd.backend import Array, array_module
 from minisd.errors import ConfigError
 from minisd.memory import empty, release_idle
-from minisd.products import products_with_transpose, sum_of_products
+from minisd.products import products_with_transpose, run_dots, run_sums, sum_of_products
 
 __all__ = [
     "available_cores",
@@ -52,10 +52,14 @@ __all__ = [
     "products_with_transpose",
     "release",
     "rows_per_slab",
+    "run_dots",
+    "run_sums",
+    "scratch",
     "set_threads",
     "slabs",
     "sum_of_products",
     "threads",
+    "zero",
 ]
 
 T = TypeVar("T")
@@ -245,6 +249,23 @@ def rows_per_slab(num_rows: int, bytes_per_row: int, like: Array) -> int:
     for_each_thread = -(-num_rows // num_threads())
     least, most = (-(-size // bytes_per_row) for size in (_SMALLEST_SLAB, _SLAB))
     return min(max(for_each_thread, least), most)
+
+
+def scratch(like: Array) -> tuple[Array, ...]:
+    """Return an array to write an intermediate result into; on a GPU nothing, () .
+
+    A kernel there holds intermediate results in registers. Here NumPy would else take fresh memory.
+    """
+    return (empty(like.shape, like.dtype, like),) if array_module(like) is np else ()
+
+
+def zero(parts: Sequence[Array], whole: Array) -> None:
+    """Set ``parts`` of an array to 0; on a GPU all of ``whole``, which is one launch."""
+    if array_module(whole) is not np:
+        whole.fill(0)
+        return
+    for part in parts:
+        part[...] = 0
 
 
 def release() -> None:

@@ -1,9 +1,16 @@
-"""Matrix products in pieces: see `minisd.parallel`.
+"""Matrix products and sums in the form that the machine does best: see `minisd.parallel`.
 
-OpenBLAS has kernels for small matrices, which skip the packing of their operands. On AVX-512 they
-are up to twice as fast for the long, thin products of a convolution. For AVX2 there are none, and
-the pieces cost up to a tenth.
+**On a CPU, products in pieces.** OpenBLAS has kernels for small matrices, which skip the packing of
+their operands. On AVX-512 they are up to twice as fast for the long, thin products of a
+convolution. For AVX2 there are none, and the pieces cost up to a tenth. Sums over runs are products
+as well.
+
+**On a GPU, few launches.** CuPy copies an operand that is a view with overlaps, so the sum of K
+products is one product of the K matrices side by side: one copy, one launch and no additions. Sums
+over runs are reductions, part of the kernel that computes what is summed.
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +34,13 @@ def sum_of_products(a: Array, b: Array, out: Array) -> None:
     out : (R, M, L)
     """
     xp = array_module(a, b, out)
-    pieces = _pieces(b.shape[-1], min(_LONGEST, _SMALL // a[0].size)) if xp is np else 1
+    if xp is not np:
+        K, R, D, L = b.shape
+        side_by_side = xp.broadcast_to(a.transpose(1, 0, 2), (R, a.shape[1], K, D))
+        stacked = b.transpose(1, 0, 2, 3).reshape(R, K * D, L)
+        xp.matmul(side_by_side.reshape(R, -1, K * D), stacked, out=out)
+        return
+    pieces = _pieces(b.shape[-1], min(_LONGEST, _SMALL // a[0].size))
     b_pieces = _cut(b, pieces)
     xp.matmul(a[0], b_pieces[0], out=_cut(out, pieces))
     if len(a) > 1:
@@ -53,15 +66,30 @@ def products_with_transpose(a: Array, b: Array) -> Array:
     xp = array_module(a, b)
     K, R, M, L = a.shape
     F = b.shape[1]
-    groups = pieces = 1
-    if xp is np:
-        groups = _groups(M, F)
-        size = M // groups * F
-        most = _SMALL // size if size <= _SMALL_TRANSPOSED else 2 * _LONGEST
-        pieces = _pieces(L, min(2 * _LONGEST, most))
+    if xp is not np:
+        stacked = a.transpose(1, 0, 2, 3).reshape(R, K * M, L)
+        return xp.matmul(stacked, b.swapaxes(-1, -2)).reshape(R, K, M, F)
+    groups = _groups(M, F)
+    size = M // groups * F
+    most = _SMALL // size if size <= _SMALL_TRANSPOSED else 2 * _LONGEST
+    pieces = _pieces(L, min(2 * _LONGEST, most))
     a = _cut(a, pieces).reshape(K, R, pieces, groups, M // groups, L // pieces)
     b = _cut(b, pieces)[:, :, None].swapaxes(-1, -2)
     return xp.matmul(a, b).sum(axis=2).reshape(K, R, M, F).swapaxes(0, 1)
+
+
+def run_sums(xp: Any, runs: Array) -> Array:
+    """Return the sum of every run: (rows, C, L) to (rows, C)."""
+    if xp is np:
+        return runs @ np.ones(runs.shape[2], runs.dtype)
+    return xp.sum(runs, axis=2)
+
+
+def run_dots(xp: Any, a: Array, b: Array) -> Array:
+    """Return the dot products of runs: (rows, C, L) and (rows, C, L) to (rows, C)."""
+    if xp is np:
+        return (a[:, :, None, :] @ b[:, :, :, None])[:, :, 0, 0]
+    return xp.sum(a * b, axis=2)
 
 
 def _groups(rows: int, columns: int) -> int:

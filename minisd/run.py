@@ -10,7 +10,7 @@ import numpy as np
 
 import minisd
 from minisd import checkpoint, data
-from minisd.backend import Array, resolve_device, to_device, to_numpy
+from minisd.backend import Array, describe_gpu, resolve_device, to_device, to_numpy
 from minisd.config import Config
 from minisd.data.batches import Augmentation
 from minisd.errors import CheckpointError
@@ -73,9 +73,10 @@ class Run:
     """
 
     def __init__(self, config: Config) -> None:
+        device, self.why_device = resolve_device(config.device)
         self.config = config = dataclasses.replace(
             config,
-            device=resolve_device(config.device),
+            device=device,
             threads=config.threads or available_cores(),
         )
         init_rng, split_rng, self.data_rng, self.gate_rng = (
@@ -157,7 +158,7 @@ class Run:
                 "steps_per_epoch": self.steps_per_epoch,
                 "data_digest": self.digest,
             },
-            "versions": versions(),
+            "versions": versions() | ({"gpu": describe_gpu()} if self.device == "cuda" else {}),
         }
 
     def keep_best(self) -> None:

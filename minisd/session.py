@@ -143,6 +143,8 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
         f"network   ResNet-{config.depth}, {model.num_parameters:,} parameters, shortcut "
         f"{config.shortcut}, on the {run.device} with {parallel.blas_description()}"
     )
+    if run.why_device:
+        progress.say(f"device    {run.device}: {run.why_device}")
     depth = expected_depth(model.survival_probs)
     rule = {
         "linear": f"p_l falls linearly to p_L = {config.p_last:g}",

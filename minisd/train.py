@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from minisd import ops
-from minisd.backend import Array, array_module, to_device
+from minisd.backend import Array, array_module, values
 from minisd.data import Split
 from minisd.data.batches import evaluation_batches, training_batches
 from minisd.errors import NonFiniteError
-from minisd.interrupt import StopSignals
+from minisd.explain import explained, memory_explained
+from minisd.interrupt import Interrupted, StopSignals
 from minisd.layer import Layer
+from minisd.losses import Losses
 from minisd.nonfinite import first_nonfinite
 from minisd.optim import SGD
 from minisd.progress import Progress
@@ -26,36 +28,49 @@ from minisd.run import Run
 from minisd.stochastic_depth import draw_gates
 
 
-def train_step(model: Layer, optimizer: SGD, images: Array, labels: Array) -> float:
+def train_step(
+    model: Layer, optimizer: SGD, images: Array, labels: Array, *, wait: bool = True
+) -> Any:
     """Train on one mini-batch, with the gates as they are, and return its loss.
 
     `minisd.stochastic_depth.draw_gates` comes first; without it all blocks are open.
 
+    Parameters
+    ----------
+    wait : bool
+        True: look at labels and loss before the weights move. False: leave both on the device, so
+        that Python runs ahead of a GPU; the labels must have been checked, and the caller looks at
+        the loss.
+
+    Returns
+    -------
+    loss : float; without ``wait`` a 0-d array
+
     Raises
     ------
     NonFiniteError
-        If the loss is not finite. The weights are then as they were; the running statistics have
-        moved.
+        If the loss is not finite, with ``wait``. The weights are then as they were; the running
+        statistics have moved.
     """
     model.zero_grad()
     logits = model.forward(images)
-    loss, dlogits = ops.softmax_cross_entropy(logits, labels)
-    value = float(loss)
-    if not math.isfinite(value):
-        raise NonFiniteError(
-            f"the loss is {value}; the first output that is not finite is that of "
-            f"{first_nonfinite(model, images)}"
-        )
+    loss, dlogits = ops.softmax_cross_entropy(logits, labels, labels_are_checked=not wait)
+    if wait:
+        loss = float(loss)
+        if not math.isfinite(loss):
+            raise NonFiniteError(
+                f"the loss is {loss}; the first output that is not finite is that of "
+                f"{first_nonfinite(model, images)}"
+            )
     model.backward(dlogits)
     optimizer.step()
-    return value
+    return loss
 
 
 def evaluate(
     model: Layer,
     batches: Iterable[tuple[Array, Array]],
     *,
-    device: str = "cpu",
     check: Callable[[], None] = lambda: None,
 ) -> float:
     """Return the share of images that the network, all blocks there, classifies wrongly.
@@ -72,15 +87,17 @@ def evaluate(
     try:
         for images, labels in batches:
             check()
-            images, labels = to_device(images, device), to_device(labels, device)
             logits = model.forward(images)
-            if not array_module(logits).isfinite(logits).all():
+            finite = array_module(logits).isfinite(logits).all().astype(int)
+            mistakes = (logits.argmax(axis=1) != labels).sum()
+            all_finite, mistakes = map(int, values([finite, mistakes]))  # one wait a batch
+            if not all_finite:
                 raise NonFiniteError(
                     "the network's output for an image to classify is not finite; the first is "
                     f"that of {first_nonfinite(model, images)}"
                 )
             count += len(labels)
-            wrong += int((logits.argmax(axis=1) != labels).sum())
+            wrong += mistakes
     finally:
         model.train()
     return wrong / count
@@ -104,6 +121,7 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
         Saying step, learning rate and the first layer whose output is not finite.
     """
     config, position = run.config, run.position
+    losses = Losses(run)
     while not run.is_complete:
         run.optimizer.lr = run.schedule(position.epoch)
         run.rewind_epoch()  # its draws are made again up to where it stopped; the gates' are not
@@ -116,25 +134,33 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
                 augmentation=run.augmentation,
                 rng=run.data_rng,
                 skip=position.step,
+                device=run.device,
             ):
                 gates = draw_gates(run.model, run.gate_rng)
-                images, labels = to_device(images, run.device), to_device(labels, run.device)
                 with (
-                    _explained(run, run.steps_done + 1),
+                    explained(run, run.steps_done + 1),
                     np.errstate(over="ignore", invalid="ignore"),
                 ):
-                    loss = train_step(run.model, run.optimizer, images, labels)
+                    loss = train_step(
+                        run.model, run.optimizer, images, labels, wait=run.device == "cpu"
+                    )
                 position.step += 1
-                position.loss_sum += loss * len(labels)
                 position.open_sum += sum(gates)
+                losses.add(loss, len(labels))
+                if losses.are_due or validation_is_due(run):
+                    losses.book()
                 progress.step(
                     epoch=position.epoch,
                     epochs=config.epochs,
-                    loss=loss,
+                    loss=losses.last,
                     num_open=sum(gates),
                     num_blocks=len(gates),
                 )
-                stop.check()
+                try:
+                    stop.check()
+                except Interrupted:
+                    losses.book()  # what is saved is complete
+                    raise
                 validate_if_due(run, stop)
         row = position.end_epoch(
             num_images=len(run.train), num_steps=run.steps_per_epoch, lr=run.optimizer.lr
@@ -146,20 +172,29 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
 
 def error_rate(run: Run, split: Split, check: Callable[[], None] = lambda: None) -> float:
     """`evaluate` a run's network on one of its splits."""
-    batches = evaluation_batches(split, run.config.batch_size, normaliser=run.normaliser)
-    return evaluate(run.model, batches, device=run.device, check=check)
+    batches = evaluation_batches(
+        split, run.config.batch_size, normaliser=run.normaliser, device=run.device
+    )
+    with memory_explained(run):
+        return evaluate(run.model, batches, check=check)
+
+
+def validation_is_due(run: Run) -> bool:
+    """Whether to validate now: at the end of an epoch and every ``validate_every`` steps, once."""
+    position, every = run.position, run.config.validate_every
+    due = position.step == run.steps_per_epoch or (every and run.steps_done % every == 0)
+    return bool(due) and position.evaluated_at != run.steps_done
 
 
 def validate_if_due(run: Run, stop: StopSignals) -> None:
-    """Validate and test at the end of an epoch and every ``validate_every`` steps.
+    """Validate and test, if `validation_is_due`.
 
     The lowest validation error decides which weights are the best; the test error is only noted.
     """
-    position, every = run.position, run.config.validate_every
-    due = position.step == run.steps_per_epoch or (every and run.steps_done % every == 0)
-    if not due or position.evaluated_at == run.steps_done:
+    if not validation_is_due(run):
         return
-    with _explained(run, run.steps_done), np.errstate(over="ignore", invalid="ignore"):
+    position = run.position
+    with explained(run, run.steps_done), np.errstate(over="ignore", invalid="ignore"):
         found = {
             "epoch": position.epoch,
             "step": run.steps_done,
@@ -181,16 +216,3 @@ def _timed(position: Any) -> Iterator[None]:
         yield
     finally:
         position.seconds += time.perf_counter() - started
-
-
-@contextmanager
-def _explained(run: Run, step: int) -> Iterator[None]:
-    """Add to a NonFiniteError where in the run it happened and what may help."""
-    try:
-        yield
-    except NonFiniteError as error:
-        raise NonFiniteError(
-            f"training stopped at step {step} (epoch {run.position.epoch}, learning "
-            f"rate {run.optimizer.lr:g}): {error}. Resuming would meet the same; begin a new "
-            "run with a smaller --lr, or with --warmup-epochs"
-        ) from None

@@ -1,17 +1,62 @@
 """Fixtures and helpers that several test files share."""
 
+import functools
+import importlib
+import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
+from devices import NAMES, Device
 from minisd import parallel
+from minisd.backend import usable_cupy
+from minisd.errors import DeviceError
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     """A generator of the test's own, so that tests do not depend on their order."""
     return np.random.default_rng(20160330)
+
+
+@functools.cache
+def why_no_gpu() -> str:
+    """Why tests with CuPy cannot run here; empty if they can."""
+    try:
+        usable_cupy()
+    except DeviceError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def gpu() -> Device:
+    """CuPy's alone, for what NumPy has nothing of: its memory, its launches."""
+    if why_no_gpu():
+        pytest.skip(why_no_gpu())
+    return Device("cuda")
+
+
+@pytest.fixture
+def counter(gpu: Device) -> Any:
+    """A module that counts what reaches the device: stats(), reset_stats(), kernels().
+
+    A GPU does not count; an emulated device can. Its module is named by MINISD_DEVICE_COUNTER.
+    """
+    name = os.environ.get("MINISD_DEVICE_COUNTER")
+    if not name:
+        pytest.skip("nothing counts launches and transfers here: see tests/conftest.py")
+    return importlib.import_module(name)
+
+
+@pytest.fixture(params=NAMES)
+def device(request: pytest.FixtureRequest) -> Device:
+    """Both array libraries in turn. CuPy's turn is skipped where there is no usable GPU."""
+    if request.param == "cuda" and why_no_gpu():
+        pytest.skip(why_no_gpu())
+    return Device(request.param)
 
 
 @pytest.fixture(scope="session", autouse=True)

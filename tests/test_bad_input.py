@@ -4,6 +4,7 @@ Damaged data files, checkpoints and run folders have tables of their own in test
 test_checkpoint.py and test_runfolder.py.
 """
 
+import json
 import sys
 import warnings
 
@@ -18,6 +19,7 @@ from minisd import (
     ReLU,
     ResidualBlock,
     StepSchedule,
+    backend,
     depth_distribution,
     draw_gates,
     expected_depth,
@@ -33,6 +35,7 @@ from minisd.data import Dataset, Normaliser, Split, load, split_validation
 from minisd.errors import ConfigError, DataError, DeviceError
 from minisd.gradcheck import compare
 from minisd.residual import IdentityShortcut, PadShortcut, make_shortcut
+from tiny_runs import options
 
 RNG = np.random.default_rng(0)
 
@@ -238,7 +241,20 @@ def test_a_batch_of_one_single_pixel_is_refused_before_training(tmp_path, monkey
 
 
 def test_a_gpu_that_is_not_there_is_refused_with_what_was_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(backend, "_proven", None)
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
-    assert main(["train", "--device", "cuda", "--out", str(tmp_path / "run")]) == 2
-    assert "CuPy cannot be imported" in capsys.readouterr().err
+    for command in (["train", "--out", str(tmp_path / "run")], ["gradcheck"]):
+        assert main([*command, "--device", "cuda"]) == 2
+        assert "CuPy is not installed; pip install 'minisd[cuda13]'" in capsys.readouterr().err
+    assert main(["gpu-check"]) == 2
+    assert "no GPU" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_auto_trains_without_a_gpu_and_says_why(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(backend, "_proven", None)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    folder = tmp_path / "run"
+    assert main(["train", *options(epochs=1), "--device", "auto", "--out", str(folder)]) == 0
+    assert "device    cpu: auto: no GPU: CuPy is not installed" in capsys.readouterr().out
+    assert json.loads((folder / "config.json").read_text())["device"] == "cpu"

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from devices import assert_close, assert_equal
 from minisd import BatchNorm2d, Conv2d, ConvChain, ReLU, ResidualBlock, Sequential, memory, ops
 from minisd.gradcheck import check_layer
 from minisd.ops import conv_norm, sources
@@ -25,11 +26,11 @@ def layers(dtype, rng):
     ]  # fmt: skip
 
 
-def pair(dtype, seed=0):
+def pair(dtype, device, seed=0):
     """The same layers twice, in a chain and in a Sequential."""
-    return (
-        ConvChain(*layers(dtype, np.random.default_rng(seed))),
-        Sequential(*layers(dtype, np.random.default_rng(seed))),
+    return tuple(
+        kind(*layers(dtype, np.random.default_rng(seed))).to(device.name)
+        for kind in (ConvChain, Sequential)
     )
 
 
@@ -42,70 +43,71 @@ def everything(model, x, dy):
     return found | {name: buffer.copy() for name, buffer in model.buffers()}
 
 
-def inputs(rng, dtype):
-    x = rng.standard_normal((6, 3, 16, 13)).astype(dtype)
-    y_shape = Sequential(*layers(dtype, np.random.default_rng(0))).forward(x).shape
-    return x, rng.standard_normal(y_shape).astype(dtype)
+def inputs(rng, dtype, device):
+    x = device.standard_normal(rng, (6, 3, 16, 13), dtype)
+    y_shape = pair(dtype, device)[1].forward(x).shape
+    return x, device.standard_normal(rng, y_shape, dtype)
 
 
-def test_a_chain_computes_what_its_layers_compute(rng):
-    x, dy = inputs(rng, np.float64)
-    chain, plain = pair(np.float64)
+def test_a_chain_computes_what_its_layers_compute(rng, device):
+    x, dy = inputs(rng, np.float64, device)
+    chain, plain = pair(np.float64, device)
     found, expected = everything(chain, x, dy), everything(plain, x, dy)
     assert found.keys() == expected.keys()
     for name, right in expected.items():
-        np.testing.assert_allclose(found[name], right, rtol=1e-9, atol=1e-11, err_msg=name)
+        assert_close(found[name], right, rtol=1e-9, atol=1e-11, err_msg=name)
 
 
-def test_in_float32_a_chain_is_as_accurate_as_its_layers(rng):
-    x, dy = inputs(rng, np.float64)
-    exact = everything(pair(np.float64)[1], x, dy)
+def test_in_float32_a_chain_is_as_accurate_as_its_layers(rng, device):
+    x, dy = inputs(rng, np.float64, device)
+    exact = everything(pair(np.float64, device)[1], x, dy)
     x, dy = x.astype(np.float32), dy.astype(np.float32)
-    found, plain = (everything(model, x, dy) for model in pair(np.float32))
+    found, plain = (everything(model, x, dy) for model in pair(np.float32, device))
     for name, right in exact.items():
-        scale = np.abs(right).max()
-        error, luck = (np.abs(a[name] - right).max() / scale for a in (found, plain))
+        scale = abs(right).max()
+        error, luck = (float(abs(a[name] - right).max() / scale) for a in (found, plain))
         assert found[name].dtype == np.float32
         assert error <= 3 * luck + 1e-6, name
 
 
-def test_in_evaluation(rng):
-    x, dy = inputs(rng, np.float64)
-    chain, plain = pair(np.float64)
+def test_in_evaluation(rng, device):
+    x, dy = inputs(rng, np.float64, device)
+    chain, plain = pair(np.float64, device)
     everything(chain, x, dy), everything(plain, x, dy)  # which moves the running statistics
     chain.eval(), plain.eval()
-    np.testing.assert_allclose(chain.forward(x), plain.forward(x), rtol=1e-9, atol=1e-11)
+    assert_close(chain.forward(x), plain.forward(x), rtol=1e-9, atol=1e-11)
     with pytest.raises(RuntimeError, match="nothing to work on"):
         chain.backward(dy)
 
 
-def test_arguments_are_left_as_they_were(rng):
-    x, dy = inputs(rng, np.float32)
+def test_arguments_are_left_as_they_were(rng, device):
+    x, dy = inputs(rng, np.float32, device)
     kept = x.copy(), dy.copy()
-    everything(pair(np.float32)[0], x, dy)
-    np.testing.assert_array_equal(x, kept[0])
-    np.testing.assert_array_equal(dy, kept[1])
+    everything(pair(np.float32, device)[0], x, dy)
+    assert_equal(x, kept[0])
+    assert_equal(dy, kept[1])
 
 
 @pytest.mark.parametrize("make", [basic_branch, bottleneck_branch])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("scale", ["test", "train"])
-def test_a_block_with_a_chain_equals_one_with_its_layers(make, stride, scale, rng):
+def test_a_block_with_a_chain_equals_one_with_its_layers(make, stride, scale, rng, device):
     """The block gives a chain its addition and its ReLU to do in one pass, too."""
 
     def block(kind):
         weights = np.random.default_rng(4)
         branch = make(8, 8 * stride, stride=stride, rng=weights, dtype=np.float64)
         shortcut = make_shortcut("A", 8, 8 * stride, stride, rng=weights, dtype=np.float64)
-        return ResidualBlock(kind(*branch.layers), shortcut, survival_prob=0.6, scale=scale)
+        made = ResidualBlock(kind(*branch.layers), shortcut, survival_prob=0.6, scale=scale)
+        return made.to(device.name)
 
-    x = rng.standard_normal((5, 8, 6, 4))
-    dy = rng.standard_normal((5, 8 * stride, 6 // stride, 4 // stride))
+    x = device.standard_normal(rng, (5, 8, 6, 4))
+    dy = device.standard_normal(rng, (5, 8 * stride, 6 // stride, 4 // stride))
     chain, plain = block(ConvChain), block(Sequential)
     found, expected = everything(chain, x, dy), everything(plain, x, dy)
     for name, right in expected.items():
-        np.testing.assert_allclose(found[name], right, rtol=1e-9, atol=1e-11, err_msg=name)
-    np.testing.assert_allclose(chain.eval().forward(x), plain.eval().forward(x), rtol=1e-9)
+        assert_close(found[name], right, rtol=1e-9, atol=1e-11, err_msg=name)
+    assert_close(chain.eval().forward(x), plain.eval().forward(x), rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -124,19 +126,19 @@ def test_other_layers_are_refused(kinds, words, rng):
         ConvChain(*(make[kind]() for kind in kinds))
 
 
-def test_one_number_per_channel_is_refused(rng):
-    chain = basic_branch(2, 2, rng=rng)
+def test_one_number_per_channel_is_refused(rng, device):
+    chain = basic_branch(2, 2, rng=rng).to(device.name)
     statistics = [buffer.copy() for _, buffer in chain.buffers()]
     with pytest.raises(ValueError, match="more than one number per channel"):
-        chain.forward(np.ones((1, 2, 1, 1), np.float32))
+        chain.forward(device.put(np.ones((1, 2, 1, 1), np.float32)))
     for (_, buffer), before in zip(chain.buffers(), statistics, strict=True):
-        np.testing.assert_array_equal(buffer, before)
+        assert_equal(buffer, before)
 
 
-def test_frozen_statistics_in_a_chain_that_trains(rng):
+def test_frozen_statistics_in_a_chain_that_trains(rng, device):
     """Batch norm in evaluation, as in fine-tuning: its statistics are constants, also backward."""
-    chain = pair(np.float64)[0]
-    x = rng.standard_normal((3, 3, 6, 5))
+    chain = pair(np.float64, device)[0]
+    x = device.standard_normal(rng, (3, 3, 6, 5))
     chain.forward(x)  # which moves the statistics
     for layer in chain.layers:
         if isinstance(layer, BatchNorm2d):
@@ -144,7 +146,7 @@ def test_frozen_statistics_in_a_chain_that_trains(rng):
     before = [buffer.copy() for _, buffer in chain.buffers()]
     assert check_layer(chain, x, rng=rng).passed
     for (_, buffer), old in zip(chain.buffers(), before, strict=True):
-        np.testing.assert_array_equal(buffer, old)
+        assert_equal(buffer, old)
 
 
 def kept_by(model, x):
@@ -213,12 +215,12 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("name", [None, *PLANTED])
-def test_a_planted_wrong_gradient_fails(name, rng, monkeypatch):
+def test_a_planted_wrong_gradient_fails(name, rng, device, monkeypatch):
     block = ResidualBlock(
         basic_branch(3, 3, gamma="uniform", rng=rng, dtype=np.float64),
         make_shortcut("A", 3, 3, 1, rng=rng, dtype=np.float64),
-    )
-    x = 1 + rng.standard_normal((3, 3, 5, 4))
+    ).to(device.name)
+    x = 1 + device.standard_normal(rng, (3, 3, 5, 4))
     if name is not None:
         monkeypatch.setattr(conv_norm, *PLANTED[name])
     assert check_layer(block, x, rng=rng).passed == (name is None)

@@ -125,7 +125,7 @@ def test_gradcheck_of_no_seed(capsys):
 
 def test_gradcheck_fails_on_a_wrong_gradient(capsys, monkeypatch):
     wrong = Report("conv2d", 4, slopes=[Slope("w", (1, 0, 2, 1), 2.0, 0.5, 0.75)])
-    monkeypatch.setattr(commands, "all_checks", lambda seed: iter([wrong]))
+    monkeypatch.setattr(commands, "all_checks", lambda seed, device: iter([wrong]))
     assert main(["gradcheck", "--quiet"]) == 1
     err = capsys.readouterr().err
     assert "w[1, 0, 2, 1]: analytic 2, numeric 0.5, ratio 4" in err

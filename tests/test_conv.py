@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import references
+from devices import assert_close, assert_equal, host
 from minisd import ops
 from minisd.ops.conv_im2col import conv2d_im2col_backward, conv2d_im2col_forward
 
@@ -25,70 +26,71 @@ GEOMETRIES = [  # (N, C, H, W), (F, KH, KW), stride, padding
 ]
 
 
-def make(geometry, rng, dtype=np.float64):
+def make(geometry, rng, device, dtype=np.float64):
     x_shape, (F, KH, KW), stride, padding = geometry
-    x = rng.standard_normal(x_shape).astype(dtype)
-    w = rng.standard_normal((F, x_shape[1], KH, KW)).astype(dtype)
-    b = rng.standard_normal(F).astype(dtype)
+    x = device.standard_normal(rng, x_shape, dtype)
+    w = device.standard_normal(rng, (F, x_shape[1], KH, KW), dtype)
+    b = device.standard_normal(rng, F, dtype)
     return x, w, b, {"stride": stride, "padding": padding}
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_forward_and_backward_equal_the_loops(way, geometry, with_bias, rng):
+def test_forward_and_backward_equal_the_loops(way, geometry, with_bias, rng, device):
     forward, backward = WAYS[way]
-    x, w, b, where = make(geometry, rng)
-    b = b if with_bias else None
+    x, w, b, where = make(geometry, rng, device)
+    b, host_b = (b, host(b)) if with_bias else (None, None)
     y, cache = forward(x, w, b, **where)
-    np.testing.assert_allclose(y, references.conv2d(x, w, b, **where), rtol=1e-12, atol=1e-12)
-    dy = rng.standard_normal(y.shape)
+    expected = references.conv2d(host(x), host(w), host_b, **where)
+    assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    dy = device.standard_normal(rng, y.shape)
     dx, dw, db = backward(dy, cache)
-    expected = references.conv2d_gradients(dy, x, w, **where)
-    np.testing.assert_allclose(dx, expected[0], rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(dw, expected[1], rtol=1e-12, atol=1e-12)
+    expected = references.conv2d_gradients(host(dy), host(x), host(w), **where)
+    assert_close(dx, expected[0], rtol=1e-12, atol=1e-12)
+    assert_close(dw, expected[1], rtol=1e-12, atol=1e-12)
     if with_bias:
-        np.testing.assert_allclose(db, expected[2], rtol=1e-12, atol=1e-12)
+        assert_close(db, expected[2], rtol=1e-12, atol=1e-12)
     else:
         assert db is None
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_backward_is_the_adjoint(geometry, rng):
+def test_backward_is_the_adjoint(geometry, rng, device):
     """<conv(x), y> = <x, conv^T(y)> = <w, ...>: no step size, no reference."""
-    x, w, _, where = make(geometry, rng)
+    x, w, _, where = make(geometry, rng, device)
     y, cache = ops.conv2d_forward(x, w, **where)
-    other = rng.standard_normal(y.shape)
+    other = device.standard_normal(rng, y.shape)
     dx, dw, _ = ops.conv2d_backward(other, cache)
-    inner = np.sum(y * other)
-    assert np.sum(x * dx) == pytest.approx(inner, rel=1e-12)
-    assert np.sum(w * dw) == pytest.approx(inner, rel=1e-12)
+    inner = float((y * other).sum())
+    assert float((x * dx).sum()) == pytest.approx(inner, rel=1e-12)
+    assert float((w * dw).sum()) == pytest.approx(inner, rel=1e-12)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES[:4])
-def test_memory_order_of_the_arguments_changes_nothing(geometry, rng):
-    x, w, b, where = make(geometry, rng)
+def test_memory_order_of_the_arguments_changes_nothing(geometry, rng, device):
+    x, w, b, where = make(geometry, rng, device)
     y, cache = ops.conv2d_forward(x, w, b, **where)
-    dy = rng.standard_normal(y.shape)
+    dy = device.standard_normal(rng, y.shape)
     gradients = ops.conv2d_backward(dy, cache)
     for order in [(1, 0, 2, 3), (2, 3, 1, 0), (3, 2, 1, 0)]:
         back = tuple(np.argsort(order))
 
         def reordered(a, order=order, back=back):
-            return np.ascontiguousarray(a.transpose(order)).transpose(back)
+            return a.transpose(order).copy(order="C").transpose(back)
 
         y2, cache2 = ops.conv2d_forward(reordered(x), reordered(w), b, **where)
-        np.testing.assert_array_equal(y2, y)
+        assert_equal(y2, y)
         for g2, g in zip(ops.conv2d_backward(reordered(dy), cache2), gradients, strict=True):
-            np.testing.assert_array_equal(g2, g)
+            assert_equal(g2, g)
 
 
-def test_a_float32_result_is_close_to_float64(rng):
-    x, w, b, where = make(GEOMETRIES[0], rng, np.float32)
+def test_a_float32_result_is_close_to_float64(rng, device):
+    x, w, b, where = make(GEOMETRIES[0], rng, device, np.float32)
     y, cache = ops.conv2d_forward(x, w, b, **where)
-    exact = references.conv2d(*(a.astype(np.float64) for a in (x, w, b)), **where)
+    exact = references.conv2d(*(host(a).astype(np.float64) for a in (x, w, b)), **where)
     assert y.dtype == np.float32
-    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5)
+    assert_close(y, exact, rtol=1e-5, atol=1e-5)
     assert all(g.dtype == np.float32 for g in ops.conv2d_backward(y, cache))
 
 
@@ -105,21 +107,21 @@ BIG = [  # several slabs, several pieces, and sizes that cannot be cut evenly
 
 @pytest.mark.parametrize("geometry", BIG)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_large_convolutions_equal_im2col(geometry, dtype, rng):
-    """And in float32 the error, against float64, is no more than that of im2col, but for luck."""
-    arguments = make(geometry, rng)
+def test_large_convolutions_equal_im2col(geometry, dtype, rng, device):
+    """And the error, against im2col in float64 on the host, is at most twice im2col's own."""
+    arguments = make(geometry, rng, device)
     x, w, b = (a.astype(dtype) for a in arguments[:3])
     where = arguments[3]
     y, cache = ops.conv2d_forward(x, w, b, **where)
-    dy = rng.standard_normal(y.shape)
-    found = (y, *ops.conv2d_backward(dy.astype(dtype), cache))
-    as_64 = [a.astype(np.float64) for a in (x, w, b, dy.astype(dtype))]
+    dy = device.standard_normal(rng, y.shape, dtype)
+    found = (y, *ops.conv2d_backward(dy, cache))
+    as_64 = [host(a).astype(np.float64) for a in (x, w, b, dy)]
     y64, cache64 = conv2d_im2col_forward(*as_64[:3], **where)
     exact = (y64, *conv2d_im2col_backward(as_64[3], cache64))
     y32, cache32 = conv2d_im2col_forward(x, w, b, **where)
-    plain = (y32, *conv2d_im2col_backward(dy.astype(dtype), cache32))
+    plain = (y32, *conv2d_im2col_backward(dy, cache32))
     for ours, theirs, right in zip(found, plain, exact, strict=True):
-        scale = np.abs(right).max()
-        error, luck = np.abs(ours - right).max() / scale, np.abs(theirs - right).max() / scale
+        scale = abs(right).max()
+        error, luck = (abs(host(a) - right).max() / scale for a in (ours, theirs))
         assert ours.dtype == dtype
         assert error <= 2 * luck + 40 * np.finfo(dtype).eps

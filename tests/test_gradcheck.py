@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from devices import assert_equal, ones_like
 from minisd import ops
+from minisd.backend import array_module, beside
 from minisd.gradcheck import GradientError, check_layer, check_op, compare
 from minisd.gradcheck_table import all_checks
 from minisd.layer import Layer
@@ -15,9 +17,11 @@ from minisd.stochastic_depth import linear_decay, set_gates
 F64 = np.float64
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_every_gradient_is_right(seed):
-    reports = list(all_checks(seed))
+@pytest.mark.parametrize(
+    ("device", "seed"), [("cpu", 0), ("cpu", 1), ("cuda", 0)], indirect=["device"]
+)
+def test_every_gradient_is_right(device, seed):
+    reports = list(all_checks(seed, device.name))
     assert len(reports) > 60
     for report in reports:
         report.raise_if_failed()
@@ -38,12 +42,13 @@ CONV, CONV2, BN, BN_EVAL, RELU, POOL, GLOBAL, LINEAR = (
 )  # fmt: skip
 
 
-def operations(rng):
-    normal = rng.standard_normal
+def operations(rng, device):
+    def normal(shape):
+        return device.standard_normal(rng, shape)
 
     def bn(training):
         return lambda x, gamma, beta: ops.batchnorm2d_forward(
-            x, gamma, beta, np.zeros(4), np.full(4, 0.5), training=training
+            x, gamma, beta, device.put(np.zeros(4)), device.put(np.full(4, 0.5)), training=training
         )
 
     def conv(stride):
@@ -89,6 +94,20 @@ def conv_with_the_kernel_not_flipped_back(dy, cache, gradients):
     return (ops.conv2d_backward(dy, (x, w[:, :, ::-1, ::-1], *rest))[0], *gradients[1:])
 
 
+def shifted(array, by, axis):
+    return array_module(array).roll(array, by, axis=axis)
+
+
+def where_a_corner_is(images):
+    """1 in the first corner of each 2x2 tile, elsewhere 0."""
+    return beside(np.indices(images.shape)[2:].sum(0) % 4 == 0, images)
+
+
+def only_at(place, array):
+    """1 at one element, counted in order, elsewhere 0."""
+    return beside((np.arange(array.size) == place).reshape(array.shape), array)
+
+
 def scaled(place, factor):
     def spoil(dy, cache, gradients):
         return tuple(factor * g if i == place else g for i, g in enumerate(gradients))
@@ -117,31 +136,31 @@ PLANTED = {
     "conv dw flipped": (CONV, replaced(1, lambda dy, c, g: g[:, :, ::-1, ::-1])),
     "conv dw averaged over the batch": (CONV, scaled(1, 1 / 2)),
     "conv db missing one row": (CONV, replaced(2, lambda dy, c, g: dy[:, :, 1:].sum((0, 2, 3)))),
-    "conv stride 2 dx shifted": (CONV2, replaced(0, lambda dy, c, g: np.roll(g, 1, axis=3))),
+    "conv stride 2 dx shifted": (CONV2, replaced(0, lambda dy, c, g: shifted(g, 1, axis=3))),
     "conv dx scaled by 2.001/2": (CONV, scaled(0, 1.0005)),
     "relu lets everything through": (RELU, replaced(0, lambda dy, c, g: dy)),
     "relu mask the wrong way round": (RELU, replaced(0, lambda dy, c, g: dy - g)),
     "pool shares without dividing": (POOL, scaled(0, 4)),
     "pool gives all to one corner": (
-        POOL, replaced(0, lambda dy, c, g: g * 4 * (np.indices(g.shape)[2:].sum(0) % 4 == 0))),
+        POOL, replaced(0, lambda dy, c, g: g * 4 * where_a_corner_is(g))),
     "global pool sum instead of mean": (GLOBAL, scaled(0, 20)),
     "linear dw from a wrong x": (LINEAR, replaced(1, lambda dy, c, g: dy.T @ c[0][::-1])),
     "linear db averaged": (LINEAR, scaled(2, 1 / 3)),
     "a gradient off in one element": (
-        LINEAR, replaced(0, lambda dy, c, g: g + 1e-4 * (np.arange(g.size) == 7).reshape(g.shape))),
+        LINEAR, replaced(0, lambda dy, c, g: g + 1e-4 * only_at(7, g))),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("operation", [CONV, CONV2, BN, BN_EVAL, RELU, POOL, GLOBAL, LINEAR])
-def test_the_operations_below_are_right_before_they_are_spoilt(operation, rng):
-    forward, backward, inputs = operations(rng)[operation]
+def test_the_operations_below_are_right_before_they_are_spoilt(operation, rng, device):
+    forward, backward, inputs = operations(rng, device)[operation]
     check_op(operation, forward, backward, inputs, rng=rng).raise_if_failed()
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_wrong_gradient_fails(name, rng):
+def test_a_planted_wrong_gradient_fails(name, rng, device):
     operation, spoil = PLANTED[name]
-    forward, backward, inputs = operations(rng)[operation]
+    forward, backward, inputs = operations(rng, device)[operation]
 
     def wrong(dy, cache):
         gradients = backward(dy, cache)
@@ -180,7 +199,7 @@ class BlockThatForgetsItsWeight(ResidualBlock):
 
 class ShortcutThatPadsInFront(PadShortcut):
     def backward(self, dy):
-        return super().backward(np.roll(dy, -self.in_channels, axis=1))
+        return super().backward(shifted(dy, -self.in_channels, axis=1))
 
 
 class ConvThatKeepsLastStepsGradient(Conv2d):
@@ -216,51 +235,50 @@ def block(kind, rng, *, is_open, scale="test", stride=1):
     return made
 
 
-def block_with_a_wrong_shortcut(rng):
+def block_with_a_wrong_shortcut(rng, _device):
     wrong = block(ResidualBlock, rng, is_open=True, stride=2)
     wrong.shortcut = ShortcutThatPadsInFront(3, 6, 2)
     return wrong
 
 
-def layer_with_a_stale_gradient(rng):
-    layer = ConvThatKeepsLastStepsGradient(3, 2, 3, rng=rng, dtype=F64)
-    x = rng.standard_normal((2, 3, 6, 4))
+def layer_with_a_stale_gradient(rng, device):
+    layer = ConvThatKeepsLastStepsGradient(3, 2, 3, rng=rng, dtype=F64).to(device.name)
+    x = device.standard_normal(rng, (2, 3, 6, 4))
     layer.backward(layer.forward(x))
     return layer
 
 
 PLANTED_LAYERS = {
-    "missing shortcut gradient": lambda rng: block(
+    "missing shortcut gradient": lambda rng, _: block(
         BlockWithoutShortcutGradient, rng, is_open=True),
-    "closed block that back-propagates": lambda rng: block(
+    "closed block that back-propagates": lambda rng, _: block(
         ClosedBlockThatBackPropagates, rng, is_open=False),
-    "branch gradient without 1/p": lambda rng: block(
+    "branch gradient without 1/p": lambda rng, _: block(
         BlockThatForgetsItsWeight, rng, is_open=True, scale="train"),
     "shortcut gradient from the zero channels": block_with_a_wrong_shortcut,
     "stale gradient": layer_with_a_stale_gradient,
-    "parameter that claims not to matter": lambda rng: Sequential(
+    "parameter that claims not to matter": lambda rng, _: Sequential(
         DetachedBatchNorm(3, dtype=F64), Conv2d(3, 2, 1, rng=rng, dtype=F64)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PLANTED_LAYERS)
-def test_a_planted_wrong_layer_fails(name, rng):
-    layer = PLANTED_LAYERS[name](rng)
-    report = check_layer(layer, rng.standard_normal((2, 3, 6, 4)), rng=rng)
+def test_a_planted_wrong_layer_fails(name, rng, device):
+    layer = PLANTED_LAYERS[name](rng, device).to(device.name)
+    report = check_layer(layer, device.standard_normal(rng, (2, 3, 6, 4)), rng=rng)
     assert not report.passed
 
 
-def test_a_gradient_of_ones_would_have_let_batchnorm_errors_pass(rng):
+def test_a_gradient_of_ones_would_have_let_batchnorm_errors_pass(rng, device):
     """Why the upstream gradient is random: with ones, a dx scaled by 3 agrees with the slopes."""
-    x = rng.standard_normal((3, 2, 4, 5))
+    x = device.standard_normal(rng, (3, 2, 4, 5))
 
     def forward(x):
-        return ops.batchnorm2d_forward(
-            x, np.ones(2), np.zeros(2), np.zeros(2), np.ones(2), training=True
-        )
+        one_zero_zero_one = (device.put(np.full(2, number)) for number in (1.0, 0.0, 0.0, 1.0))
+        return ops.batchnorm2d_forward(x, *one_zero_zero_one, training=True)
 
     y, cache = forward(x)
-    dx = 3 * ops.batchnorm2d_backward(np.ones_like(y), cache)[0]
+    dx = 3 * ops.batchnorm2d_backward(ones_like(y), cache)[0]
     report = compare("ones", lambda: float(forward(x)[0].sum()), {"x": x}, {"x": dx}, rng=rng)
     assert report.passed
 
@@ -276,8 +294,8 @@ def test_a_gradient_of_ones_would_have_let_batchnorm_errors_pass(rng):
         (1.0001, "a small term"),
     ],
 )
-def test_a_failure_names_the_tensor_and_what_a_constant_ratio_suggests(factor, words, rng):
-    forward, backward, inputs = operations(rng)[LINEAR]
+def test_a_failure_names_the_tensor_and_what_a_constant_ratio_suggests(factor, words, rng, device):
+    forward, backward, inputs = operations(rng, device)[LINEAR]
 
     def wrong(dy, cache):
         dx, dw, db = backward(dy, cache)
@@ -293,32 +311,33 @@ def test_a_failure_names_the_tensor_and_what_a_constant_ratio_suggests(factor, w
     assert "\n  x" not in message  # the tensors that are right are not accused
 
 
-def test_a_closed_blocks_parameters_must_not_matter(rng):
-    closed = block(ResidualBlock, rng, is_open=False)
-    report = check_layer(closed, rng.standard_normal((2, 3, 6, 4)), rng=rng).raise_if_failed()
+def test_a_closed_blocks_parameters_must_not_matter(rng, device):
+    closed = block(ResidualBlock, rng, is_open=False).to(device.name)
+    x = device.standard_normal(rng, (2, 3, 6, 4))
+    report = check_layer(closed, x, rng=rng).raise_if_failed()
     assert all(slope.numeric == 0 for slope in report.slopes if slope.tensor.startswith("branch"))
 
 
-def test_a_step_across_a_kink_is_replaced_by_another(rng):
+def test_a_step_across_a_kink_is_replaced_by_another(rng, device):
     x = rng.standard_normal((3, 8))
     x[0, :3] = [2e-6, -2e-6, 1.0]
-    report = check_layer(ReLU(), x, rng=rng, directions=4, elements=20)
+    report = check_layer(ReLU(), device.put(x), rng=rng, directions=4, elements=20)
     assert report.kinks >= 2
     assert report.passed
     assert sum(slope.index is None for slope in report.slopes) == 4
     assert sum(slope.index is not None for slope in report.slopes) == 20
 
 
-def test_where_every_direction_crosses_a_kink_nothing_is_claimed(rng):
+def test_where_every_direction_crosses_a_kink_nothing_is_claimed(rng, device):
     x = rng.standard_normal((3, 8))
     x[0] = 1e-8
     with pytest.raises(ValueError, match="all steps along x cross kinks"):
-        check_layer(ReLU(), x, rng=rng)
+        check_layer(ReLU(), device.put(x), rng=rng)
 
 
-def test_what_a_forward_before_the_check_left_behind_does_not_matter(rng):
-    model = resnet(8, width=2, rng=rng, dtype=F64)
-    x = rng.standard_normal((2, 3, 4, 8))
+def test_what_a_forward_before_the_check_left_behind_does_not_matter(rng, device):
+    model = resnet(8, width=2, rng=rng, dtype=F64).to(device.name)
+    x = device.standard_normal(rng, (2, 3, 4, 8))
     model.forward(x)
     set_gates(model, [False] * 3)
     check_layer(model, x, rng=rng, directions=1, elements=2).raise_if_failed()
@@ -336,14 +355,14 @@ def test_functions_of_the_wrong_form_are_told_so(forward, backward, words, rng):
         check_op("mine", forward, backward, {"x": rng.standard_normal((2, 3))}, rng=rng)
 
 
-def test_a_list_of_gradients_and_a_scalar_output_are_fine(rng):
+def test_a_list_of_gradients_and_a_scalar_output_are_fine(rng, device):
     def forward(x):
-        return np.sum(x**2), x
+        return (x**2).sum(), x
 
     def backward(dy, x):
         return [2 * x * dy]
 
-    inputs = {"x": rng.standard_normal((2, 3))}
+    inputs = {"x": device.standard_normal(rng, (2, 3))}
     assert check_op("sum of squares", forward, backward, inputs, rng=rng).passed
 
 
@@ -353,20 +372,20 @@ def test_float32_is_refused(rng):
         check_layer(layer, rng.standard_normal((2, 3)).astype(np.float32), rng=rng)
 
 
-def test_a_check_leaves_everything_as_it_was(rng):
-    model = resnet(8, width=2, survival=linear_decay(3), rng=rng, dtype=F64)
+def test_a_check_leaves_everything_as_it_was(rng, device):
+    model = resnet(8, width=2, survival=linear_decay(3), rng=rng, dtype=F64).to(device.name)
     set_gates(model, [True, False, True])
-    x = rng.standard_normal((2, 3, 4, 8))
+    x = device.standard_normal(rng, (2, 3, 4, 8))
     before = [p.data.copy() for _, p in model.parameters()]
     before += [b.copy() for _, b in model.buffers()] + [x.copy()]
     check_layer(model, x, rng=rng, directions=1, elements=2)
     after = [p.data for _, p in model.parameters()] + [b for _, b in model.buffers()] + [x]
     for a, b in zip(after, before, strict=True):
-        np.testing.assert_array_equal(a, b)
+        assert_equal(a, b)
     assert [b.is_open for b in model.blocks] == [True, False, True]
 
 
-def test_nan_is_a_failure(rng):
+def test_nan_is_a_failure(rng, device):
     class NaN(Layer):
         def forward(self, x):
             return x
@@ -374,4 +393,4 @@ def test_nan_is_a_failure(rng):
         def backward(self, dy):
             return dy * np.nan
 
-    assert not check_layer(NaN(), rng.standard_normal((2, 3)), rng=rng).passed
+    assert not check_layer(NaN(), device.standard_normal(rng, (2, 3)), rng=rng).passed

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from devices import assert_close, assert_equal, ones_like
 from minisd import SGD, ops
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.models import resnet
@@ -22,14 +23,15 @@ def layers(rng):
 
 
 @pytest.mark.parametrize("name", layers(np.random.default_rng(0)))
-def test_a_backward_needs_a_training_forward_of_its_own(name, rng):
+def test_a_backward_needs_a_training_forward_of_its_own(name, rng, device):
     layer, shape = layers(rng)[name]
-    x = rng.standard_normal(shape).astype(np.float32)
-    dy = np.ones_like(layer.eval().forward(x))
+    layer.to(device.name)
+    x = device.standard_normal(rng, shape, np.float32)
+    dy = ones_like(layer.eval().forward(x))
     with pytest.raises(RuntimeError, match=r"one forward in\s+training mode"):
         layer.backward(dy)  # an evaluation saves nothing
     layer.train()
-    layer.backward(np.ones_like(layer.forward(x)))
+    layer.backward(ones_like(layer.forward(x)))
     with pytest.raises(RuntimeError, match="backward has nothing to work on"):
         layer.backward(dy)  # a second one
     layer.forward(x)
@@ -39,17 +41,18 @@ def test_a_backward_needs_a_training_forward_of_its_own(name, rng):
 
 
 @pytest.mark.parametrize("name", layers(np.random.default_rng(0)))
-def test_gradients_accumulate_and_zero_grad_makes_them_none(name, rng):
+def test_gradients_accumulate_and_zero_grad_makes_them_none(name, rng, device):
     layer, shape = layers(rng)[name]
-    x = rng.standard_normal(shape).astype(np.float32)
+    layer.to(device.name)
+    x = device.standard_normal(rng, shape, np.float32)
     assert all(p.grad is None for _, p in layer.parameters())
-    dy = rng.standard_normal(layer.forward(x).shape).astype(np.float32)
+    dy = device.standard_normal(rng, layer.forward(x).shape, np.float32)
     layer.backward(dy)
     once = {key: p.grad.copy() for key, p in layer.parameters()}
     layer.forward(x)
     layer.backward(dy)
     for key, p in layer.parameters():
-        np.testing.assert_allclose(p.grad, 2 * once[key], rtol=1e-5, atol=1e-6)
+        assert_close(p.grad, 2 * once[key], rtol=1e-5, atol=1e-6)
     layer.zero_grad()
     assert all(p.grad is None for _, p in layer.parameters())
 
@@ -67,9 +70,9 @@ def test_names_are_dotted_and_in_order_of_definition(rng):
     assert [name for name, _ in model.children()][:2] == ["stem", "blocks.0"]
 
 
-def test_buffers_are_the_arrays_themselves(rng):
-    norm = BatchNorm2d(3)
-    norm.forward(rng.standard_normal((2, 3, 4, 5)).astype(np.float32))
+def test_buffers_are_the_arrays_themselves(rng, device):
+    norm = BatchNorm2d(3).to(device.name)
+    norm.forward(device.standard_normal(rng, (2, 3, 4, 5), np.float32))
     assert dict(norm.buffers())["running_mean"] is norm.running_mean
     assert norm.running_mean.any()
 
@@ -86,11 +89,11 @@ def test_train_and_eval_reach_every_layer(rng):
     assert len(modes(model)) > 30
 
 
-def test_to_changes_dtype_of_parameters_gradients_and_buffers(rng):
-    model = resnet(8, width=2, rng=rng)
-    x = rng.standard_normal((2, 3, 8, 8)).astype(np.float32)
+def test_to_changes_dtype_of_parameters_gradients_and_buffers(rng, device):
+    model = resnet(8, width=2, rng=rng).to(device.name)
+    x = device.standard_normal(rng, (2, 3, 8, 8), np.float32)
     model.backward(model.forward(x))
-    model.to("cpu", np.float64)
+    model.to(device.name, np.float64)
     for _, p in model.parameters():
         assert p.data.dtype == p.grad.dtype == np.float64
     assert all(b.dtype == np.float64 for _, b in model.buffers())
@@ -108,7 +111,7 @@ def test_he_initialisation(rng):
 def test_the_same_seed_gives_the_same_network():
     a, b = (resnet(8, width=2, rng=np.random.default_rng(5)) for _ in range(2))
     for (_, p), (_, q) in zip(a.parameters(), b.parameters(), strict=True):
-        np.testing.assert_array_equal(p.data, q.data)
+        assert_equal(p.data, q.data)
 
 
 def test_gamma_can_start_uniform(rng):
@@ -137,57 +140,58 @@ def test_a_layer_of_ones_own_needs_no_registration(rng):
     assert [name for name, _ in Twice().parameters()] == ["inner.w", "inner.b"]
 
 
-def test_numpy_integers_are_integers(rng):
+def test_numpy_integers_are_integers(rng, device):
     one, two = np.int64(1), np.uint8(2)
-    conv = Conv2d(two, two, two, stride=one, rng=rng)
-    assert conv.forward(np.ones((1, 2, 4, 4), np.float32)).shape == (1, 2, 3, 3)
-    assert ops.avg_pool2d_forward(np.ones((1, 1, 4, 4)), two)[0].shape == (1, 1, 2, 2)
+    conv = Conv2d(two, two, two, stride=one, rng=rng).to(device.name)
+    assert conv.forward(device.put(np.ones((1, 2, 4, 4), np.float32))).shape == (1, 2, 3, 3)
+    x = device.put(np.ones((1, 1, 4, 4)))
+    assert ops.avg_pool2d_forward(x, two)[0].shape == (1, 1, 2, 2)
     assert resnet(np.int64(8), num_classes=np.int64(3), width=two, rng=rng).num_blocks == 3
 
 
-def test_forget_drops_all_caches(rng):
-    model = resnet(8, width=2, rng=rng)
-    model.forward(np.ones((2, 3, 8, 8), np.float32))
+def test_forget_drops_all_caches(rng, device):
+    model = resnet(8, width=2, rng=rng).to(device.name)
+    model.forward(device.put(np.ones((2, 3, 8, 8), np.float32)))
     model.forget()
+    dy = device.put(np.ones((2, 2, 8, 8), np.float32))
     with pytest.raises(RuntimeError):
-        model.blocks[0].branch.layers[-1].backward(np.ones((2, 2, 8, 8), np.float32))
+        model.blocks[0].branch.layers[-1].backward(dy)
 
 
-def test_layers_in_a_tuple_are_found_and_shared_parameters_step_once(rng):
+def test_layers_in_a_tuple_are_found_and_shared_parameters_step_once(rng, device):
     class Twins(Layer):
         def __init__(self):
             self.pair = (Linear(2, 2, rng=rng), Linear(2, 2, rng=rng))
             self.pair[1].w = self.pair[0].w
 
-    twins = Twins()
+    twins = Twins().to(device.name)
     assert len(list(twins.parameters())) == 4
     w = twins.pair[0].w
-    w.grad, before = np.ones_like(w.data), w.data.copy()
+    w.grad, before = ones_like(w.data), w.data.copy()
     SGD(twins, 1.0, momentum=0, nesterov=False, weight_decay=0).step()
-    np.testing.assert_allclose(w.data, before - 1, rtol=1e-6)
+    assert_close(w.data, before - 1, rtol=1e-6)
 
 
-def test_an_optimiser_does_not_survive_a_move_unnoticed(rng):
-    layer = Linear(2, 2, rng=rng)
+def test_an_optimiser_does_not_survive_a_move_unnoticed(rng, device):
+    layer = Linear(2, 2, rng=rng).to(device.name)
     optimizer = SGD(layer, 0.1)
-    layer.w.grad, layer.b.grad = np.ones_like(layer.w.data), np.ones_like(layer.b.data)
+    layer.w.grad, layer.b.grad = ones_like(layer.w.data), ones_like(layer.b.data)
     optimizer.step()
-    layer.to("cpu", np.float64)
+    layer.to(device.name, np.float64)
     with pytest.raises(TypeError, match="new SGD"):
         optimizer.step()
 
 
-def test_numpy_hyperparameters_do_not_change_the_dtype(rng):
-    x = rng.standard_normal((2, 3, 4, 5)).astype(np.float32)
-    y, _ = ops.batchnorm2d_forward(
-        x, *(np.ones(3, np.float32) for _ in range(4)), training=True, eps=np.float64(1e-5)
-    )
+def test_numpy_hyperparameters_do_not_change_the_dtype(rng, device):
+    x = device.standard_normal(rng, (2, 3, 4, 5), np.float32)
+    ones = (device.put(np.ones(3, np.float32)) for _ in range(4))
+    y, _ = ops.batchnorm2d_forward(x, *ones, training=True, eps=np.float64(1e-5))
     assert y.dtype == np.float32
 
 
-def test_a_layer_computes_what_its_operation_computes(rng):
-    conv = Conv2d(3, 2, 3, stride=2, padding=1, bias=True, rng=rng)
+def test_a_layer_computes_what_its_operation_computes(rng, device):
+    conv = Conv2d(3, 2, 3, stride=2, padding=1, bias=True, rng=rng).to(device.name)
     conv.b.data += 1
-    x = rng.standard_normal((2, 3, 5, 6)).astype(np.float32)
+    x = device.standard_normal(rng, (2, 3, 5, 6), np.float32)
     y, _ = ops.conv2d_forward(x, conv.w.data, conv.b.data, stride=2, padding=1)
-    np.testing.assert_array_equal(conv.forward(x), y)
+    assert_equal(conv.forward(x), y)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from minisd import linear_decay, ops, resnet
+from devices import assert_close, assert_equal, host, ones_like
+from minisd import ConvChain, ReLU, linear_decay, ops, resnet
 from minisd.models import check_image_size, num_blocks
 from minisd.residual import PadShortcut, make_shortcut
 
@@ -25,24 +26,24 @@ def test_depth_counts_layers(depth):
 
 @pytest.mark.parametrize("branch", ["basic", "bottleneck"])
 @pytest.mark.parametrize("shortcut", ["A", "A-subsample", "projection"])
-def test_every_combination_runs_forward_and_backward(branch, shortcut, rng):
+def test_every_combination_runs_forward_and_backward(branch, shortcut, rng, device):
     depth = 8 if branch == "basic" else 11
     model = resnet(depth, num_classes=5, in_channels=2, width=4, branch=branch, shortcut=shortcut,
-                   survival=linear_decay(3), rng=rng)  # fmt: skip
-    x = rng.standard_normal((2, 2, 12, 8)).astype(np.float32)
+                   survival=linear_decay(3), rng=rng).to(device.name)  # fmt: skip
+    x = device.standard_normal(rng, (2, 2, 12, 8), np.float32)
     y = model.forward(x)
     assert y.shape == (2, 5)
     assert y.dtype == np.float32
-    dx = model.backward(np.ones_like(y))
+    dx = model.backward(ones_like(y))
     assert dx.shape == x.shape
     assert dx.dtype == np.float32
     assert all(p.grad is not None and p.grad.dtype == np.float32 for _, p in model.parameters())
     assert model.eval().forward(x).shape == (2, 5)
 
 
-def test_groups_halve_the_image_and_double_the_channels(rng):
-    model = resnet(14, width=4, rng=rng)
-    h = model.stem.forward(rng.standard_normal((1, 3, 16, 8)).astype(np.float32))
+def test_groups_halve_the_image_and_double_the_channels(rng, device):
+    model = resnet(14, width=4, rng=rng).to(device.name)
+    h = model.stem.forward(device.standard_normal(rng, (1, 3, 16, 8), np.float32))
     shapes = [h.shape]
     for block in model.blocks:
         h = block.forward(h)
@@ -51,38 +52,38 @@ def test_groups_halve_the_image_and_double_the_channels(rng):
 
 
 @pytest.mark.parametrize("shortcut", ["A-subsample", "projection"])
-def test_odd_images_work_where_nothing_is_tiled(shortcut, rng):
-    model = resnet(8, width=2, shortcut=shortcut, rng=rng)
-    x = rng.standard_normal((2, 3, 9, 7)).astype(np.float32)
+def test_odd_images_work_where_nothing_is_tiled(shortcut, rng, device):
+    model = resnet(8, width=2, shortcut=shortcut, rng=rng).to(device.name)
+    x = device.standard_normal(rng, (2, 3, 9, 7), np.float32)
     assert model.backward(model.forward(x)).shape == x.shape
 
 
-def test_shortcut_a_averages_and_appends_zeros(rng):
-    x = rng.standard_normal((2, 3, 4, 6)).astype(np.float32)
+def test_shortcut_a_averages_and_appends_zeros(rng, device):
+    x = device.standard_normal(rng, (2, 3, 4, 6), np.float32)
     y = PadShortcut(3, 7, 2).forward(x)
-    np.testing.assert_array_equal(y[:, :3], ops.avg_pool2d_forward(x, 2)[0])
+    assert_equal(y[:, :3], ops.avg_pool2d_forward(x, 2)[0])
     assert not y[:, 3:].any()
     y = PadShortcut(3, 7, 2, subsample=True).forward(x)
-    np.testing.assert_array_equal(y[:, :3], x[:, :, ::2, ::2])
+    assert_equal(y[:, :3], x[:, :, ::2, ::2])
     assert not y[:, 3:].any()
 
 
-def test_the_shortcut_is_the_identity_where_the_shape_stays(rng):
-    x = rng.standard_normal((2, 3, 4, 6))
+def test_the_shortcut_is_the_identity_where_the_shape_stays(rng, device):
+    x = device.standard_normal(rng, (2, 3, 4, 6))
     for kind in ("A", "A-subsample", "projection"):
-        shortcut = make_shortcut(kind, 3, 3, 1, rng=rng)
+        shortcut = make_shortcut(kind, 3, 3, 1, rng=rng).to(device.name)
         assert shortcut.forward(x) is x
         assert shortcut.backward(x) is x
 
 
-def test_evaluation_does_not_depend_on_the_batch(rng):
-    model = resnet(8, width=4, survival=linear_decay(3), rng=rng)
-    x = rng.standard_normal((6, 3, 8, 8)).astype(np.float32)
+def test_evaluation_does_not_depend_on_the_batch(rng, device):
+    model = resnet(8, width=4, survival=linear_decay(3), rng=rng).to(device.name)
+    x = device.standard_normal(rng, (6, 3, 8, 8), np.float32)
     model.forward(x)
     model.eval()
     together = model.forward(x)
-    alone = np.concatenate([model.forward(x[i : i + 1]) for i in range(6)])
-    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+    alone = np.concatenate([host(model.forward(x[i : i + 1])) for i in range(6)])
+    assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -101,16 +102,28 @@ def test_images_that_it_can_take():
     check_image_size(9, 7, shortcut="A-subsample")
 
 
+def signs(layer):
+    """Of everything that went into a ReLU in the last forward, which is forgotten."""
+    own = layer.signs() if isinstance(layer, ReLU | ConvChain) else b""
+    return own + b"".join(signs(child) for _, child in layer.children())
+
+
 @pytest.mark.parametrize("depth", [8, 20, 56])
-def test_float32_is_within_a_few_ulps_per_layer_of_float64(depth, rng):
-    single = resnet(depth, rng=np.random.default_rng(0))
-    double = resnet(depth, rng=np.random.default_rng(0)).to("cpu", np.float64)
-    x = rng.standard_normal((16, 3, 16, 16)).astype(np.float32)
-    labels = np.arange(16) % 10
-    y, exact = single.forward(x), double.forward(x.astype(np.float64))
+def test_float32_is_within_a_few_ulps_per_layer_of_float64(depth, rng, device):
+    single = resnet(depth, rng=np.random.default_rng(0)).to(device.name)
+    double = resnet(depth, rng=np.random.default_rng(0)).to(device.name, np.float64)
+    labels = device.put(np.arange(16) % 10)
     ulp = np.finfo(np.float32).eps
-    assert np.abs(y - exact).max() / np.abs(exact).max() < 2 * depth * ulp
+    for _ in range(20):  # a number that a ReLU takes once as 1e-9, once as -1e-9, has two gradients
+        x = device.standard_normal(rng, (16, 3, 16, 16), np.float32)
+        y, exact = single.forward(x), double.forward(x.astype(np.float64))
+        assert abs(y - exact).max() / abs(exact).max() < 2 * depth * ulp
+        if signs(single) == signs(double):
+            break
+    else:
+        pytest.fail("no input found at which all signs agree")
+    y, exact = single.forward(x), double.forward(x.astype(np.float64))
     single.backward(ops.softmax_cross_entropy(y, labels)[1])
     double.backward(ops.softmax_cross_entropy(exact, labels)[1])
     for (name, p), (_, q) in zip(single.parameters(), double.parameters(), strict=True):
-        assert np.abs(p.grad - q.grad).max() / np.abs(q.grad).max() < 10 * depth * ulp, name
+        assert abs(p.grad - q.grad).max() / abs(q.grad).max() < 10 * depth * ulp, name

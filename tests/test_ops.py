@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import references
+from devices import assert_close, assert_equal, host, ones_like, unwritten
 from minisd import ops
+from minisd.backend import array_module
 
 # name: (forward, backward, inputs as a function of rng)
 OPERATIONS = {
@@ -15,14 +17,14 @@ OPERATIONS = {
     ),
     "batchnorm2d training": (
         lambda x, gamma, beta: ops.batchnorm2d_forward(
-            x, gamma, beta, np.zeros_like(beta), np.ones_like(beta), training=True
+            x, gamma, beta, 0 * beta, ones_like(beta), training=True
         ),
         ops.batchnorm2d_backward,
         {"x": (2, 3, 5, 4), "gamma": (3,), "beta": (3,)},
     ),
     "batchnorm2d evaluation": (
         lambda x, gamma, beta: ops.batchnorm2d_forward(
-            x, gamma, beta, np.zeros_like(beta), np.ones_like(beta), training=False
+            x, gamma, beta, 0 * beta, ones_like(beta), training=False
         ),
         ops.batchnorm2d_backward,
         {"x": (2, 3, 5, 4), "gamma": (3,), "beta": (3,)},
@@ -42,19 +44,24 @@ OPERATIONS = {
 }
 
 
-def apply(name, rng, dtype):
-    forward, backward, shapes = OPERATIONS[name]
-    inputs = {key: rng.standard_normal(shape).astype(dtype) for key, shape in shapes.items()}
+def inputs_of(name, rng, device, dtype=np.float64):
+    shapes = OPERATIONS[name][2]
+    return {key: device.standard_normal(rng, shape, dtype) for key, shape in shapes.items()}
+
+
+def apply(name, rng, device, dtype):
+    forward, backward, _ = OPERATIONS[name]
+    inputs = inputs_of(name, rng, device, dtype)
     y, cache = forward(**inputs)
-    dy = rng.standard_normal(y.shape).astype(dtype)
+    dy = device.standard_normal(rng, y.shape, dtype)
     gradients = backward(dy, cache)
     return inputs, y, dy, gradients if isinstance(gradients, tuple) else (gradients,)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dtype_and_shapes_are_kept(name, dtype, rng):
-    inputs, y, _, gradients = apply(name, rng, dtype)
+def test_dtype_and_shapes_are_kept(name, dtype, rng, device):
+    inputs, y, _, gradients = apply(name, rng, device, dtype)
     assert y.dtype == dtype
     for x, dx in zip(inputs.values(), gradients, strict=True):
         assert dx.dtype == dtype
@@ -62,138 +69,147 @@ def test_dtype_and_shapes_are_kept(name, dtype, rng):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_arguments_are_not_written(name, rng):
-    """Read-only arguments, so a write into one raises."""
-    forward, backward, shapes = OPERATIONS[name]
-    inputs = {key: rng.standard_normal(shape) for key, shape in shapes.items()}
-    for array in inputs.values():
-        array.flags.writeable = False
-    y, cache = forward(**inputs)
-    dy = rng.standard_normal(y.shape)
-    dy.flags.writeable = False
-    backward(dy, cache)
+def test_arguments_are_not_written(name, rng, device):
+    forward, backward, _ = OPERATIONS[name]
+    inputs = inputs_of(name, rng, device)
+    with unwritten(*inputs.values()):
+        y, cache = forward(**inputs)
+        dy = device.standard_normal(rng, y.shape)
+        with unwritten(dy):
+            backward(dy, cache)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_float32_agrees_with_float64(name, rng):
-    forward, backward, shapes = OPERATIONS[name]
-    exact = {key: rng.standard_normal(shape) for key, shape in shapes.items()}
+def test_float32_agrees_with_float64(name, rng, device):
+    forward, backward, _ = OPERATIONS[name]
+    exact = inputs_of(name, rng, device)
     y64, cache64 = forward(**exact)
     y32, cache32 = forward(**{key: a.astype(np.float32) for key, a in exact.items()})
-    np.testing.assert_allclose(y32, y64, rtol=1e-5, atol=1e-5)
-    dy, results = rng.standard_normal(y64.shape), []
+    assert_close(y32, y64, rtol=1e-5, atol=1e-5)
+    dy, results = device.standard_normal(rng, y64.shape), []
     for cache, dtype in ((cache64, np.float64), (cache32, np.float32)):
         gradients = backward(dy.astype(dtype), cache)
         results.append(gradients if isinstance(gradients, tuple) else (gradients,))
     for g64, g32 in zip(*results, strict=True):
-        np.testing.assert_allclose(g32, g64, rtol=1e-4, atol=1e-5)
+        assert_close(g32, g64, rtol=1e-4, atol=1e-5)
 
 
 LINEAR = sorted(set(OPERATIONS) - {"batchnorm2d training", "relu"})
 
 
 @pytest.mark.parametrize("name", LINEAR)
-def test_backward_of_a_linear_map_is_its_adjoint(name, rng):
+def test_backward_of_a_linear_map_is_its_adjoint(name, rng, device):
     """<f(x) - f(0), dy> = <x, f'(dy)> for everything that is (affine) linear in x."""
-    forward, backward, shapes = OPERATIONS[name]
-    inputs = {key: rng.standard_normal(shape) for key, shape in shapes.items()}
+    forward, backward, _ = OPERATIONS[name]
+    inputs = inputs_of(name, rng, device)
     y, cache = forward(**inputs)
-    zero, _ = forward(**{**inputs, "x": np.zeros_like(inputs["x"])})
-    dy = rng.standard_normal(y.shape)
+    zero, _ = forward(**{**inputs, "x": 0 * inputs["x"]})
+    dy = device.standard_normal(rng, y.shape)
     gradients = backward(dy, cache)
     dx = gradients[0] if isinstance(gradients, tuple) else gradients
-    assert np.sum((y - zero) * dy) == pytest.approx(np.sum(inputs["x"] * dx), rel=1e-11)
+    before, after = float(((y - zero) * dy).sum()), float((inputs["x"] * dx).sum())
+    assert before == pytest.approx(after, rel=1e-11)
 
 
-def test_batchnorm_training_normalises_and_moves_the_running_statistics(rng):
-    x = 5 + 3 * rng.standard_normal((4, 3, 2, 5))
-    gamma, beta = rng.standard_normal(3), rng.standard_normal(3)
-    running_mean, running_var = rng.standard_normal(3), 1 + rng.random(3)
+def channels(rng, device):
+    """gamma, beta, running mean and running variance of three channels."""
+    normal = [device.standard_normal(rng, 3) for _ in range(3)]
+    return *normal, device.put(1 + rng.random(3))
+
+
+def batchnorm_reference(*arrays):
+    return references.batchnorm2d(*(host(array) for array in arrays))
+
+
+def test_batchnorm_training_normalises_and_moves_the_running_statistics(rng, device):
+    x = 5 + 3 * device.standard_normal(rng, (4, 3, 2, 5))
+    gamma, beta, running_mean, running_var = channels(rng, device)
     expected_mean = 0.7 * running_mean + 0.3 * x.mean(axis=(0, 2, 3))
     expected_var = 0.7 * running_var + 0.3 * x.var(axis=(0, 2, 3), ddof=1)
     y, _ = ops.batchnorm2d_forward(
         x, gamma, beta, running_mean, running_var, training=True, momentum=0.3
     )
     mean, var = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
-    np.testing.assert_allclose(y, references.batchnorm2d(x, gamma, beta, mean, var), rtol=1e-12)
-    np.testing.assert_allclose(running_mean, expected_mean, rtol=1e-12)
-    np.testing.assert_allclose(running_var, expected_var, rtol=1e-12)
+    assert_close(y, batchnorm_reference(x, gamma, beta, mean, var), rtol=1e-12)
+    assert_close(running_mean, expected_mean, rtol=1e-12)
+    assert_close(running_var, expected_var, rtol=1e-12)
 
 
-def test_batchnorm_evaluation_uses_and_keeps_the_running_statistics(rng):
-    x = rng.standard_normal((2, 3, 4, 5))
-    gamma, beta = rng.standard_normal(3), rng.standard_normal(3)
-    mean, var = rng.standard_normal(3), 1 + rng.random(3)
+def test_batchnorm_evaluation_uses_and_keeps_the_running_statistics(rng, device):
+    x = device.standard_normal(rng, (2, 3, 4, 5))
+    gamma, beta, mean, var = channels(rng, device)
     before = mean.copy(), var.copy()
     y, _ = ops.batchnorm2d_forward(x, gamma, beta, mean, var, training=False)
-    np.testing.assert_allclose(y, references.batchnorm2d(x, gamma, beta, mean, var), rtol=1e-12)
-    np.testing.assert_array_equal((mean, var), before)
+    assert_close(y, batchnorm_reference(x, gamma, beta, mean, var), rtol=1e-12)
+    assert_equal(mean, before[0])
+    assert_equal(var, before[1])
 
 
-def test_batchnorm_variance_does_not_cancel(rng):
+def test_batchnorm_variance_does_not_cancel(rng, device):
     """With mean 1000 and std 0.01, E[x^2] - E[x]^2 in float32 is noise, even negative."""
     x = (1000 + 0.01 * rng.standard_normal((8, 1, 16, 16))).astype(np.float32)
-    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-    y, _ = ops.batchnorm2d_forward(x, one, zero, zero.copy(), one.copy(), training=True)
-    exact = x.astype(np.float64)
+    one, zero = device.put(np.ones(1, np.float32)), device.put(np.zeros(1, np.float32))
+    y, _ = ops.batchnorm2d_forward(device.put(x), one, zero, zero.copy(), one.copy(), training=True)
+    y, exact = host(y), x.astype(np.float64)
     exact = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-5)
     assert np.corrcoef(y.ravel(), exact.ravel())[0, 1] > 0.999
     assert y.std() == pytest.approx(exact.std(), rel=0.02)
 
 
-def test_batchnorm_dx_has_no_part_along_the_constant_or_x_hat(rng):
-    x = rng.standard_normal((3, 2, 4, 5))
-    y, cache = ops.batchnorm2d_forward(
-        x, np.ones(2), np.zeros(2), np.zeros(2), np.ones(2), training=True, eps=0.0
-    )
-    dx, _, _ = ops.batchnorm2d_backward(rng.standard_normal(y.shape), cache)
-    np.testing.assert_allclose(dx.sum(axis=(0, 2, 3)), 0, atol=1e-12)
-    np.testing.assert_allclose((dx * y).sum(axis=(0, 2, 3)), 0, atol=1e-12)
+def test_batchnorm_dx_has_no_part_along_the_constant_or_x_hat(rng, device):
+    x = device.standard_normal(rng, (3, 2, 4, 5))
+    one_zero_zero_one = (device.put(np.full(2, number)) for number in (1.0, 0.0, 0.0, 1.0))
+    y, cache = ops.batchnorm2d_forward(x, *one_zero_zero_one, training=True, eps=0.0)
+    dx, _, _ = ops.batchnorm2d_backward(device.standard_normal(rng, y.shape), cache)
+    assert_close(dx.sum(axis=(0, 2, 3)), 0, atol=1e-12)
+    assert_close((dx * y).sum(axis=(0, 2, 3)), 0, atol=1e-12)
 
 
-def test_avg_pool_is_the_mean_of_tiles(rng):
+def test_avg_pool_is_the_mean_of_tiles(rng, device):
     x = rng.standard_normal((2, 3, 4, 6))
-    y, _ = ops.avg_pool2d_forward(x, 2)
+    y = host(ops.avg_pool2d_forward(device.put(x), 2)[0])
     for n, c, h, w in np.ndindex(*y.shape):
         tile = x[n, c, 2 * h : 2 * h + 2, 2 * w : 2 * w + 2]
         assert y[n, c, h, w] == pytest.approx(tile.mean())
 
 
-def test_relu_keeps_nan_visible():
-    y, _ = ops.relu_forward(np.array([np.nan, -1.0, 0.0, 2.0]))
-    assert np.isnan(y[0])
+def test_relu_keeps_nan_visible(device):
+    y, _ = ops.relu_forward(device.put([np.nan, -1.0, 0.0, 2.0]))
+    assert np.isnan(float(y[0]))
     assert y[1:].tolist() == [0, 0, 2]
 
 
-def test_cross_entropy_of_huge_logits_is_finite_and_right():
-    logits = np.array([[1e4, 0.0], [0.0, 1e4]], np.float32)
-    loss, dlogits = ops.softmax_cross_entropy(logits, np.array([0, 0]))
-    assert loss == pytest.approx(5e3)
+def test_cross_entropy_of_huge_logits_is_finite_and_right(device):
+    logits = device.put(np.array([[1e4, 0.0], [0.0, 1e4]], np.float32))
+    loss, dlogits = ops.softmax_cross_entropy(logits, device.put([0, 0]))
+    assert float(loss) == pytest.approx(5e3)
     assert dlogits.tolist() == [[0, 0], [-0.5, 0.5]]
 
 
-def test_cross_entropy_gradient_sums_to_zero_in_each_row(rng):
-    _, dlogits = ops.softmax_cross_entropy(rng.standard_normal((5, 4)), np.array([0, 3, 1, 1, 2]))
-    np.testing.assert_allclose(dlogits.sum(axis=1), 0, atol=1e-15)
+def test_cross_entropy_gradient_sums_to_zero_in_each_row(rng, device):
+    logits = device.standard_normal(rng, (5, 4))
+    _, dlogits = ops.softmax_cross_entropy(logits, device.put([0, 3, 1, 1, 2]))
+    assert_close(dlogits.sum(axis=1), 0, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64])
-def test_cross_entropy_takes_any_integer_labels(dtype, rng):
+def test_cross_entropy_takes_any_integer_labels(dtype, rng, device):
     logits = rng.standard_normal((3, 4))
-    loss, _ = ops.softmax_cross_entropy(logits, np.array([0, 3, 2], dtype))
+    loss, _ = ops.softmax_cross_entropy(device.put(logits), device.put(np.array([0, 3, 2], dtype)))
     expected = -np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
-    assert loss == pytest.approx(np.mean(expected[[0, 1, 2], [0, 3, 2]]))
+    assert float(loss) == pytest.approx(np.mean(expected[[0, 1, 2], [0, 3, 2]]))
 
 
 @pytest.mark.parametrize(
     "shape", [(), (1,), (7,), (3, 5), (2, 3, 4), (2, 3, 4, 5), (1, 1, 1, 1, 2)]
 )
-def test_relu_and_addition_take_any_shape(shape, rng):
-    a, b = np.asarray(rng.standard_normal(shape)), np.asarray(rng.standard_normal(shape))
+def test_relu_and_addition_take_any_shape(shape, rng, device):
+    a, b = device.standard_normal(rng, shape), device.standard_normal(rng, shape)
+    xp = array_module(a)
     y, cache = ops.relu_forward(a)
-    np.testing.assert_array_equal(y, np.maximum(a, 0))
-    np.testing.assert_array_equal(ops.relu_backward(b, cache), b * (a > 0))
+    assert_equal(y, xp.maximum(a, 0))
+    assert_equal(ops.relu_backward(b, cache), b * (a > 0))
     y, cache = ops.add_relu_forward(a, b)
-    np.testing.assert_array_equal(y, np.maximum(a + b, 0))
-    np.testing.assert_array_equal(ops.relu_backward(b, cache), b * (a + b > 0))
-    np.testing.assert_array_equal(ops.add(a, b), a + b)
+    assert_equal(y, xp.maximum(a + b, 0))
+    assert_equal(ops.relu_backward(b, cache), b * (a + b > 0))
+    assert_equal(ops.add(a, b), a + b)

@@ -3,50 +3,51 @@
 import numpy as np
 import pytest
 
+from devices import assert_close, ones_like, unwritten
 from minisd import SGD, Linear, StepSchedule
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_sgd_follows_its_formula(nesterov, weight_decay, rng):
-    layer = Linear(3, 2, rng=rng, dtype=np.float64)
+def test_sgd_follows_its_formula(nesterov, weight_decay, rng, device):
+    layer = Linear(3, 2, rng=rng, dtype=np.float64).to(device.name)
     optimizer = SGD(layer, 0.2, momentum=0.8, nesterov=nesterov, weight_decay=weight_decay)
     w, v = layer.w.data.copy(), 0.0
     for step in range(4):
-        layer.w.grad = rng.standard_normal(w.shape)
-        layer.b.grad = np.zeros(2)
+        layer.w.grad = device.standard_normal(rng, w.shape)
+        layer.b.grad = device.put(np.zeros(2))
         optimizer.lr = 0.2 / (step + 1)
         g = layer.w.grad + weight_decay * w
         v = 0.8 * v + g
         w = w - optimizer.lr * (g + 0.8 * v if nesterov else v)
         optimizer.step()
-        np.testing.assert_allclose(layer.w.data, w, rtol=1e-12)
+        assert_close(layer.w.data, w, rtol=1e-12)
 
 
-def test_weight_decay_reaches_biases_too(rng):
-    layer = Linear(3, 2, rng=rng)
+def test_weight_decay_reaches_biases_too(rng, device):
+    layer = Linear(3, 2, rng=rng).to(device.name)
     layer.b.data += 1
-    layer.w.grad, layer.b.grad = np.zeros_like(layer.w.data), np.zeros_like(layer.b.data)
+    layer.w.grad, layer.b.grad = 0 * layer.w.data, 0 * layer.b.data
     SGD(layer, 0.5, momentum=0.0, nesterov=False, weight_decay=0.1).step()
-    np.testing.assert_allclose(layer.b.data, 0.95, rtol=1e-6)
+    assert_close(layer.b.data, 0.95, rtol=1e-6)
 
 
-def test_the_gradient_is_not_written_and_dtypes_stay(rng):
-    layer = Linear(3, 2, rng=rng)
+def test_the_gradient_is_not_written_and_dtypes_stay(rng, device):
+    layer = Linear(3, 2, rng=rng).to(device.name)
     for p in (layer.w, layer.b):
-        p.grad = rng.standard_normal(p.data.shape).astype(np.float32)
-        p.grad.flags.writeable = False
+        p.grad = device.standard_normal(rng, p.data.shape, np.float32)
     data = layer.w.data
     optimizer = SGD(layer, 0.1)
-    optimizer.step()
+    with unwritten(layer.w.grad, layer.b.grad):
+        optimizer.step()
     assert layer.w.data is data  # moved in place
     assert data.dtype == np.float32
     assert all(v.dtype == np.float32 for _, v in optimizer.buffers())
 
 
-def test_a_frozen_parameter_that_was_never_reached_has_no_momentum(rng):
-    layer = Linear(3, 2, rng=rng)
-    layer.w.grad = np.ones_like(layer.w.data)
+def test_a_frozen_parameter_that_was_never_reached_has_no_momentum(rng, device):
+    layer = Linear(3, 2, rng=rng).to(device.name)
+    layer.w.grad = ones_like(layer.w.data)
     optimizer = SGD(layer, 0.1, dropped="freeze")
     optimizer.step()
     assert [name for name, _ in optimizer.buffers()] == ["w"]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from devices import assert_equal
 from minisd import SGD, draw_gates, linear_decay, memory, resnet, set_gates
 from minisd.checkpoint import layer_arrays
 from minisd.errors import ConfigError
@@ -18,16 +19,16 @@ def network(checkpoint_every, **options):
     return resnet(14, checkpoint_every=checkpoint_every, rng=np.random.default_rng(1), **settings)
 
 
-def trained(checkpoint_every, **options):
+def trained(checkpoint_every, device, **options):
     """Weights, running statistics and momentum after four steps, and all gradients on the way."""
     rng = np.random.default_rng(8)
-    model = network(checkpoint_every, **options)
+    model = network(checkpoint_every, **options).to(device.name)
     optimizer = SGD(model, 0.1)
     found = {}
     for step in range(4):
         gates = draw_gates(model, rng)
-        images = rng.standard_normal((6, 2, 8, 8)).astype(np.float32)
-        loss = train_step(model, optimizer, images, rng.integers(0, 10, 6))
+        images = device.standard_normal(rng, (6, 2, 8, 8), np.float32)
+        loss = train_step(model, optimizer, images, device.put(rng.integers(0, 10, 6)))
         found[f"loss {step}"], found[f"gates {step}"] = loss, gates
         for name, parameter in model.parameters():
             grad = parameter.grad
@@ -38,27 +39,27 @@ def trained(checkpoint_every, **options):
 
 @pytest.mark.parametrize("every", [1, 2, 4, 6, 100])
 @pytest.mark.parametrize("options", [{}, {"scale": "train"}, {"shortcut": "projection"}])
-def test_not_one_bit_differs(every, options):
-    assert trained(every, **options) == trained(None, **options)
+def test_not_one_bit_differs(every, options, device):
+    assert trained(every, device, **options) == trained(None, device, **options)
 
 
-def test_gates_set_between_forward_and_backward_do_no_harm(rng):
-    x = rng.standard_normal((3, 2, 8, 8)).astype(np.float32)
-    dy = rng.standard_normal((3, 10)).astype(np.float32)
-    models = network(2), network(None)
+def test_gates_set_between_forward_and_backward_do_no_harm(rng, device):
+    x = device.standard_normal(rng, (3, 2, 8, 8), np.float32)
+    dy = device.standard_normal(rng, (3, 10), np.float32)
+    models = network(2).to(device.name), network(None).to(device.name)
     for model in models:
         set_gates(model, [1, 0, 1, 1, 0, 0])
         model.forward(x)
         set_gates(model, [0, 1, 1, 0, 1, 0])
     a, b = (model.backward(dy) for model in models)
-    np.testing.assert_array_equal(a, b)
+    assert_equal(a, b)
     for (name, p), (_, q) in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert (p.grad is None) == (q.grad is None), name
     assert [block.is_open for block in models[0].blocks] == [False, True, True, False, True, False]
 
 
-def test_an_open_branch_runs_forward_twice_and_a_closed_one_never(rng):
-    model = network(2)
+def test_an_open_branch_runs_forward_twice_and_a_closed_one_never(rng, device):
+    model = network(2).to(device.name)
     gates = [True, False, True, False, False, True]
     runs = [0] * L
     for number, block in enumerate(model.blocks):
@@ -69,15 +70,15 @@ def test_an_open_branch_runs_forward_twice_and_a_closed_one_never(rng):
 
         block.branch.read = read
     set_gates(model, gates)
-    logits = model.forward(rng.standard_normal((3, 2, 8, 8)).astype(np.float32))
+    logits = model.forward(device.standard_normal(rng, (3, 2, 8, 8), np.float32))
     assert runs == [int(gate) for gate in gates]
     model.backward(logits)
     assert runs == [2 * gate for gate in gates]
 
 
-def test_a_second_backward_is_refused(rng):
-    model = network(2)
-    logits = model.forward(rng.standard_normal((3, 2, 8, 8)).astype(np.float32))
+def test_a_second_backward_is_refused(rng, device):
+    model = network(2).to(device.name)
+    logits = model.forward(device.standard_normal(rng, (3, 2, 8, 8), np.float32))
     model.backward(logits)
     with pytest.raises(RuntimeError, match="nothing to work on"):
         model.backward(logits)

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from devices import assert_close, assert_equal, ones_like
 from minisd import (
     SGD,
     Conv2d,
@@ -18,6 +19,7 @@ from minisd import (
     set_gates,
     uniform,
 )
+from minisd.backend import array_module
 from minisd.layers import Layer
 from minisd.residual import IdentityShortcut
 
@@ -115,13 +117,13 @@ def test_constant_depth_is_always_open(rng):
     assert all(draw_gates(model, rng) == [True] * 3 for _ in range(50))
 
 
-def test_a_forward_draws_nothing(rng):
-    model = small(rng, survival=[0.5] * 3)
-    x = rng.standard_normal((2, 3, 8, 8)).astype(np.float32)
+def test_a_forward_draws_nothing(rng, device):
+    model = small(rng, survival=[0.5] * 3).to(device.name)
+    x = device.standard_normal(rng, (2, 3, 8, 8), np.float32)
     set_gates(model, [True, False, True])
     first = model.forward(x)
     for _ in range(5):
-        np.testing.assert_array_equal(model.forward(x), first)
+        assert_equal(model.forward(x), first)
 
 
 @pytest.mark.parametrize(
@@ -166,15 +168,15 @@ class Spy(Layer):
 
 @pytest.mark.parametrize("gates", patterns(3))
 @pytest.mark.parametrize("shortcut", ["A", "A-subsample", "projection"])
-def test_a_closed_block_is_not_entered_at_all(gates, shortcut, rng):
+def test_a_closed_block_is_not_entered_at_all(gates, shortcut, rng, device):
     """All 2^L patterns, transition blocks included: forward, backward, statistics, gradients."""
-    model = small(rng, survival=[0.5] * 3, shortcut=shortcut)
+    model = small(rng, survival=[0.5] * 3, shortcut=shortcut).to(device.name)
     for block in model.blocks:
         block.branch = Spy(block.branch)
     set_gates(model, gates)
     before = {name: buffer.copy() for name, buffer in model.buffers()}
-    y = model.forward(rng.standard_normal((2, 3, 8, 8)).astype(np.float32))
-    model.backward(np.ones_like(y))
+    y = model.forward(device.standard_normal(rng, (2, 3, 8, 8), np.float32))
+    model.backward(ones_like(y))
     assert y.shape == (2, 4)
     for i, (block, gate) in enumerate(zip(model.blocks, gates, strict=True)):
         assert gate or all(layer._cache is None for layer in block.branch.inner.layers)
@@ -189,53 +191,53 @@ def test_a_closed_block_is_not_entered_at_all(gates, shortcut, rng):
     assert all(p.grad is not None for _, p in model.stem.parameters())
 
 
-def test_a_closed_block_passes_its_input_through(rng):
-    model = small(rng, survival=[0.5] * 3)
+def test_a_closed_block_passes_its_input_through(rng, device):
+    model = small(rng, survival=[0.5] * 3).to(device.name)
     block = model.blocks[0]
     block.is_open = False
-    x = np.abs(rng.standard_normal((2, 2, 4, 4))).astype(np.float32)
-    np.testing.assert_array_equal(block.forward(x), x)
-    np.testing.assert_array_equal(block.forward(-x), 0 * x)  # the ReLU always runs
+    x = abs(device.standard_normal(rng, (2, 2, 4, 4), np.float32))
+    assert_equal(block.forward(x), x)
+    assert_equal(block.forward(-x), 0 * x)  # the ReLU always runs
 
 
-def test_a_closed_transition_block_pools_and_pads(rng):
-    block = small(rng, survival=[0.5] * 3).blocks[1]
+def test_a_closed_transition_block_pools_and_pads(rng, device):
+    block = small(rng, survival=[0.5] * 3).blocks[1].to(device.name)
     block.is_open = False
-    x = np.abs(rng.standard_normal((2, 2, 4, 6))).astype(np.float32)
+    x = abs(device.standard_normal(rng, (2, 2, 4, 6), np.float32))
     y = block.forward(x)
-    np.testing.assert_array_equal(y[:, :2], ops.avg_pool2d_forward(x, 2)[0])
+    assert_equal(y[:, :2], ops.avg_pool2d_forward(x, 2)[0])
     assert y.shape == (2, 4, 2, 3)
     assert not y[:, 2:].any()
 
 
-def test_a_block_remembers_the_gate_it_used(rng):
+def test_a_block_remembers_the_gate_it_used(device):
     results = []
     for meddle in (False, True):
-        model = small(np.random.default_rng(1), survival=[0.5] * 3)
+        model = small(np.random.default_rng(1), survival=[0.5] * 3).to(device.name)
         set_gates(model, [True, False, True])
-        x = np.random.default_rng(2).standard_normal((2, 3, 8, 8)).astype(np.float32)
+        x = device.standard_normal(np.random.default_rng(2), (2, 3, 8, 8), np.float32)
         y = model.forward(x)
         if meddle:
             set_gates(model, [False, True, False])
-        dx = model.backward(np.ones_like(y))
+        dx = model.backward(ones_like(y))
         results.append([dx] + [p.grad for _, p in model.parameters()])
     for a, b in zip(*results, strict=True):
         assert (a is None) == (b is None)
         if a is not None:
-            np.testing.assert_array_equal(a, b)
+            assert_equal(a, b)
 
 
 @pytest.mark.parametrize("scale", ["test", "train"])
-def test_a_block_remembers_the_weight_it_used(scale, rng):
-    model = small(rng, survival=[0.5] * 3, scale=scale)
-    x = rng.standard_normal((2, 3, 8, 8)).astype(np.float32)
-    dy = np.ones_like(model.forward(x))
+def test_a_block_remembers_the_weight_it_used(scale, rng, device):
+    model = small(rng, survival=[0.5] * 3, scale=scale).to(device.name)
+    x = device.standard_normal(rng, (2, 3, 8, 8), np.float32)
+    dy = ones_like(model.forward(x))
     expected = model.backward(dy)
     model.forward(x)
     model.training = False
     for block in model.blocks:
         block.training = False
-    np.testing.assert_array_equal(model.backward(dy), expected)
+    assert_equal(model.backward(dy), expected)
 
 
 # Against the plain network
@@ -243,6 +245,7 @@ def test_a_block_remembers_the_weight_it_used(scale, rng):
 
 def plain_resnet(model, x):
     """The constant-depth network written out with operations only: no blocks, no gates."""
+    xp = array_module(x)
 
     def conv_bn(h, conv, norm):
         h, _ = ops.conv2d_forward(h, conv.w.data, stride=conv.stride, padding=conv.padding)
@@ -251,57 +254,59 @@ def plain_resnet(model, x):
             norm.running_mean.copy(), norm.running_var.copy(), training=True,
         )[0]  # fmt: skip
 
-    h = np.maximum(conv_bn(x, *model.stem.layers[:2]), 0)
+    h = xp.maximum(conv_bn(x, *model.stem.layers[:2]), 0)
     for block in model.blocks:
         conv1, norm1, _, conv2, norm2 = block.branch.layers
-        f = conv_bn(np.maximum(conv_bn(h, conv1, norm1), 0), conv2, norm2)
+        f = conv_bn(xp.maximum(conv_bn(h, conv1, norm1), 0), conv2, norm2)
         if f.shape != h.shape:
             small, _ = ops.avg_pool2d_forward(h, 2)
-            h = np.concatenate([small, np.zeros_like(small)], axis=1)
-        h = np.maximum(h + f, 0)
+            h = xp.concatenate([small, 0 * small], axis=1)
+        h = xp.maximum(h + f, 0)
     return ops.linear_forward(h.mean(axis=(2, 3)), model.head.w.data, model.head.b.data)[0]
 
 
-def test_all_open_equals_the_constant_resnet_bit_for_bit(rng):
-    x = rng.standard_normal((3, 3, 8, 12)).astype(np.float32)
-    stochastic = small(np.random.default_rng(7), survival=[0.5, 0.1, 0.9])
-    constant = small(np.random.default_rng(7))
+def test_all_open_equals_the_constant_resnet_bit_for_bit(rng, device):
+    x = device.standard_normal(rng, (3, 3, 8, 12), np.float32)
+    stochastic = small(np.random.default_rng(7), survival=[0.5, 0.1, 0.9]).to(device.name)
+    constant = small(np.random.default_rng(7)).to(device.name)
     set_gates(stochastic, [True] * 3)
     # operation by operation the rounding is another: a chain folds batch norm's mean into its shift
-    np.testing.assert_allclose(stochastic.forward(x), plain_resnet(constant, x), atol=2e-6)
-    np.testing.assert_array_equal(stochastic.forward(x), constant.forward(x))
-    dy = rng.standard_normal((3, 4)).astype(np.float32)
-    np.testing.assert_array_equal(stochastic.backward(dy), constant.backward(dy))
+    assert_close(stochastic.forward(x), plain_resnet(constant, x), atol=2e-6)
+    assert_equal(stochastic.forward(x), constant.forward(x))
+    dy = device.standard_normal(rng, (3, 4), np.float32)
+    assert_equal(stochastic.backward(dy), constant.backward(dy))
     for (_, p), (_, q) in zip(stochastic.parameters(), constant.parameters(), strict=True):
-        np.testing.assert_array_equal(p.grad, q.grad)
+        assert_equal(p.grad, q.grad)
 
 
 @pytest.mark.parametrize("gates", patterns(3))
-def test_a_pattern_equals_the_network_with_those_blocks_taken_out(gates, rng):
+def test_a_pattern_equals_the_network_with_those_blocks_taken_out(gates, rng, device):
     """Closing identity blocks is the same as a shorter network made of the others."""
-    x = rng.standard_normal((2, 2, 4, 5)).astype(np.float32)
-    blocks = [small(np.random.default_rng(i)).blocks[0] for i in range(3)]
-    h = np.maximum(x, 0)
+    x = device.standard_normal(rng, (2, 2, 4, 5), np.float32)
+    maximum = array_module(x).maximum
+    blocks = [small(np.random.default_rng(i)).blocks[0].to(device.name) for i in range(3)]
+    h = maximum(x, 0)
     for block, gate in zip(blocks, gates, strict=True):
         block.is_open = gate
         h = block.forward(h)
-    shorter = np.maximum(x, 0)
+    shorter = maximum(x, 0)
     for block, gate in zip(blocks, gates, strict=True):
         if gate:
             shorter = block.forward(shorter)
-    np.testing.assert_array_equal(h, shorter)
+    assert_equal(h, shorter)
 
 
 # The test-time rule
 
 
-def linear_net(rng, probs, scale):
+def linear_net(rng, probs, scale, device):
     """Blocks of positive weights on positive inputs: each ReLU is the identity, all is linear."""
     blocks = []
     for p in probs:
         conv = Conv2d(2, 2, 3, padding=1, rng=rng, dtype=np.float64)
         conv.w.data[...] = np.abs(conv.w.data) / 3
-        blocks.append(ResidualBlock(conv, IdentityShortcut(), survival_prob=p, scale=scale))
+        block = ResidualBlock(conv, IdentityShortcut(), survival_prob=p, scale=scale)
+        blocks.append(block.to(device.name))
     return blocks
 
 
@@ -315,36 +320,37 @@ def run(blocks, h, mode, gates=None):
 
 @pytest.mark.parametrize("scale", ["test", "train"])
 @pytest.mark.parametrize("L", [1, 2, 5])
-def test_in_a_linear_net_the_average_over_all_patterns_is_the_test_time_rule(scale, L, rng):
+def test_in_a_linear_net_the_average_over_all_patterns_is_the_test_time_rule(scale, L, rng, device):
     probs = linear_decay(L, 0.3)
-    blocks = linear_net(rng, probs, scale)
-    x = np.abs(rng.standard_normal((2, 2, 4, 3)))
+    blocks = linear_net(rng, probs, scale, device)
+    x = abs(device.standard_normal(rng, (2, 2, 4, 3)))
     average = sum(
         probability(gates, probs) * run(blocks, x, "train", gates) for gates in patterns(L)
     )
-    np.testing.assert_allclose(run(blocks, x, "eval"), average, rtol=1e-12)
+    assert_close(run(blocks, x, "eval"), average, rtol=1e-12)
 
 
-def test_equation_5(rng):
+def test_equation_5(rng, device):
     """In evaluation every branch runs, whatever the gates, weighted by its p_l."""
-    block = small(rng, survival=[0.25] * 3).blocks[0].eval()
-    x = rng.standard_normal((2, 2, 4, 4)).astype(np.float32)
-    expected = np.maximum(x + np.float32(0.25) * block.branch.forward(x), 0)
+    block = small(rng, survival=[0.25] * 3).blocks[0].to(device.name).eval()
+    x = device.standard_normal(rng, (2, 2, 4, 4), np.float32)
+    expected = array_module(x).maximum(x + np.float32(0.25) * block.branch.forward(x), 0)
     for gate in (True, False):
         block.is_open = gate
-        np.testing.assert_array_equal(block.forward(x), expected)
+        assert_equal(block.forward(x), expected)
 
 
-def test_scale_train_is_the_other_convention(rng):
+def test_scale_train_is_the_other_convention(rng, device):
     """f/p in training and f in evaluation, against f and p f."""
-    x = rng.standard_normal((2, 2, 4, 4)).astype(np.float32)
+    x = device.standard_normal(rng, (2, 2, 4, 4), np.float32)
+    maximum = array_module(x).maximum
     ours, theirs = (
-        small(np.random.default_rng(3), survival=[0.25] * 3, scale=scale).blocks[0]
+        small(np.random.default_rng(3), survival=[0.25] * 3, scale=scale).blocks[0].to(device.name)
         for scale in ("test", "train")
     )
     f = theirs.branch.forward(x)
-    np.testing.assert_allclose(theirs.forward(x), np.maximum(x + 4 * f, 0), rtol=1e-6)
-    np.testing.assert_allclose(ours.forward(x), np.maximum(x + f, 0), rtol=1e-6)
+    assert_close(theirs.forward(x), maximum(x + 4 * f, 0), rtol=1e-6)
+    assert_close(ours.forward(x), maximum(x + f, 0), rtol=1e-6)
     assert theirs.eval().branch_weight == 1
     assert ours.eval().branch_weight == 0.25
 
@@ -353,15 +359,15 @@ def test_scale_train_is_the_other_convention(rng):
 
 
 @pytest.mark.parametrize("gates", patterns(3))
-def test_freeze_does_not_touch_a_closed_block_bit_for_bit(gates, rng):
-    model = small(rng, survival=[0.5] * 3)
+def test_freeze_does_not_touch_a_closed_block_bit_for_bit(gates, rng, device):
+    model = small(rng, survival=[0.5] * 3).to(device.name)
     optimizer = SGD(model, 0.1, dropped="freeze")
-    x = rng.standard_normal((2, 3, 8, 8)).astype(np.float32)
+    x = device.standard_normal(rng, (2, 3, 8, 8), np.float32)
 
     def step(gates):
         set_gates(model, gates)
         model.zero_grad()
-        model.backward(np.ones_like(model.forward(x)))
+        model.backward(ones_like(model.forward(x)))
         optimizer.step()
 
     step([True] * 3)
@@ -376,17 +382,17 @@ def test_freeze_does_not_touch_a_closed_block_bit_for_bit(gates, rng):
             assert same == same_velocity == (not gate)
 
 
-def test_coast_moves_a_closed_block_by_momentum_and_decay_only(rng):
-    model = small(rng, survival=[0.5] * 3)
+def test_coast_moves_a_closed_block_by_momentum_and_decay_only(rng, device):
+    model = small(rng, survival=[0.5] * 3).to(device.name)
     optimizer = SGD(model, 0.1, momentum=0.9, weight_decay=0.01, dropped="coast")
-    x = rng.standard_normal((2, 3, 8, 8)).astype(np.float32)
+    x = device.standard_normal(rng, (2, 3, 8, 8), np.float32)
     for gates in ([True] * 3, [True, False, True]):
         w = model.blocks[1].branch.layers[0].w
         before, v = w.data.copy(), optimizer.velocity.get("blocks.1.branch.0.w", 0 * w.data).copy()
         set_gates(model, gates)
         model.zero_grad()
-        model.backward(np.ones_like(model.forward(x)))
+        model.backward(ones_like(model.forward(x)))
         optimizer.step()
     g = 0.01 * before
     v = 0.9 * v + g
-    np.testing.assert_allclose(w.data, before - 0.1 * (g + 0.9 * v), rtol=1e-6, atol=1e-8)
+    assert_close(w.data, before - 0.1 * (g + 0.9 * v), rtol=1e-6, atol=1e-8)

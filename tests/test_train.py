@@ -11,6 +11,7 @@ import pytest
 from minisd import figures, ops
 from minisd.config import resolve
 from minisd.data.batches import training_batches
+from minisd.errors import OutOfMemoryError
 from minisd.progress import Progress
 from minisd.run import Run
 from minisd.session import train
@@ -206,3 +207,13 @@ def test_gradients_flow_to_every_parameter_of_a_trained_step():
     run.model.backward(dlogits)
     for name, p in run.model.parameters():
         assert np.abs(p.grad).max() > 0, name
+
+
+def test_too_little_memory_is_a_sentence_that_says_what_to_change(tmp_path, monkeypatch):
+    def no_memory(*arguments, **options):
+        raise MemoryError("Unable to allocate 7.00 GiB.")
+
+    monkeypatch.setattr("minisd.train.train_step", no_memory)
+    with pytest.raises(OutOfMemoryError, match=r"computer is too small for batches of 32 through 8 "
+                       r"layers \(Unable to allocate 7.00 GiB\): --checkpoint-every"):  # fmt: skip
+        train(tiny(), tmp_path / "run")

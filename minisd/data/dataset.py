@@ -2,10 +2,11 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from minisd.backend import Array
+from minisd.backend import Array, fused, to_device
 from minisd.errors import DataError
 
 _CHUNK = 4096  # images converted to floats at a time when statistics are taken
@@ -155,6 +156,16 @@ class Normaliser:
             raise DataError("all training images are the same: there is nothing to learn")
         return cls(np.asarray(mean, np.float32), std)
 
+    def to(self, device: str) -> "Normaliser":
+        """Return the same for images on ``device``."""
+        return Normaliser(to_device(self.mean, device), self.std)
+
     def __call__(self, images: Array) -> Array:
         """Return ``images`` normalised, float32."""
-        return (images.astype(np.float32) - self.mean) / np.float32(self.std)
+        return normalised_images(images.astype(np.float32), self.mean, self.std)
+
+
+@fused
+def normalised_images(xp: Any, images: Array, mean: Array, std: float) -> Array:
+    """Return (images - mean) / std."""
+    return (images - mean) / std

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minisd import parallel
-from minisd.backend import Array, array_module
+from minisd.backend import Array, array_module, fused
 from minisd.ops.check import check_arrays, check_shape, check_upstream
 from minisd.ops.rows import as_images, empty_like, in_order, numbers_per_slab
 from minisd.ops.sources import Normalised
@@ -118,6 +118,13 @@ def add(a: Array, b: Array) -> Array:
     return y
 
 
+@fused
+def add_and_rectify(xp: Any, a: Array, b: Array, zeros: Array, out: Array) -> None:
+    """Write max(a + b, 0) into ``out``."""
+    xp.add(a, b, out=out)
+    xp.maximum(out, zeros, out=out)
+
+
 def _rectified(a: Array, b: Array | Normalised | None = None) -> tuple[Array, Cache]:
     """max(a, 0) or max(a + b, 0), and slab by slab the packed bits of where it is positive."""
     y = empty_like(a)
@@ -130,14 +137,14 @@ def _rectified(a: Array, b: Array | Normalised | None = None) -> tuple[Array, Ca
 
     def some(part: slice) -> Array:
         y_part = result[part]
+        none = zeros[: len(y_part)]
         if isinstance(b, Normalised):
             b.read_run(part, y_part)
-            y_part += first[part]
+            add_and_rectify(y_part, first[part], none, y_part)
         elif second is not None:
-            xp.add(first[part], second[part], out=y_part)
+            add_and_rectify(first[part], second[part], none, y_part)
         else:
-            y_part[...] = first[part]
-        xp.maximum(y_part, zeros[: len(y_part)], out=y_part)
+            xp.maximum(first[part], none, out=y_part)
         return xp.packbits(y_part > 0)
 
     return y, (parallel.slabs(some, y.size, thickness, y), thickness, y.shape)

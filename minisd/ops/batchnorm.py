@@ -7,9 +7,9 @@ run. Sums are taken run by run and then over the rows, which is also what keeps 
 from typing import Any
 
 from minisd import parallel
-from minisd.backend import Array, array_module
+from minisd.backend import Array, array_module, fused
 from minisd.ops.check import check_arrays, check_ndim, check_shape, check_upstream
-from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
+from minisd.ops.rows import as_images, by_rows, empty_rows, flat, joined, slab
 
 Cache = tuple[Any, ...]
 
@@ -56,7 +56,7 @@ def batchnorm2d_forward(
         If shapes do not fit, or if ``training`` with one single number per channel, whose
         variance says nothing.
     """
-    xp = check_arrays(
+    check_arrays(
         "batchnorm2d",
         x=x,
         gamma=gamma,
@@ -82,13 +82,11 @@ def batchnorm2d_forward(
         move_running(running_mean, running_var, mean, var, float(momentum), N * H * W)
     else:
         mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
-    inv_std = 1 / xp.sqrt(var + float(eps))
+    inv_std, scale, _ = scale_and_shift(mean, var, gamma, beta, float(eps))
 
     def some_rows(part: slice) -> None:
-        y_runs = flat(y[part])
-        xp.subtract(flat(rows[part]), mean[:, None], out=y_runs)
-        y_runs *= (gamma * inv_std)[:, None]
-        y_runs += beta[:, None]
+        x_runs, y_runs = flat(rows[part]), flat(y[part])
+        normalise_deviations(x_runs, mean[:, None], scale[:, None], beta[:, None], y_runs)
 
     parallel.slabs(some_rows, H, slab(y), y)
     return as_images(y), (x, mean, inv_std, gamma, training)
@@ -126,19 +124,48 @@ def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     along_x, dbeta = sums(parts)
     dgamma = along_x * inv_std
 
+    scale, along = (gamma * inv_std)[:, None], (-inv_std * dgamma / M)[:, None]
+    mean_dy = (dbeta / M)[:, None]
+
     def some_rows(part: slice) -> None:
         dx_runs, dy_runs = flat(dx[part]), flat(dy_rows[part])
         if training:
-            xp.subtract(flat(x_rows[part]), mean[:, None], out=dx_runs)
-            dx_runs *= (-inv_std * dgamma / M)[:, None]
-            dx_runs += dy_runs
-            dx_runs -= (dbeta / M)[:, None]
-            dx_runs *= (gamma * inv_std)[:, None]
+            x_runs = flat(x_rows[part])
+            gradient_of_norm(dy_runs, x_runs, mean[:, None], along, mean_dy, scale, dx_runs)
         else:
-            xp.multiply(dy_runs, (gamma * inv_std)[:, None], out=dx_runs)
+            xp.multiply(dy_runs, scale, out=dx_runs)
 
     parallel.slabs(some_rows, H, slab(dx), dx)
     return as_images(dx), dgamma, dbeta
+
+
+@fused
+def normalise_deviations(
+    xp: Any, x: Array, mean: Array, scale: Array, beta: Array, out: Array
+) -> None:
+    """Write scale * (x - mean) + beta into ``out``."""
+    xp.subtract(x, mean, out=out)
+    out *= scale
+    out += beta
+
+
+@fused
+def gradient_of_norm(
+    xp: Any,
+    dy: Array,
+    x: Array,
+    mean: Array,
+    along: Array,
+    mean_dy: Array,
+    scale: Array,
+    out: Array,
+) -> None:
+    """Write scale * (dy + along * (x - mean) - mean_dy) into ``out``."""
+    xp.subtract(x, mean, out=out)
+    out *= along
+    out += dy
+    out -= mean_dy
+    out *= scale
 
 
 def check_statistics(shape: tuple[int, ...]) -> None:
@@ -157,11 +184,16 @@ def run_moments(runs: Array) -> tuple[Array, Array]:
     ----------
     runs : (rows, C, W*N)
     """
-    n = runs.shape[2]
-    m = runs @ array_module(runs).ones(n, runs.dtype) / n
-    centred = parallel.empty(runs.shape, runs.dtype, runs)
-    array_module(runs).subtract(runs, m[:, :, None], out=centred)
-    return m, dots(centred, centred)
+    xp = array_module(runs)
+    m = parallel.run_sums(xp, runs) / runs.shape[2]
+    return m, squared_deviations(runs, m[:, :, None], *parallel.scratch(runs))
+
+
+@fused
+def squared_deviations(xp: Any, runs: Array, m: Array, centred: Array | None = None) -> Array:
+    """Sum of (runs - m)^2 over every run; ``centred`` may be overwritten."""
+    centred = xp.subtract(runs, m, out=centred)
+    return parallel.run_dots(xp, centred, centred)
 
 
 def moments(parts: list[tuple[Array, Array]], n: int) -> tuple[Array, Array]:
@@ -171,36 +203,69 @@ def moments(parts: list[tuple[Array, Array]], n: int) -> tuple[Array, Array]:
 
     This is exact, and no less accurate than two passes over the whole.
     """
-    m, Q = (array_module(part[0]).concatenate(part) for part in zip(*parts, strict=True))
+    m, Q = (joined(part) for part in zip(*parts, strict=True))
     mean = m.mean(axis=0)
-    return mean, (Q / n + (m - mean) ** 2).mean(axis=0)
+    return mean, summed_variance(m, Q, mean, n) / len(m)
+
+
+@fused
+def summed_variance(xp: Any, m: Array, Q: Array, mean: Array, n: int) -> Array:
+    """Sum over the runs of Q / n + (m - mean)^2."""
+    return xp.sum(Q / n + xp.square(m - mean), axis=0)
+
+
+@fused
+def scale_and_shift(
+    xp: Any, mean: Array, var: Array, gamma: Array, beta: Array, eps: float
+) -> tuple[Array, Array, Array]:
+    """Return 1 / std, and scale and shift of y = gamma * (x - mean) / std + beta."""
+    inv_std = 1 / xp.sqrt(var + eps)
+    scale = gamma * inv_std
+    return inv_std, scale, beta - mean * scale
 
 
 def move_running(
     running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float, M: int
 ) -> None:
     """Move the running statistics towards those of a batch of M numbers per channel, in place."""
-    running_mean *= 1 - momentum
-    running_mean += momentum * mean
-    running_var *= 1 - momentum
-    running_var += momentum * (M / (M - 1)) * var
+    unbiased = momentum * (M / (M - 1))
+    move_statistics(running_mean, running_var, mean, var, 1 - momentum, momentum, unbiased)
+
+
+@fused
+def move_statistics(
+    xp: Any,
+    running_mean: Array,
+    running_var: Array,
+    mean: Array,
+    var: Array,
+    stay: float,
+    move: float,
+    move_unbiased: float,
+) -> None:
+    """Take ``stay`` of the running statistics and add shares of the batch's."""
+    running_mean *= stay
+    running_mean += move * mean
+    running_var *= stay
+    running_var += move_unbiased * var
 
 
 def run_sums(dy_runs: Array, x_runs: Array, mean: Array) -> tuple[Array, Array]:
     """Return the sums of dy * (x - mean) and of dy over every run: (rows, C) each."""
     xp = array_module(dy_runs)
-    centred = parallel.empty(x_runs.shape, x_runs.dtype, x_runs)
-    xp.subtract(x_runs, mean[:, None], out=centred)
-    return dots(dy_runs, centred), dy_runs @ xp.ones(dy_runs.shape[2], dy_runs.dtype)
+    along_x = products_with_deviations(dy_runs, x_runs, mean[:, None], *parallel.scratch(x_runs))
+    return along_x, parallel.run_sums(xp, dy_runs)
+
+
+@fused
+def products_with_deviations(
+    xp: Any, dy_runs: Array, x_runs: Array, mean: Array, centred: Array | None = None
+) -> Array:
+    """Sum of dy * (x - mean) over every run; ``centred`` may be overwritten."""
+    return parallel.run_dots(xp, dy_runs, xp.subtract(x_runs, mean, out=centred))
 
 
 def sums(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     """Return the sums over all runs, (C,) each, from those of `run_sums`."""
     first, second = zip(*parts, strict=True)
-    xp = array_module(first[0])
-    return xp.concatenate(first).sum(axis=0), xp.concatenate(second).sum(axis=0)
-
-
-def dots(a: Array, b: Array) -> Array:
-    """Return the dot products of runs: (rows, C, L) and (rows, C, L) to (rows, C)."""
-    return (a[:, :, None, :] @ b[:, :, :, None])[:, :, 0, 0]
+    return joined(first).sum(axis=0), joined(second).sum(axis=0)

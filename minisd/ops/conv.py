@@ -25,7 +25,7 @@ from typing import Any
 from minisd import parallel
 from minisd.backend import Array, array_module
 from minisd.ops.check import check_conv2d, check_upstream
-from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
+from minisd.ops.rows import as_images, by_rows, empty_rows, flat, joined, slab
 from minisd.ops.sources import Plain, Source
 from minisd.ops.windows import cut_out, views, windows
 
@@ -244,7 +244,7 @@ def filter_gradient(
 
 def sum_over_rows(parts: Sequence[Array]) -> Array:
     """Add up what slabs found for each of their rows, row by row: the cut leaves no trace."""
-    return array_module(parts[0]).concatenate(parts).sum(axis=0)
+    return joined(parts).sum(axis=0)
 
 
 def filters(W: Array, w_shape: tuple[int, ...]) -> Array:

@@ -13,10 +13,11 @@ to memory. For y = ReLU(BN(z)), z = conv(x):
 So one array per convolution is kept for the backward, z, where layer by layer there are two.
 """
 
+import math
 from typing import Any
 
 from minisd import parallel
-from minisd.backend import Array, array_module
+from minisd.backend import Array, array_module, fused
 from minisd.ops.activation import let_through
 from minisd.ops.batchnorm import (
     check_statistics,
@@ -24,6 +25,7 @@ from minisd.ops.batchnorm import (
     move_running,
     run_moments,
     run_sums,
+    scale_and_shift,
     sums,
 )
 from minisd.ops.check import check_conv2d
@@ -59,7 +61,7 @@ def conv_norm_forward(
     gamma, beta, running_mean, running_var, training, momentum, eps
         As `minisd.ops.batchnorm2d_forward` has them.
     """
-    xp = array_module(w, gamma, beta, running_mean, running_var)
+    array_module(w, gamma, beta, running_mean, running_var)  # refuses a mix
     N = x.shape[3]
     OH, OW = check_conv2d(as_images(x.like), w, None, stride, padding)
     if training:
@@ -80,9 +82,8 @@ def conv_norm_forward(
         move_running(running_mean, running_var, mean, var, float(momentum), OH * OW * N)
     else:
         mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
-    inv_std = 1 / xp.sqrt(var + float(eps))
-    scale = gamma * inv_std
-    y = Normalised(z, mean, scale, beta - mean * scale, relu)
+    inv_std, scale, shift = scale_and_shift(mean, var, gamma, beta, float(eps))
+    y = Normalised(z, mean, scale, shift, relu)
     return y, (x, w, y, gamma, inv_std, stride, padding, training)
 
 
@@ -111,22 +112,44 @@ def conv_norm_backward(
     x, w, y, gamma, inv_std, stride, padding, training = cache
     H, _, W, N = g.shape
     along_z, dbeta = sums(parts)
-    dgamma = along_z * inv_std
-    M = H * W * N
-    b, c = (dbeta / M, dgamma * inv_std / M) if training else (0 * dbeta, 0 * dgamma)
-    dz = NormGradient(g, y.z, gamma * inv_std, b, c, y.mean)
+    M = H * W * N if training else math.inf  # in evaluation no x moves the statistics
+    dgamma, *coefficients = gradient_coefficients(along_z, dbeta, gamma, inv_std, y.mean, float(M))
+    dz = NormGradient(g, y.z, *coefficients)
 
     def finish(part: slice, x_runs: Array, dx_runs: Array) -> Any:
         if plus is not None:
             dx_runs += flat(plus[part])
         if isinstance(x, Normalised):
             if x.relu:
-                dx_runs *= x_runs > 0
+                let_positive_through(dx_runs, x_runs)
             return run_sums(dx_runs, flat(x.z[part]), x.mean)
         return None
 
     dx, dw, parts = convolution_gradients(dz, x, w, stride, padding, finish)
     return dx, parts, dw, dgamma, dbeta
+
+
+@fused
+def gradient_coefficients(
+    xp: Any, along_z: Array, dbeta: Array, gamma: Array, inv_std: Array, mean: Array, M: float
+) -> tuple[Array, Array, Array, Array]:
+    """Return dgamma, and what the gradient of batch norm's input is made of, per channel.
+
+    The formula of `minisd.ops.batchnorm2d_backward`, sorted by what it multiplies:
+
+        dz = a (dy - b - c (z - mean))   =   a dy  -  a c z  +  a (c mean - b)
+
+    with a = gamma / std, b = sum(dy) / M and c = sum(dy (z - mean)) / (M std^2).
+    """
+    dgamma = along_z * inv_std
+    a, b, c = gamma * inv_std, dbeta / M, dgamma * inv_std / M
+    return dgamma, a, -a * c, a * (c * mean - b)
+
+
+@fused
+def let_positive_through(xp: Any, dx: Array, x: Array) -> None:
+    """Multiply ``dx`` by the slope of the ReLU that gave ``x``."""
+    dx *= x > 0
 
 
 def back_through(

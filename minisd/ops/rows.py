@@ -11,6 +11,8 @@ images comes first, in it the first channel, in it the first pixel of every imag
 Arrays in any other order are welcome and give the same numbers; they cost a copy.
 """
 
+from collections.abc import Sequence
+
 from minisd import parallel
 from minisd.backend import Array, array_module
 
@@ -38,6 +40,11 @@ def flat(rows: Array) -> Array:
     """
     H, C, W, N = rows.shape
     return array_module(rows).ascontiguousarray(rows.reshape(H, C, W * N))
+
+
+def joined(parts: Sequence[Array]) -> Array:
+    """Return what slabs found for each of their rows as one array."""
+    return parts[0] if len(parts) == 1 else array_module(parts[0]).concatenate(parts)
 
 
 def slab(rows: Array) -> int:

@@ -11,10 +11,10 @@ of the images into ``out``. It is the mathematics of `minisd.ops.batchnorm` and
 `minisd.ops.activation` once more, for one slab; `minisd.ops.conv_norm` puts it to work.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from minisd import parallel
-from minisd.backend import Array, array_module
+from minisd.backend import Array, array_module, fused
 from minisd.ops.rows import as_images, empty_rows, slab
 
 
@@ -67,11 +67,11 @@ class Normalised:
         self.zeros = array_module(z).zeros(z.shape[2:], z.dtype)
 
     def read(self, rows: slice, columns: slice, out: Array) -> None:  # noqa: D102
-        xp = array_module(out)
-        xp.multiply(self.z[rows, :, columns], self.scale, out=out)
-        out += self.shift
+        z = self.z[rows, :, columns]
         if self.relu:
-            xp.maximum(out, self.zeros[columns], out=out)
+            normalise_and_rectify(z, self.scale, self.shift, self.zeros[columns], out)
+        else:
+            normalise(z, self.scale, self.shift, out)
 
     @property
     def images_shape(self) -> tuple[int, ...]:
@@ -96,33 +96,65 @@ class Normalised:
         return Normalised(self.z, self.mean, scale, shift, self.relu)
 
 
+@fused
+def normalise(xp: Any, z: Array, scale: Array, shift: Array, out: Array) -> None:
+    """Write scale * z + shift into ``out``."""
+    xp.multiply(z, scale, out=out)
+    out += shift
+
+
+@fused
+def normalise_and_rectify(
+    xp: Any, z: Array, scale: Array, shift: Array, zeros: Array, out: Array
+) -> None:
+    """Write max(scale * z + shift, 0) into ``out``."""
+    xp.multiply(z, scale, out=out)
+    out += shift
+    xp.maximum(out, zeros, out=out)
+
+
 class NormGradient:
-    """Gradient of batch norm's input: dz = a * (g - b - c * (z - mean)), per channel.
+    """Gradient of batch norm's input: dz = of_g * g + of_z * z + constant, per channel.
 
     Parameters
     ----------
     g : (H, C, W, N)
         Gradient of its output.
     z : (H, C, W, N)
-    a, b, c, mean : (C,)
-        In training ``a = gamma / std``, ``b = sum(g) / M``, ``c = sum(g * (z - mean)) / (M var)``.
+    of_g, of_z, constant : (C,)
+        See `minisd.ops.conv_norm.gradient_coefficients`.
     """
 
-    def __init__(self, g: Array, z: Array, a: Array, b: Array, c: Array, mean: Array) -> None:
+    def __init__(self, g: Array, z: Array, of_g: Array, of_z: Array, constant: Array) -> None:
         self.g, self.z = g, z
         self.like = g
-        self.of_g = a[:, None, None]
-        self.of_z = (-a * c)[:, None, None]
-        self.constant = (a * (c * mean - b))[:, None, None]
+        self.of_g, self.of_z = of_g[:, None, None], of_z[:, None, None]
+        self.constant = constant[:, None, None]
         self.shape = g.shape
 
     def read(self, rows: slice, columns: slice, out: Array) -> None:  # noqa: D102
-        xp = array_module(out)
-        term = parallel.empty(out.shape, out.dtype, out)
-        xp.multiply(self.g[rows, :, columns], self.of_g, out=out)
-        xp.multiply(self.z[rows, :, columns], self.of_z, out=term)
-        out += term
-        out += self.constant
+        part = (rows, slice(None), columns)
+        norm_gradient(
+            self.g[part], self.z[part], self.of_g, self.of_z, self.constant, out,
+            *parallel.scratch(out),
+        )  # fmt: skip
+
+
+@fused
+def norm_gradient(
+    xp: Any,
+    g: Array,
+    z: Array,
+    of_g: Array,
+    of_z: Array,
+    constant: Array,
+    out: Array,
+    term: Array | None = None,
+) -> None:
+    """Write of_g * g + of_z * z + constant into ``out``; ``term`` may be overwritten."""
+    xp.multiply(g, of_g, out=out)
+    out += xp.multiply(z, of_z, out=term)
+    out += constant
 
 
 def written_down(source: Source) -> Array:

@@ -49,9 +49,10 @@ def cut_out(x: Source, rows: range, columns: range) -> Array:
     H, C, W, N = x.shape
     seen = parallel.empty((len(rows), C, len(columns), N), x.like.dtype, x.like)
     (r0, r1), (c0, c1) = inside(rows, H), inside(columns, W)
-    for outside in (seen[:r0], seen[r1:], seen[r0:r1, :, :c0], seen[r0:r1, :, c1:]):
-        if outside.size:
-            outside[...] = 0
+    around = (seen[:r0], seen[r1:], seen[r0:r1, :, :c0], seen[r0:r1, :, c1:])
+    outside = [part for part in around if part.size]
+    if outside:
+        parallel.zero(outside, seen)
     if r0 < r1 and c0 < c1:
         there = slice(columns[c0], columns[c1 - 1] + 1, columns.step)
         x.read(slice(rows[r0], rows[r1 - 1] + 1), there, seen[r0:r1, :, c0:c1])

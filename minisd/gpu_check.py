@@ -1,0 +1,143 @@
+"""What ``minisd gpu-check`` finds out about a GPU: is it right, and how fast is a training step?
+
+Right means: the same network, from the same seed, is trained on NumPy and on the GPU, with blocks
+that come and go, and every weight, running statistic and momentum is compared; and the GPU gives
+the same bits when it is asked again.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minisd.backend import Array, to_device, to_numpy, usable_cupy
+from minisd.checkpoint import layer_arrays
+from minisd.gradcheck_table import check_ops
+from minisd.models import num_blocks, resnet
+from minisd.optim import SGD
+from minisd.stochastic_depth import draw_gates, linear_decay, set_gates
+from minisd.train import train_step
+
+AGREEMENT = {"float64": 1e-10, "float32": 1e-4}
+"""Largest difference from NumPy's float64 after ten steps; see `difference`."""
+
+
+@dataclass
+class Finding:
+    """One comparison: what was compared, how far apart it was, and whether that is near enough."""
+
+    what: str
+    error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is within the tolerance (NaN is not)."""
+        return self.error <= self.tolerance
+
+    def __str__(self) -> str:
+        mark = "" if self.passed else f"  FAILED, tolerance {self.tolerance:g}"
+        return f"{self.error:9.1e}  {self.what}{mark}"
+
+
+def trained(
+    device: str, dtype: DTypeLike = np.float64, *, steps: int = 10, **options: Any
+) -> tuple[dict[str, Array], list[list[bool]]]:
+    """Train a small network with gates; return all its numbers, on the host, and the gates.
+
+    Parameters
+    ----------
+    **options
+        For `minisd.resnet`.
+    """
+    rng, gate_rng = np.random.default_rng(3), np.random.default_rng(4)
+    settings: dict[str, Any] = {
+        "width": 4,
+        "survival": linear_decay(6, 0.5),
+        "gamma": "uniform",
+        **options,
+    }
+    model = resnet(14, rng=np.random.default_rng(2), dtype=dtype, **settings).to(device)
+    optimizer = SGD(model, 0.05)
+    losses, gates = [], []
+    for _ in range(steps):
+        gates.append(draw_gates(model, gate_rng))
+        images = to_device(rng.standard_normal((6, 3, 8, 12)).astype(dtype), device)
+        labels = to_device(rng.integers(0, 10, 6), device)
+        losses.append(train_step(model, optimizer, images, labels))
+    found = layer_arrays(model) | {f"momentum {name}": v for name, v in optimizer.buffers()}
+    found["logits"] = model.eval().forward(images)
+    return {k: to_numpy(v) for k, v in found.items()} | {"losses": np.array(losses)}, gates
+
+
+def difference(found: dict[str, Array], expected: dict[str, Array]) -> float:
+    """Largest difference of any array, as share of its largest number (of 0.001 at least)."""
+    apart = [
+        np.abs(found[name] - array).max() / max(np.abs(array).max(), 1e-3)
+        for name, array in expected.items()
+    ]
+    return float(np.max(apart))  # NaN if one is
+
+
+def comparisons(device: str) -> Iterator[Finding]:
+    """Yield the findings, one after the other."""
+    for report in check_ops(np.random.default_rng(0), device):
+        yield Finding(f"gradient of {report.name}", report.worst.error, report.tolerance)
+    for shortcut in ("A", "projection"):
+        exact, gates = trained("cpu", shortcut=shortcut)
+        for name, tolerance in AGREEMENT.items():
+            found, same_gates = trained(device, name, shortcut=shortcut)
+            what = f"ten steps with gates, shortcut {shortcut}, {name}, from NumPy's float64"
+            error = difference(found, exact) if gates == same_gates else np.inf
+            yield Finding(what, error, tolerance)
+    again, _ = trained(device, name, shortcut=shortcut)
+    yield Finding("the same ten steps again", difference(again, found), 0.0)
+
+
+@dataclass
+class StepTime:
+    """Seconds of a training step: the fastest of several, the GPU waited for before and after."""
+
+    num_open: int
+    num_blocks: int
+    seconds: float
+
+
+def step_times(depth: int, batch_size: int, *, repeat: int = 5) -> Iterator[StepTime]:
+    """Time training steps on the GPU with all blocks open, three quarters, half and none."""
+    cupy = usable_cupy()
+    rng = np.random.default_rng(0)
+    L = num_blocks(depth)
+    model = resnet(depth, survival=linear_decay(L, 0.5), rng=rng).to("cuda")
+    optimizer = SGD(model, 0.1)
+    images = to_device(rng.standard_normal((batch_size, 3, 32, 32)).astype(np.float32), "cuda")
+    labels = to_device(rng.integers(0, 10, batch_size), "cuda")
+    order = rng.permutation(L)
+    for num_open in (L, round(0.75 * L), L // 2, 0):
+        set_gates(model, [bool(place < num_open) for place in order])
+        train_step(model, optimizer, images, labels)  # compiles, and fills the memory pool
+        seconds = []
+        for _ in range(repeat):
+            cupy.cuda.Device().synchronize()
+            start = time.perf_counter()
+            train_step(model, optimizer, images, labels, wait=False)
+            cupy.cuda.Device().synchronize()
+            seconds.append(time.perf_counter() - start)
+        yield StepTime(num_open, L, min(seconds))
+
+
+def main() -> int:
+    """Print the comparisons, as they come; return 1 if one failed."""
+    failed = 0
+    for finding in comparisons("cuda"):
+        print(finding, flush=True)
+        failed |= not finding.passed
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
