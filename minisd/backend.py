@@ -26,12 +26,12 @@ Array = NDArray[Any]
 _ALIGN = 256  # bytes: where arrays begin that travel together
 
 
-def is_cupy(array: object) -> bool:
+def is_cupy(array: Any) -> bool:
     """Whether ``array`` lives on a GPU. Does not import CuPy."""
     return type(array).__module__.partition(".")[0] == "cupy"
 
 
-def array_module(*arrays: object) -> Any:
+def array_module(*arrays: Any) -> Any:
     """Return the library, `numpy` or `cupy`, that all of ``arrays`` belong to.
 
     Parameters
@@ -44,30 +44,29 @@ def array_module(*arrays: object) -> Any:
     TypeError
         If one is not an array, if NumPy and CuPy arrays are mixed, or arrays of several GPUs.
     """
-    on_cpu, gpus = False, set()
+    on_cpu = False
+    there: Any = None
     for array in arrays:
-        if array is None:
-            continue
         if isinstance(array, np.ndarray):
             on_cpu = True
         elif is_cupy(array):
-            gpus.add(array.device.id)  # type: ignore[attr-defined]
-        else:
+            if there is not None and array.device != there.device:
+                raise TypeError(
+                    f"arrays of {there.device} and {array.device} are mixed in one operation; "
+                    "make all of them inside one 'with cupy.cuda.Device(...)'"
+                )
+            there = array
+        elif array is not None:
             raise TypeError(
                 f"expected a NumPy or CuPy array, got {type(array).__name__}; "
                 "convert it with numpy.asarray first"
             )
-    if on_cpu and gpus:
+    if on_cpu and there is not None:
         raise TypeError(
             "NumPy and CuPy arrays are mixed in one operation; "
             "move them to one device with minisd.backend.to_device or model.to(...)"
         )
-    if len(gpus) > 1:
-        raise TypeError(
-            f"arrays of GPUs {' and '.join(map(str, sorted(gpus)))} are mixed in one operation; "
-            "make all of them inside one 'with cupy.cuda.Device(...)'"
-        )
-    return sys.modules["cupy"] if gpus else np
+    return np if there is None else sys.modules["cupy"]
 
 
 # ---- one kernel ----
@@ -78,20 +77,21 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Parameters
     ----------
-    function : function of (xp, *arrays and numbers)
+    function : function of (xp, array, *arrays and numbers)
         NumPy arrays: it is called as it stands, with ``xp`` NumPy. CuPy arrays: `cupy.fuse` makes
         one kernel of it, named as the function. It may write into its arguments, and end in sums.
         A number must meet an array first: CuPy computes ``1 - momentum`` in float16.
 
     Returns
     -------
-    function of (*arrays and numbers)
+    function of (array, *arrays and numbers)
     """
 
     @functools.wraps(function)
-    def call(*arguments: Any) -> Any:
-        xp = array_module(*(a for a in arguments if not isinstance(a, int | float)))
-        return function(np, *arguments) if xp is np else _kernel(function)(*arguments)
+    def call(first: Any, *others: Any) -> Any:
+        if isinstance(first, np.ndarray):
+            return function(np, first, *others)
+        return _kernel(function)(first, *others)
 
     return call
 

@@ -265,7 +265,8 @@ def zero(parts: Sequence[Array], whole: Array) -> None:
         whole.fill(0)
         return
     for part in parts:
-        part[...] = 0
+        if part.size:
+            part[...] = 0
 
 
 def release() -> None:

@@ -159,11 +159,11 @@ def test_arrays_of_two_libraries_do_not_mix(gpu):
 
 
 def test_arrays_of_two_gpus_do_not_mix():
-    """Pretended: the class of a CuPy array and the number of its device are all that is asked."""
+    """Pretended: the class of a CuPy array and its device are all that is asked."""
     kind = type("ndarray", (), {"__module__": "cupy"})
     first, second = kind(), kind()
-    first.device, second.device = types.SimpleNamespace(id=0), types.SimpleNamespace(id=1)
-    with pytest.raises(TypeError, match="GPUs 0 and 1 are mixed"):
+    first.device, second.device = "<CUDA Device 0>", "<CUDA Device 1>"
+    with pytest.raises(TypeError, match="arrays of <CUDA Device 0> and <CUDA Device 1> are mixed"):
         array_module(first, second)
 
 

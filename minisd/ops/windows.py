@@ -49,9 +49,8 @@ def cut_out(x: Source, rows: range, columns: range) -> Array:
     H, C, W, N = x.shape
     seen = parallel.empty((len(rows), C, len(columns), N), x.like.dtype, x.like)
     (r0, r1), (c0, c1) = inside(rows, H), inside(columns, W)
-    around = (seen[:r0], seen[r1:], seen[r0:r1, :, :c0], seen[r0:r1, :, c1:])
-    outside = [part for part in around if part.size]
-    if outside:
+    if (r0, r1, c0, c1) != (0, len(rows), 0, len(columns)):
+        outside = (seen[:r0], seen[r1:], seen[r0:r1, :, :c0], seen[r0:r1, :, c1:])
         parallel.zero(outside, seen)
     if r0 < r1 and c0 < c1:
         there = slice(columns[c0], columns[c1 - 1] + 1, columns.step)
