@@ -74,6 +74,8 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
         done = len(position["history"])
         print(f"{run}: ResNet-{config.depth} on {config.data}, epoch {done} of {config.epochs}")
         print(f"weights of {at}")
+        if trained.why_device:
+            print(f"device {trained.device} ({trained.why_device})")
         print(f"validation error {error_rate(trained, trained.validation):.2%}")
         print(f"test error       {error_rate(trained, trained.test):.2%}")
     return OK
@@ -84,10 +86,13 @@ def gradcheck(*, seed: int, device: str, quiet: bool) -> int:
     if seed < 0:
         raise ConfigError(f"a seed is at least 0, got {seed}")
 
+    device, why = resolve_device(device)
     reports = []
     if not quiet:
+        if why:
+            print(f"device {device} ({why})")
         print(f"{'worst relative error':>22}  {'slopes':>6}  checked")
-    for report in all_checks(seed, resolve_device(device)[0]):
+    for report in all_checks(seed, device):
         reports.append(report)
         if not quiet:
             mark = "" if report.passed else "  FAILED"

@@ -139,12 +139,13 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
         f"data      {config.data}: {len(run.train)} training, {len(run.validation)} validation, "
         f"{len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
     )
+    with_what = parallel.blas_description() if run.device == "cpu" else "CuPy"
     progress.say(
         f"network   ResNet-{config.depth}, {model.num_parameters:,} parameters, shortcut "
-        f"{config.shortcut}, on the {run.device} with {parallel.blas_description()}"
+        f"{config.shortcut}, on the {run.device} with {with_what}"
     )
     if run.why_device:
-        progress.say(f"device    {run.device}: {run.why_device}")
+        progress.say(f"device    {run.device} ({run.why_device})")
     depth = expected_depth(model.survival_probs)
     rule = {
         "linear": f"p_l falls linearly to p_L = {config.p_last:g}",

@@ -256,5 +256,5 @@ def test_auto_trains_without_a_gpu_and_says_why(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cupy", None)
     folder = tmp_path / "run"
     assert main(["train", *options(epochs=1), "--device", "auto", "--out", str(folder)]) == 0
-    assert "device    cpu: auto: no GPU: CuPy is not installed" in capsys.readouterr().out
+    assert "device    cpu (auto: no GPU: CuPy is not installed" in capsys.readouterr().out
     assert json.loads((folder / "config.json").read_text())["device"] == "cpu"

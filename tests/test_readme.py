@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import minisd
-from benchmarks import readme
+from benchmarks import gpu, readme
 from minisd.cli import make_parser
+from test_gpu_counts import BACKWARD, FORWARD
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -62,6 +63,24 @@ def test_the_benchmark_table_is_what_was_measured():
     assert written == readme.table(measured)
     assert measured["status"] == "done"
     assert not measured["quick"]
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def test_what_a_gpu_needs_at_least_is_what_is_computed():
+    text = words(README.read_text())
+    moved = gpu.FLOAT * sum(gpu.numbers_moved(gpu.DEPTH, gpu.BATCH, gpu.WIDTH))
+    operations = gpu.convolution_operations(gpu.DEPTH, gpu.BATCH, width=gpu.WIDTH)
+    assert f"moves {moved / 1e9:.0f} GB and multiplies {operations / 1e9:.0f} GFLOP" in text
+    for name, (bandwidth, rate) in gpu.PUBLISHED.items():
+        published = f"{name.split()[0]} ({bandwidth / 1e9:,.0f} GB/s, {rate / 1e12:g} TFLOP/s"
+        assert published in text
+        for seconds in (moved / bandwidth, operations / rate):
+            assert f"{seconds * 1e3:.0f} ms" in text[text.index(published) :]
+    launches = f"launches {FORWARD} kernels forward and {BACKWARD} backward"
+    assert launches in text
 
 
 def test_pictures_in_it_are_there():
