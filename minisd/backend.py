@@ -7,7 +7,8 @@ there is no global switch to forget. CuPy is imported only when a GPU is asked f
 A GPU works on what it was told while Python goes on: an operation *launches* a kernel and returns.
 Two things cost time there that cost none on a CPU. Every launch does, some microseconds, so
 elementwise mathematics is launched as one kernel (`fused`). And asking for a value does, since
-Python then waits until all that was launched before is done: no operation here does that.
+Python then waits until all that was launched before is done: no operation here does that, but for
+the check of labels, which training does on the host.
 """
 
 import functools
@@ -234,7 +235,7 @@ def _prove() -> Any:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
         found = "CuPy is not installed" if missing else f"CuPy cannot be imported ({error})"
         raise DeviceError(f"no GPU: {found}; {_INSTALL}, or use --device cpu") from error
-    for trial in (_count_devices, _add, _multiply):
+    for trial in (_count_devices, _allocate, _add, _multiply):
         try:
             trial(cupy)
         except DeviceError:
@@ -259,6 +260,11 @@ def _count_devices(cupy: Any) -> None:
         raise RuntimeError("cudaErrorNoDevice: the driver lists none")
 
 
+def _allocate(cupy: Any) -> None:
+    """Take memory, clear it and read it back: no kernel yet."""
+    _compare("a zero", float(cupy.zeros(1, cupy.float32).get()[0]), 0)
+
+
 def _add(cupy: Any) -> None:
     """Compile a kernel, run it and read the answer."""
     _compare("a sum", float((cupy.arange(6, dtype=cupy.float32) + 1).sum()), 21)
@@ -279,11 +285,13 @@ def _compare(what: str, answer: float, right: float) -> None:
 
 def _diagnosis(trial: str, problem: str) -> tuple[str, str]:
     """Say in words what failed, and what to do about it."""
-    if "InsufficientDriver" in problem or "libcuda" in problem:
+    if any(word in problem for word in ("Memory", "memory", "ALLOC", "Unavailable", "busy")):
+        return "the GPU gives no memory", "another process may have it (nvidia-smi)"
+    if "InsufficientDriver" in problem or "libcuda.so" in problem:
         return "there is no NVIDIA driver, or one too old for it", "update the driver (nvidia-smi)"
     if "NoDevice" in problem:
         return "there is no GPU", "check that nvidia-smi lists one and CUDA_VISIBLE_DEVICES"
-    if trial == "_count_devices":
-        return "the driver did not answer", "check it with nvidia-smi"
+    if trial in ("_count_devices", "_allocate"):
+        return "the GPU or its driver did not answer", "check them with nvidia-smi"
     part = "its compiler (NVRTC)" if trial == "_add" else "its library for products (cuBLAS)"
     return f"{part} does not work", _INSTALL

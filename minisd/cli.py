@@ -56,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in "minisd gradcheck | head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13  # SIGPIPE
+    except MemoryError as error:  # training says more: see `minisd.explain`
+        found = "" if isinstance(error, UserError) else "the memory is too small: "
+        print(f"minisd: {found}{error}", file=sys.stderr)
+        return USER_ERROR
     except NonFiniteError as error:
         print(f"minisd: {error}", file=sys.stderr)
         return NOT_FINITE

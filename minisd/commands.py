@@ -7,15 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minisd import gpu_check as gpu_checks
 from minisd import parallel, runfolder, session
 from minisd.backend import describe_gpu, resolve_device
 from minisd.config import DATA_SETS, resolve
 from minisd.data import download, load
 from minisd.errors import ConfigError, DeviceError, UserError
+from minisd.gpu_check import NO_GPU
 from minisd.gradcheck_report import TOLERANCE
 from minisd.gradcheck_table import all_checks
 from minisd.interrupt import Interrupted
+from minisd.models import num_blocks
+from minisd.ops.check import whole_number
 from minisd.progress import Console, Progress
 from minisd.run import Run, versions
 from minisd.train import error_rate
@@ -134,22 +136,29 @@ def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, q
 
 def gpu_check(*, depth: int, batch_size: int) -> int:
     """Check the GPU against NumPy and time it: a text to paste into an issue."""
-    found = {"minisd gpu-check": "", **versions(), "gpu": describe_gpu()}
-    print("\n".join(f"{name:9} {value}".rstrip() for name, value in found.items()), flush=True)
-    failed = False
-    for words, changes in (("with", {}), ("without", {"CUPY_ACCELERATORS": ""})):
-        print(f"\ndifferences from NumPy, {words} CuPy's default accelerators", flush=True)
-        environment = {k: v for k, v in os.environ.items() if k != "CUPY_ACCELERATORS"}
-        line = [sys.executable, "-m", gpu_checks.__name__]  # CuPy reads it when it is imported
-        failed |= subprocess.run(line, env=environment | changes).returncode != 0
-    print(f"\ntraining step of ResNet-{depth}, batch {batch_size}, float32, fastest of 5")
-    for step in gpu_checks.step_times(depth, batch_size):
-        print(
-            f"{step.seconds * 1e3:9.1f} ms  {batch_size / step.seconds:8.0f} images/s  "
-            f"{step.num_open} of {step.num_blocks} blocks open"
-        )
-    print("\nSOME COMPARISONS FAILED" if failed else "\nall comparisons passed")
-    return FAILED if failed else OK
+    try:
+        num_blocks(depth)
+        whole_number("--batch-size", batch_size, 2)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+    def run(title: str, *arguments: object, **changes: str) -> int:
+        print(f"\n{title}", flush=True)
+        environment = {k: v for k, v in os.environ.items() if k != "CUPY_ACCELERATORS"} | changes
+        line = [sys.executable, "-m", "minisd.gpu_check", *map(str, arguments)]
+        return subprocess.run(line, env=environment).returncode
+
+    print("minisd gpu-check")
+    for name, value in versions().items():
+        print(f"{name:9} {value}")
+    codes = [run("differences from NumPy, with CuPy's default accelerators")]
+    if codes == [NO_GPU]:
+        return NO_GPU
+    codes.append(run("differences from NumPy, without them", CUPY_ACCELERATORS=""))
+    step = f"training step of ResNet-{depth}, batch {batch_size}, float32, fastest of 5"
+    codes.append(run(step, depth, batch_size))
+    print("\nall passed" if not any(codes) else f"\nNOT ALL PASSED (exit codes {codes}): see above")
+    return FAILED if any(codes) else OK
 
 
 def info() -> int:

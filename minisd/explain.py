@@ -9,15 +9,14 @@ from minisd.run import Run
 
 @contextmanager
 def explained(run: Run, step: int) -> Iterator[None]:
-    """Add to a NonFiniteError where in the run it happened and what may help; as to memory."""
+    """Add to a NonFiniteError where in the run it happened and what may help."""
     try:
-        with memory_explained(run):
-            yield
+        yield
     except NonFiniteError as error:
         raise NonFiniteError(
             f"training stopped at step {step} (epoch {run.position.epoch}, learning "
-            f"rate {run.optimizer.lr:g}): {error}. Resuming would meet the same; begin a new "
-            "run with a smaller --lr, or with --warmup-epochs"
+            f"rate {run.optimizer.lr:g}): {error}. Begin a new run with a smaller --lr, or with "
+            "--warmup-epochs; resuming would meet the same"
         ) from None
 
 

@@ -28,17 +28,19 @@ class Losses:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.last = math.nan
-        self._waiting: list[tuple[Any, int]] = []
+        self._losses: list[Any] = []  # not looked at yet
+        self._sizes: list[int] = []
         self._interval = 1  # on a GPU longer, when the first step is seen to work
 
     def add(self, loss: Any, num_images: int) -> None:
         """Take the loss of one more step, a float or a 0-d array."""
-        self._waiting.append((loss, num_images))
+        self._losses.append(loss)
+        self._sizes.append(num_images)
 
     @property
     def are_due(self) -> bool:
         """Whether it is time to look."""
-        return len(self._waiting) >= self._interval
+        return len(self._losses) >= self._interval
 
     def book(self) -> None:
         """Look: wait for the device, and add the losses to the epoch's sum.
@@ -48,18 +50,17 @@ class Losses:
         NonFiniteError
             If one is not finite.
         """
-        position, first = self.run.position, self.run.steps_done - len(self._waiting) + 1
-        waiting, self._waiting = self._waiting, []
-        for step, (loss, (_, num_images)) in enumerate(
-            zip(values([loss for loss, _ in waiting]), waiting, strict=True), first
-        ):
+        losses, sizes = values(self._losses), self._sizes
+        self._losses, self._sizes = [], []
+        step = self.run.steps_done - len(losses)
+        for loss, num_images in zip(losses, sizes, strict=True):
+            step += 1
             with explained(self.run, step):
                 if not math.isfinite(loss):
                     raise NonFiniteError(
-                        f"the loss is {loss}; on a GPU it is looked at every {INTERVAL} "
-                        "steps, when the weights have moved on: --resume with --device cpu names "
-                        "the layer"
+                        f"the loss is {loss}; which layer it comes from is not known, as a GPU's "
+                        f"losses are looked at every {INTERVAL} steps only (--device cpu names it)"
                     )
-            position.loss_sum += loss * num_images
+            self.run.position.loss_sum += loss * num_images
             self.last = loss
         self._interval = 1 if self.run.device == "cpu" else INTERVAL

@@ -38,9 +38,9 @@ def train_step(
     Parameters
     ----------
     wait : bool
-        True: look at labels and loss before the weights move. False: leave both on the device, so
-        that Python runs ahead of a GPU; the labels must have been checked, and the caller looks at
-        the loss.
+        True: check the labels, and look at the loss before the weights move. False: neither, so
+        that Python runs ahead of a GPU. The labels must have been checked then, on the host, and
+        the loss is the caller's to look at.
 
     Returns
     -------
@@ -118,8 +118,15 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
     Interrupted
         With ``run`` in a state that can be saved and gone on from.
     NonFiniteError
-        Saying step, learning rate and the first layer whose output is not finite.
+        Saying step and learning rate and, on a CPU, the first layer whose output is not finite.
+    OutOfMemoryError
+        Saying what to change.
     """
+    with memory_explained(run):
+        _fit(run, save, progress, stop)
+
+
+def _fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignals) -> None:
     config, position = run.config, run.position
     losses = Losses(run)
     while not run.is_complete:
@@ -175,8 +182,7 @@ def error_rate(run: Run, split: Split, check: Callable[[], None] = lambda: None)
     batches = evaluation_batches(
         split, run.config.batch_size, normaliser=run.normaliser, device=run.device
     )
-    with memory_explained(run):
-        return evaluate(run.model, batches, check=check)
+    return evaluate(run.model, batches, check=check)
 
 
 def validation_is_due(run: Run) -> bool:

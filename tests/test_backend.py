@@ -28,11 +28,15 @@ class Pretended(types.ModuleType):
     __version__ = "14.0.0"
     float32 = np.float32
 
-    def __init__(self, *, devices=1, add=None, multiply=None):
+    def __init__(self, *, devices=1, allocate=None, add=None, multiply=None):
         super().__init__("cupy")
         runtime = types.SimpleNamespace(getDeviceCount=lambda: run(devices))
         self.cuda = types.SimpleNamespace(runtime=runtime)
-        self.add, self.multiply = add, multiply
+        self.allocate, self.add, self.multiply = allocate, add, multiply
+
+    def zeros(self, count, dtype):
+        found = np.zeros(count, dtype) if self.allocate is None else run(self.allocate)
+        return types.SimpleNamespace(get=lambda: found)
 
     def arange(self, count, dtype):
         return Numbers(np.arange(count, dtype=dtype), self)
@@ -77,7 +81,17 @@ UNUSABLE = {
     "no device": (Pretended(devices=NO_DEVICE), "there is no GPU .* CUDA_VISIBLE_DEVICES"),
     "no devices": (Pretended(devices=0), "there is no GPU .* CUDA_VISIBLE_DEVICES"),
     "a driver that is broken": (Pretended(devices=CUDARuntimeError("cudaErrorUnknown")),
-                                "the driver did not answer .*cudaErrorUnknown.* nvidia-smi"),
+                                "its driver did not answer .*cudaErrorUnknown.* nvidia-smi"),
+    "a device that is full": (Pretended(allocate=MemoryError("Out of memory allocating 512 bytes")),
+                              "the GPU gives no memory .*another process"),
+    "a device that is taken": (Pretended(allocate=CUDARuntimeError("cudaErrorDevicesUnavailable: "
+                               "CUDA-capable device(s) is/are busy or unavailable")),
+                               "the GPU gives no memory .*another process"),
+    "a wrong zero": (Pretended(allocate=np.ones(1)), r"wrong answer to a zero \(1 instead of 0\)"),
+    "no memory for cuBLAS": (Pretended(multiply=RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")),
+                             "the GPU gives no memory"),
+    "no CUDA runtime": (Pretended(add=ImportError("libcudart.so.13: cannot open")),
+                        r"its compiler \(NVRTC\) does not work .*pip install"),
     "no compiler": (Pretended(add=RuntimeError("CuPy failed to load libnvrtc.so.13")),
                     r"its compiler \(NVRTC\) does not work .*libnvrtc.* pip install 'minisd"),
     "no cuBLAS": (Pretended(multiply=ImportError("libcublas.so.13: cannot open")),

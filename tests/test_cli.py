@@ -13,6 +13,7 @@ import pytest
 
 import minisd
 from minisd import commands
+from minisd.backend import gpu_available
 from minisd.cli import main
 from minisd.gradcheck import Report, Slope
 
@@ -143,6 +144,22 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     assert done.stderr == ""
     assert done.returncode in (0, 141)
     assert main(["train", "--resume", str(tmp_path / "run"), "--quiet"]) == 0
+
+
+def test_gpu_check_without_a_gpu_says_what_was_found(capfd):
+    if gpu_available():
+        pytest.skip("there is a GPU")
+    assert main(["gpu-check"]) == 2
+    said = capfd.readouterr()
+    assert re.search("^minisd: no (usable )?GPU: ", said.err)
+    assert said.err.count("\n") == 1
+    assert minisd.__version__ in said.out
+
+
+@pytest.mark.parametrize("wrong", [["--depth", "9"], ["--batch-size", "0"]])
+def test_gpu_check_refuses_sizes_that_are_none(wrong, capsys):
+    assert main(["gpu-check", *wrong]) == 2
+    assert capsys.readouterr().err.startswith("minisd: ")
 
 
 def test_info_names_versions_device_and_threads(capsys):

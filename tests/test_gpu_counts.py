@@ -5,11 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from benchmarks.gpu import launches
 from minisd import SGD, draw_gates, linear_decay, losses, ops, resnet, set_gates
 from minisd import train as training
 from minisd.data import Normaliser, load
 from minisd.data.batches import Augmentation, training_batches
 from minisd.residual import IdentityShortcut, ResidualBlock, basic_branch
+from minisd.run import Run
 from minisd.session import train
 from minisd.train import train_step
 from tiny_runs import tiny
@@ -70,8 +72,11 @@ def test_a_run_looks_at_its_losses_at_the_interval_only(counter, tmp_path, monke
     monkeypatch.setattr(losses, "values", values)
     monkeypatch.setattr(losses, "INTERVAL", 3)
     monkeypatch.setattr(training, "error_rate", lambda *arguments: 0.5)
-    train(tiny(device="cuda", epochs=2), tmp_path / "run")  # 7 steps each
-    assert looked == [1, 3, 3, 3, 3, 1]  # the first; every third; and where an epoch ends
+    for copies_back in ("save", "keep_best"):
+        monkeypatch.setattr(Run, copies_back, lambda *arguments: None)
+    stats, _ = counted(counter, lambda: train(tiny(device="cuda", epochs=2), tmp_path / "run"))
+    assert looked == [1, 3, 3, 3, 3, 1]  # of 7 steps: the first, every third, where an epoch ends
+    assert stats["d2h"] == stats["sync"] == len(looked)
 
 
 def test_a_closed_block_costs_nothing_but_its_relu(counter, gpu, rng):
@@ -113,9 +118,9 @@ def test_a_closed_block_costs_nothing_but_its_relu(counter, gpu, rng):
 def test_launches_are_linear_in_the_number_of_open_blocks(counter, gpu, rng):
     """A whole step's: every block of a group costs the same, or nothing."""
     model, (images, labels) = network(rng), batch(gpu, rng)
-    optimizer = SGD(model, 0.05, dropped="freeze")
 
-    def launches(gates):
+    def launches(gates, dropped="freeze"):
+        optimizer = SGD(model, 0.05, dropped=dropped)
         set_gates(model, gates)
         train_step(model, optimizer, images, labels)
         _, kernels = counted(counter, lambda: train_step(model, optimizer, images, labels))
@@ -125,19 +130,18 @@ def test_launches_are_linear_in_the_number_of_open_blocks(counter, gpu, rng):
     one = launches([True] + [False] * 5) - none
     assert launches([True, True] + [False] * 4) == none + 2 * one
     assert launches([False, False, False, True, False, True]) == none + 2 * one
+    assert launches([False] * 6, "coast") == none + 6 * 6  # momentum and decay move its parameters
     assert one < FORWARD + BACKWARD + 6  # six parameters move; a closed block has a ReLU already
 
 
-def test_the_launch_budget_of_an_open_block(counter, gpu, rng):
-    block = ResidualBlock(basic_branch(4, 4, rng=rng), IdentityShortcut()).to("cuda")
-    x = gpu.standard_normal(rng, (8, 4, 8, 8), np.float32)
-    block.backward(block.forward(x))
-    block.zero_grad()
-    y = []
-    _, forward = counted(counter, lambda: y.append(block.forward(x)))
-    _, backward = counted(counter, lambda: block.backward(y[0]))
-    found = {"forward": sum(forward.values()), "backward": sum(backward.values())}
-    assert found == {"forward": FORWARD, "backward": BACKWARD}, (forward, backward)
+def test_the_launch_budget_of_a_block(counter):
+    found = {what: sum(kernels.values()) for what, kernels in launches(counter).items()}
+    assert found == {
+        "open block, forward": FORWARD,
+        "open block, backward": BACKWARD,
+        "closed block, forward": 4,
+        "closed block, backward": 2,
+    }
 
 
 @pytest.mark.parametrize("bad", [-1, 10])

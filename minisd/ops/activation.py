@@ -132,8 +132,7 @@ def _rectified(a: Array, b: Array | Normalised | None = None) -> tuple[Array, Ca
     first, result = in_order(a), in_order(y)
     second = None if b is None or isinstance(b, Normalised) else in_order(b)
     thickness = numbers_per_slab(y)
-    # NumPy's maximum of two arrays takes a third of the time of that of an array and a number
-    zeros = xp.zeros(min(thickness, y.size), y.dtype)
+    zeros = parallel.zeros((min(thickness, y.size),), y)
 
     def some(part: slice) -> Array:
         y_part = result[part]

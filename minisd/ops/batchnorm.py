@@ -119,7 +119,7 @@ def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     x_rows, dy_rows, dx = by_rows(x), by_rows(dy), empty_rows(x.shape, x)
 
     parts = parallel.slabs(
-        lambda part: run_sums(flat(dy_rows[part]), flat(x_rows[part]), mean), H, slab(dx), dx
+        lambda part: gradient_sums(flat(dy_rows[part]), flat(x_rows[part]), mean), H, slab(dx), dx
     )
     along_x, dbeta = sums(parts)
     dgamma = along_x * inv_std
@@ -250,7 +250,7 @@ def move_statistics(
     running_var += move_unbiased * var
 
 
-def run_sums(dy_runs: Array, x_runs: Array, mean: Array) -> tuple[Array, Array]:
+def gradient_sums(dy_runs: Array, x_runs: Array, mean: Array) -> tuple[Array, Array]:
     """Return the sums of dy * (x - mean) and of dy over every run: (rows, C) each."""
     xp = array_module(dy_runs)
     along_x = products_with_deviations(dy_runs, x_runs, mean[:, None], *parallel.scratch(x_runs))
@@ -266,6 +266,6 @@ def products_with_deviations(
 
 
 def sums(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Return the sums over all runs, (C,) each, from those of `run_sums`."""
+    """Return the sums over all runs, (C,) each, from those of `gradient_sums`."""
     first, second = zip(*parts, strict=True)
     return joined(first).sum(axis=0), joined(second).sum(axis=0)

@@ -21,10 +21,10 @@ from minisd.backend import Array, array_module, fused
 from minisd.ops.activation import let_through
 from minisd.ops.batchnorm import (
     check_statistics,
+    gradient_sums,
     moments,
     move_running,
     run_moments,
-    run_sums,
     scale_and_shift,
     sums,
 )
@@ -122,7 +122,7 @@ def conv_norm_backward(
         if isinstance(x, Normalised):
             if x.relu:
                 let_positive_through(dx_runs, x_runs)
-            return run_sums(dx_runs, flat(x.z[part]), x.mean)
+            return gradient_sums(dx_runs, flat(x.z[part]), x.mean)
         return None
 
     dx, dw, parts = convolution_gradients(dz, x, w, stride, padding, finish)
@@ -174,7 +174,7 @@ def back_through(
 
         def sums_of(part: slice, g_run: Array) -> Any:
             z_rows = y.z[y.rows_of(part)]
-            return run_sums(g_run.reshape(-1, F, W * N), flat(z_rows), y.mean)
+            return gradient_sums(g_run.reshape(-1, F, W * N), flat(z_rows), y.mean)
 
         g, parts = let_through(dy, rectified, sums_of)
         return by_rows(g), parts
@@ -187,6 +187,6 @@ def back_through(
             y_rows = parallel.empty(g[part].shape, dy.dtype, dy)
             y.read(part, slice(0, W), y_rows)
             xp.multiply(dy[part], y_rows > 0, out=g[part])
-        return run_sums(flat(g[part]), flat(y.z[part]), y.mean)
+        return gradient_sums(flat(g[part]), flat(y.z[part]), y.mean)
 
     return g, parallel.slabs(some_rows, H, slab(y.z), dy)
