@@ -1,4 +1,4 @@
-"""Memory that is kept: see `minisd.parallel`.
+"""Memory that is kept, and what is written into it first: see `minisd.parallel`.
 
 The pool hands out stretches of memory by size and takes each back when the last array that looks
 into it is gone. It grows to what was in use at once; when sizes change, so that most of it lies
@@ -8,6 +8,7 @@ idle, what is idle goes back to the system.
 import math
 import threading
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -60,6 +61,33 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike, like: Array) -> Array:
         return xp.empty(shape, dtype)
     lease = _Lease(-(-size // _POOLED) * _POOLED)
     return np.asarray(lease)[:size].view(dtype).reshape(shape)
+
+
+def scratch(like: Array) -> tuple[Array, ...]:
+    """Return (array,), to write an intermediate result into; on a GPU nothing: ().
+
+    A kernel there holds intermediate results in registers. Here NumPy would else take fresh memory.
+    """
+    return (empty(like.shape, like.dtype, like),) if array_module(like) is np else ()
+
+
+def zeros(shape: tuple[int, ...], like: Array) -> Array:
+    """Return zeros that ``maximum`` compares with, of ``shape``; on a GPU a single one will do.
+
+    NumPy's maximum of two arrays takes a third of the time of that of an array and a number.
+    """
+    xp = array_module(like)
+    return xp.zeros(shape if xp is np else (1,) * len(shape), like.dtype)
+
+
+def clear(parts: Sequence[Array], whole: Array) -> None:
+    """Set ``parts`` of an array to 0; on a GPU all of ``whole``, which is one launch."""
+    if array_module(whole) is not np:
+        whole.fill(0)
+        return
+    for part in parts:
+        if part.size:
+            part[...] = 0
 
 
 def bytes_idle() -> int:

@@ -30,7 +30,7 @@ import contextvars
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -40,12 +40,13 @@ from threadpoolctl import ThreadpoolController, threadpool_info
 
 from minisd.backend import Array, array_module
 from minisd.errors import ConfigError
-from minisd.memory import empty, release_idle
+from minisd.memory import clear, empty, release_idle, scratch, zeros
 from minisd.products import products_with_transpose, run_dots, run_sums, sum_of_products
 
 __all__ = [
     "available_cores",
     "blas_description",
+    "clear",
     "empty",
     "num_threads",
     "one_blas_thread",
@@ -59,7 +60,6 @@ __all__ = [
     "slabs",
     "sum_of_products",
     "threads",
-    "zero",
     "zeros",
 ]
 
@@ -250,33 +250,6 @@ def rows_per_slab(num_rows: int, bytes_per_row: int, like: Array) -> int:
     for_each_thread = -(-num_rows // num_threads())
     least, most = (-(-size // bytes_per_row) for size in (_SMALLEST_SLAB, _SLAB))
     return min(max(for_each_thread, least), most)
-
-
-def scratch(like: Array) -> tuple[Array, ...]:
-    """Return (array,), to write an intermediate result into; on a GPU nothing: ().
-
-    A kernel there holds intermediate results in registers. Here NumPy would else take fresh memory.
-    """
-    return (empty(like.shape, like.dtype, like),) if array_module(like) is np else ()
-
-
-def zeros(shape: tuple[int, ...], like: Array) -> Array:
-    """Return zeros that ``maximum`` compares with, of ``shape``; on a GPU a single one will do.
-
-    NumPy's maximum of two arrays takes a third of the time of that of an array and a number.
-    """
-    xp = array_module(like)
-    return xp.zeros(shape if xp is np else (1,) * len(shape), like.dtype)
-
-
-def zero(parts: Sequence[Array], whole: Array) -> None:
-    """Set ``parts`` of an array to 0; on a GPU all of ``whole``, which is one launch."""
-    if array_module(whole) is not np:
-        whole.fill(0)
-        return
-    for part in parts:
-        if part.size:
-            part[...] = 0
 
 
 def release() -> None:

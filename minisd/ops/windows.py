@@ -51,7 +51,7 @@ def cut_out(x: Source, rows: range, columns: range) -> Array:
     (r0, r1), (c0, c1) = inside(rows, H), inside(columns, W)
     if (r0, r1, c0, c1) != (0, len(rows), 0, len(columns)):
         outside = (seen[:r0], seen[r1:], seen[r0:r1, :, :c0], seen[r0:r1, :, c1:])
-        parallel.zero(outside, seen)
+        parallel.clear(outside, seen)
     if r0 < r1 and c0 < c1:
         there = slice(columns[c0], columns[c1 - 1] + 1, columns.step)
         x.read(slice(rows[r0], rows[r1 - 1] + 1), there, seen[r0:r1, :, c0:c1])
