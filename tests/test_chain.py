@@ -201,13 +201,13 @@ def sums_of_twice(dy_runs, x_runs, mean):
     return along, 2 * sums
 
 
-RIGHT_SUMS = conv_norm.run_sums
+RIGHT_SUMS = conv_norm.gradient_sums
 
 PLANTED = {
     "no part along z": ("NormGradient", planted_gradient("of_z")),
     "no constant part": ("NormGradient", planted_gradient("constant")),
-    "sums of the wrong size": ("run_sums", sums_of_twice),
-    "sums about zero": ("run_sums", lambda dy, z, mean: RIGHT_SUMS(dy, z, 0 * mean)),
+    "sums of the wrong size": ("gradient_sums", sums_of_twice),
+    "sums about zero": ("gradient_sums", lambda dy, z, mean: RIGHT_SUMS(dy, z, 0 * mean)),
     "ReLU of the sum lets all through": (
         "let_through", lambda dy, cache, finish: ops.activation.let_through(
             dy, ([255 | bits for bits in cache[0]], *cache[1:]), finish)),
