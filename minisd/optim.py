@@ -86,14 +86,20 @@ class SGD:
         yield from self.velocity.items()
 
 
+def _gather(w: Array, dw: Array | float, v: Array, momentum: float, decay: float) -> Array:
+    """Return g, the gradient with weight decay, when ``v`` has taken it in; inside the kernels."""
+    g = dw + decay * w
+    v *= momentum
+    v += g
+    return g
+
+
 @fused
 def nesterov_step(
     xp: Any, w: Array, dw: Array | float, v: Array, lr: float, momentum: float, decay: float
 ) -> None:
     """Move ``w`` and its momentum ``v``, looking ahead."""
-    g = dw + decay * w
-    v *= momentum
-    v += g
+    g = _gather(w, dw, v, momentum, decay)
     w -= lr * (g + momentum * v)
 
 
@@ -102,9 +108,7 @@ def momentum_step(
     xp: Any, w: Array, dw: Array | float, v: Array, lr: float, momentum: float, decay: float
 ) -> None:
     """Move ``w`` and its momentum ``v``."""
-    g = dw + decay * w
-    v *= momentum
-    v += g
+    _gather(w, dw, v, momentum, decay)
     w -= lr * v
 
 
