@@ -80,7 +80,7 @@ def test_what_a_gpu_needs_at_least_is_what_is_computed():
         assert f"{moved / bandwidth * 1e3:.0f} ms" in text[text.index(at) :]
     needed = [f"{operations / rate * 1e3:.0f} ms" for _, rate in gpu.PUBLISHED.values()]
     assert f"the products take at least {' and '.join(needed)}" in text
-    launches = f"launches {FORWARD} kernels forward and {BACKWARD} backward"
+    launches = f"launches {FORWARD} kernels forward and {BACKWARD} backward "
     assert launches in text
 
 
