@@ -50,7 +50,7 @@ class Config:
     shortcut: str = _setting(
         "A",
         "where the shape changes: average pooling and zero channels, "
-        "subsampling and zero channels, or a learned projection",
+        "subsampling and zero channels, or a learned projection; none: a plain network",
         choices=SHORTCUTS,
     )
     gamma: str = _setting(
@@ -88,6 +88,10 @@ class Config:
     weight_decay: float = _setting(1e-4, "weight decay, on every parameter")
     validate_every: int | None = _setting(
         None, "validate (and test) every N steps as well as at the end of each epoch"
+    )
+
+    flow: int | None = _setting(
+        None, "record the gradient flow (flow.jsonl): averages over every N steps"
     )
 
     seed: int = _setting(1, "decides weights, split, order of the data, and gates")
@@ -239,6 +243,7 @@ def _check(config: Config) -> None:
         ("threads", 1),
         ("checkpoint_every", 1),
         ("validate_every", 1),
+        ("flow", 1),
         ("max_shift", 0),
         ("warmup_epochs", 0),
     ):
@@ -254,6 +259,10 @@ def _check(config: Config) -> None:
         raise ConfigError(str(error)) from None
     if config.coarse and config.data != "cifar100":
         raise ConfigError("only CIFAR-100 has coarse labels: leave out --coarse")
+    if config.shortcut == "none" and probs and min(probs) < 1:
+        raise ConfigError(
+            "with shortcut 'none' nothing would pass a closed block: use --survival constant"
+        )
     if config.scale == "train" and probs and min(probs) == 0:
         raise ConfigError("scale 'train' divides by the survival probability: p_last cannot be 0")
 

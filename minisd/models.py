@@ -150,8 +150,9 @@ def resnet(
     survival : list of L floats, optional
         p_l of each block, for instance ``linear_decay(num_blocks(depth), 0.5)``. None: constant
         depth, all 1.
-    shortcut : "A", "A-subsample" or "projection"
-        What stands for the identity where the shape changes; see `minisd.residual`.
+    shortcut : "A", "A-subsample", "projection" or "none"
+        What stands for the identity where the shape changes; see `minisd.residual`. "none": no
+        shortcut at all, a plain network of the same depth, whose blocks cannot be dropped.
     branch : "basic" or "bottleneck"
     gamma : "one" or "uniform"
         Where batch norm's scale starts; see `minisd.layers.BatchNorm2d`.
@@ -165,7 +166,8 @@ def resnet(
     Raises
     ------
     ValueError
-        If the depth is not of the form above, or ``survival`` is not L probabilities.
+        If the depth is not of the form above, or ``survival`` is not L probabilities, or not all
+        of them 1 in a plain network.
 
     Examples
     --------
@@ -178,6 +180,11 @@ def resnet(
         raise ValueError(
             f"a {depth}-layer network has {L} blocks and needs as many survival probabilities, "
             f"got {len(survival)}"
+        )
+    if shortcut == "none" and min(survival) < 1:
+        raise ValueError(
+            "with shortcut 'none' nothing would pass a closed block: all survival probabilities "
+            "must be 1 (constant depth)"
         )
     width = whole_number("width", width, 1)
     num_classes = whole_number("num_classes", num_classes, 1)

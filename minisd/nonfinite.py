@@ -17,10 +17,15 @@ def first_nonfinite(model: Layer, x: Array) -> str:
     if not xp.isfinite(x).all():
         return "no layer: the images themselves are not finite"
     found: list[str] = []
-    watched: list[Layer] = []
+    watched: list[tuple[Layer, str, Any]] = []
+
+    def cover_later(layer: Layer, method: str) -> Any:
+        """Return a method, and note what stood on the layer itself, such as a recorder's."""
+        watched.append((layer, method, vars(layer).get(method)))
+        return getattr(layer, method)
 
     def watch(name: str, layer: Layer) -> None:
-        original = layer.forward
+        original = cover_later(layer, "forward")
 
         def forward(*inputs: Any, **named: Any) -> Array:
             y = original(*inputs, **named)
@@ -29,17 +34,15 @@ def first_nonfinite(model: Layer, x: Array) -> str:
             return y
 
         setattr(layer, "forward", forward)  # noqa: B010 (on the instance, for this once)
-        watched.append(layer)
 
     def watch_chain(chain: ConvChain) -> None:
-        original = chain.read
+        original = cover_later(chain, "read")
 
         def read(x: Array) -> Any:
             Sequential.forward(chain, x)  # layer by layer: a chain does not call its layers
             return original(x)
 
         setattr(chain, "read", read)  # noqa: B010
-        watched.append(chain)
 
     def walk(prefix: str, layer: Layer) -> None:
         for name, child in layer.children():
@@ -56,7 +59,9 @@ def first_nonfinite(model: Layer, x: Array) -> str:
     finally:
         for buffer, original in statistics:
             buffer[...] = original
-        for layer in watched:
-            for method in ("forward", "read"):
-                vars(layer).pop(method, None)  # a layer may stand in two places
+        for layer, method, before in reversed(watched):  # a layer may stand in two places
+            if before is None:
+                vars(layer).pop(method, None)
+            else:
+                setattr(layer, method, before)
     return found[0] if found else "the loss: the logits are finite but too far apart"

@@ -17,7 +17,7 @@ from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU
 from minisd.ops.rows import as_images, by_rows, empty_rows
 from minisd.ops.sources import Normalised
 
-SHORTCUTS = ("A", "A-subsample", "projection")
+SHORTCUTS = ("A", "A-subsample", "projection", "none")
 SCALES = ("test", "train")
 BOTTLENECK_EXPANSION = 4
 
@@ -126,6 +126,28 @@ class PadShortcut(Layer):
         return as_images(dx)
 
 
+class NoShortcut(Layer):
+    """Nothing: zeros of the branch's shape. What is left of the network is a plain one."""
+
+    def __init__(self, out_channels: int, stride: int) -> None:
+        self.out_channels = out_channels
+        self.stride = stride
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        self.save(x.shape)
+        N, _, H, W = x.shape
+        height, width = -(-H // self.stride), -(-W // self.stride)
+        return self._zeros((N, self.out_channels, height, width), x)
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        return self._zeros(self.take(), dy)
+
+    def _zeros(self, shape: tuple[int, ...], like: Array) -> Array:
+        rows = empty_rows(shape, like)
+        rows[...] = 0
+        return as_images(rows)
+
+
 def projection_shortcut(
     in_channels: int,
     out_channels: int,
@@ -152,9 +174,14 @@ def make_shortcut(
     rng: np.random.Generator,
     dtype: DTypeLike = np.float32,
 ) -> Layer:
-    """Return the identity where the shape stays, else a shortcut of ``kind`` (see `SHORTCUTS`)."""
+    """Return the identity where the shape stays, else a shortcut of ``kind`` (see `SHORTCUTS`).
+
+    With "none" there is no shortcut anywhere, not even the identity.
+    """
     if kind not in SHORTCUTS:
         raise ValueError(f"shortcut must be one of {', '.join(SHORTCUTS)}; got {kind!r}")
+    if kind == "none":
+        return NoShortcut(out_channels, stride)
     if stride == 1 and in_channels == out_channels:
         return IdentityShortcut()
     if kind == "projection":
@@ -220,14 +247,14 @@ class ResidualBlock(Layer):
         is_open, weight = self.is_open or not self.training, self.branch_weight
         h = self.shortcut.forward(x)
         if is_open:
-            y = self.relu.forward(h, plus=self._weighted_branch(x, weight, h.shape))
+            y = self.relu.forward(h, plus=self.weighted_branch(x, weight, h.shape))
         else:
             self.branch.forget()
             y = self.relu.forward(h)
         self.save((is_open, weight))
         return y
 
-    def _weighted_branch(
+    def weighted_branch(
         self, x: Array, weight: float, shape: tuple[int, ...]
     ) -> Array | Normalised:
         """Return weight * f(x), from a `ConvChain` in a form that the addition can read."""
@@ -244,8 +271,14 @@ class ResidualBlock(Layer):
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         is_open, weight = self.take()
-        if is_open and weight == 1 and isinstance(self.branch, ConvChain):
-            return self.branch.backward_of_sum(dy, self.relu.take(), self.shortcut.backward)
+        branch = self.branch
+        if (
+            is_open
+            and weight == 1
+            and isinstance(branch, ConvChain)
+            and not isinstance(branch.layers[-1], ReLU)  # whose gradient is not dy's
+        ):
+            return branch.backward_of_sum(dy, self.relu.take(), self.shortcut.backward)
         dh = self.relu.backward(dy)
         dx = self.shortcut.backward(dh)
         if is_open:

@@ -4,6 +4,7 @@ config.json      settings, what follows from them, seed and versions
 log.jsonl        one line per epoch
 checkpoint.npz   everything needed to go on, and the best weights (`minisd.checkpoint`)
 curve.png        the learning curve
+flow.jsonl       what `minisd.flow` recorded, if it was asked for
 """
 
 import json
@@ -20,7 +21,8 @@ from minisd.errors import RunFolderError
 from minisd.files import aside_name, write_atomically
 
 CONFIG, LOG, CHECKPOINT, CURVE = "config.json", "log.jsonl", "checkpoint.npz", "curve.png"
-_FILES = {CONFIG, LOG, CHECKPOINT, CURVE}
+FLOW = "flow.jsonl"
+_FILES = {CONFIG, LOG, CHECKPOINT, CURVE, FLOW}
 _LOCK = ".lock"
 _TRACES = {_LOCK} | {aside_name(name) for name in _FILES}  # what a run killed early may leave
 

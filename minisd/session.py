@@ -8,6 +8,7 @@ from typing import Any
 from minisd import figures, parallel, runfolder
 from minisd.config import Config, resolve
 from minisd.errors import CheckpointError, ConfigError, UserError
+from minisd.flow import Recorder
 from minisd.interrupt import Interrupted, StopSignals
 from minisd.progress import Progress
 from minisd.run import MACHINE_SETTINGS, Run
@@ -88,6 +89,7 @@ def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
 
 def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
     """Train in a folder that is claimed already."""
+    recorder: Recorder | None = None
     with parallel.threads(run.config.threads):
         _introduce(run, folder, progress)
 
@@ -95,11 +97,21 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
             runfolder.write_log(folder / runfolder.LOG, run.position.history)
 
         def save() -> None:
+            if recorder is not None:
+                recorder.flush()  # first: a checkpoint is never ahead of it
             run.save(folder / runfolder.CHECKPOINT)
             write_log()
 
         try:
             runfolder.write_json(folder / runfolder.CONFIG, run.describe())
+            if run.config.flow is not None and not run.is_complete:
+                recorder = Recorder(
+                    run.model,
+                    run.optimizer,
+                    folder / runfolder.FLOW,
+                    average=run.config.flow,
+                    done=run.steps_done,
+                )
             if run.is_complete:
                 write_log()  # a kill may have come between the last checkpoint and its log
             else:
@@ -107,7 +119,7 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
             progress.start(done=run.steps_done, total=run.steps_per_epoch * run.config.epochs)
             with StopSignals() as stop:
                 try:
-                    fit(run, save, progress, stop)
+                    fit(run, save, progress, stop, recorder)
                 except Interrupted:
                     save()
                     _draw(run, folder)
@@ -119,6 +131,8 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
             raise CheckpointError(f"{folder} cannot be written: {error}") from error
         finally:
             progress.stop()
+            if recorder is not None:
+                recorder.detach()
     return run
 
 

@@ -18,6 +18,7 @@ from minisd.data import Split
 from minisd.data.batches import evaluation_batches, training_batches
 from minisd.errors import NonFiniteError
 from minisd.explain import explained, memory_explained
+from minisd.flow import Recorder
 from minisd.interrupt import Interrupted, StopSignals
 from minisd.layer import Layer
 from minisd.losses import Losses
@@ -29,7 +30,13 @@ from minisd.stochastic_depth import draw_gates
 
 
 def train_step(
-    model: Layer, optimizer: SGD, images: Array, labels: Array, *, wait: bool = True
+    model: Layer,
+    optimizer: SGD,
+    images: Array,
+    labels: Array,
+    *,
+    wait: bool = True,
+    recorder: Recorder | None = None,
 ) -> Any:
     """Train on one mini-batch, with the gates as they are, and return its loss.
 
@@ -41,6 +48,8 @@ def train_step(
         True: check the labels, and look at the loss before the weights move. False: neither, so
         that Python runs ahead of a GPU. The labels must have been checked then, on the host, and
         the loss is the caller's to look at.
+    recorder : Recorder, optional
+        Of this model and optimiser.
 
     Returns
     -------
@@ -63,7 +72,11 @@ def train_step(
                 f"{first_nonfinite(model, images)}"
             )
     model.backward(dlogits)
+    if recorder is not None:
+        recorder.after_backward(loss)
     optimizer.step()
+    if recorder is not None:
+        recorder.after_step()
     return loss
 
 
@@ -103,7 +116,13 @@ def evaluate(
     return wrong / count
 
 
-def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignals) -> None:
+def fit(
+    run: Run,
+    save: Callable[[], None],
+    progress: Progress,
+    stop: StopSignals,
+    recorder: Recorder | None = None,
+) -> None:
     """Train until all epochs are done, from wherever ``run`` is.
 
     Parameters
@@ -112,6 +131,8 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
         Called whenever the state is worth keeping: at the end of each epoch.
     stop : StopSignals
         Asked after every step and during evaluation.
+    recorder : Recorder, optional
+        Told of every step.
 
     Raises
     ------
@@ -123,10 +144,16 @@ def fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignal
         Saying what to change.
     """
     with memory_explained(run):
-        _fit(run, save, progress, stop)
+        _fit(run, save, progress, stop, recorder)
 
 
-def _fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSignals) -> None:
+def _fit(
+    run: Run,
+    save: Callable[[], None],
+    progress: Progress,
+    stop: StopSignals,
+    recorder: Recorder | None,
+) -> None:
     config, position = run.config, run.position
     losses = Losses(run)
     while not run.is_complete:
@@ -149,7 +176,12 @@ def _fit(run: Run, save: Callable[[], None], progress: Progress, stop: StopSigna
                     np.errstate(over="ignore", invalid="ignore"),
                 ):
                     loss = train_step(
-                        run.model, run.optimizer, images, labels, wait=run.device == "cpu"
+                        run.model,
+                        run.optimizer,
+                        images,
+                        labels,
+                        wait=run.device == "cpu",
+                        recorder=recorder,
                     )
                 position.step += 1
                 position.open_sum += sum(gates)

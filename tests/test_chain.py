@@ -224,3 +224,16 @@ def test_a_planted_wrong_gradient_fails(name, rng, device, monkeypatch):
     if name is not None:
         monkeypatch.setattr(conv_norm, *PLANTED[name])
     assert check_layer(block, x, rng=rng).passed == (name is None)
+
+
+def test_a_block_whose_branch_ends_in_a_relu(rng, device):
+    def block(kind):
+        r = np.random.default_rng(3)
+        conv = Conv2d(4, 4, 3, padding=1, rng=r, dtype=np.float64)
+        branch = kind(conv, BatchNorm2d(4, dtype=np.float64), ReLU())
+        return ResidualBlock(branch, make_shortcut("A", 4, 4, 1, rng=r)).to(device.name)
+
+    x, dy = (device.standard_normal(rng, (3, 4, 6, 5)) for _ in range(2))
+    chain, plain = (everything(block(kind), x, dy) for kind in (ConvChain, Sequential))
+    for name, right in plain.items():
+        assert_close(chain[name], right, rtol=1e-9, atol=1e-11, err_msg=name)

@@ -13,9 +13,11 @@ ON_DEVICES = sorted(
     [*(ROOT / "ops").glob("*.py")]
     + [ROOT / f"{name}.py" for name in (
         "chain", "gradcheck", "gradcheck_table", "layer", "layers", "memory", "models", "nonfinite",
-        "optim", "parallel", "products", "recompute", "residual", "stochastic_depth", "train",
+        "optim", "parallel", "products", "recompute", "residual", "stochastic_depth", "surgery",
+        "train",
     )]
     + [ROOT / "data" / "batches.py"]
+    + [ROOT / "flow" / f"{name}.py" for name in ("recorder", "step", "watch")]
 )  # fmt: skip
 """Files whose functions may be given arrays of a GPU."""
 
@@ -28,7 +30,8 @@ HARMLESS = {
 """They take no array."""
 ON_THE_HOST = {
     ("batches", "floor"), ("gradcheck", "asarray"), ("gradcheck", "linalg.norm"),
-    ("layers", "sqrt"), ("memory", "asarray"),
+    ("layers", "sqrt"), ("memory", "asarray"), ("recorder", "array"), ("step", "array"),
+    ("step", "cumsum"),
 }  # fmt: skip
 """Here they are given what was drawn, or allocated, on the host."""
 

@@ -77,8 +77,7 @@ def batchnorm2d_forward(
     rows, y = by_rows(x), empty_rows(x.shape, x)
     if training:
         check_statistics(x.shape)
-        parts = parallel.slabs(lambda part: run_moments(flat(rows[part])), H, slab(y), y)
-        mean, var = moments(parts, W * N)
+        mean, var = channel_moments(rows)
         move_running(running_mean, running_var, mean, var, float(momentum), N * H * W)
     else:
         mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
@@ -175,6 +174,13 @@ def check_statistics(shape: tuple[int, ...]) -> None:
         raise ValueError(
             f"batchnorm2d: training needs more than one number per channel, x is {shape}"
         )
+
+
+def channel_moments(rows: Array) -> tuple[Array, Array]:
+    """Return every channel's mean and (biased) variance (C,) over images by rows (H, C, W, N)."""
+    H, _, W, N = rows.shape
+    parts = parallel.slabs(lambda part: run_moments(flat(rows[part])), H, slab(rows), rows)
+    return moments(parts, W * N)
 
 
 def run_moments(runs: Array) -> tuple[Array, Array]:

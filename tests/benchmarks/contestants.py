@@ -1,12 +1,14 @@
 """Who takes part: our training step, evaluation and convolution, and the peers', on equal terms."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import minisd
 from minisd import ops
+from minisd.flow import Recorder
 from minisd.ops.conv_im2col import conv2d_im2col_backward, conv2d_im2col_forward
 from minisd.train import train_step
 
@@ -70,6 +72,29 @@ def training(
                 return step()
 
             found[f"PyTorch {kind} {memory_format}"] = peer
+    return found
+
+
+def recorded(bench: Bench, depth: int, steps: int, folder: Path, **shape: int) -> Contestants:
+    """So many of our steps, with a recorder that looks, averages and writes once, and without."""
+    images, labels = batch(bench, **shape)
+    found: Contestants = {}
+    for name in ("with", "without"):
+        model = minisd.resnet(depth, in_channels=images.shape[1], rng=bench.rng(3))
+        optimizer = minisd.SGD(model, lr=0.1)
+        recorder = None
+        if name == "with":
+            recorder = Recorder(
+                model, optimizer, folder / f"{depth}.jsonl",
+                average=steps, look_every=steps, write_every=steps,
+            )  # fmt: skip
+
+        def run(_: int, model: Any = model, optimizer: Any = optimizer, r: Any = recorder) -> float:
+            for _ in range(steps):
+                loss = train_step(model, optimizer, images, labels, recorder=r)
+            return loss
+
+        found[name] = run
     return found
 
 

@@ -41,6 +41,7 @@ ROWS: dict[str, Entry] = {
         lambda bench: rows_steps.stochastic(bench, "if", must=1.25, aim=1.0), needs="torch"
     ),
     "stochastic-share": Entry(rows_steps.stochastic_share),
+    "recorder": Entry(rows_steps.recorder),
     "roofline": Entry(rows_limits.roofline, wants=("torch",)),
     "linear": Entry(rows_steps.linear, wants=("torch",)),
     "resnet-1202": Entry(rows_limits.deepest),

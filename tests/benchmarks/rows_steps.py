@@ -1,6 +1,8 @@
 """Rows about the time of a training step, of evaluation, and of loading."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from .bench import Bench
 from .measure import milliseconds, straight_line
 from .report import Row, ratio
 
+RECORDED = 10
 SAME_LOSS = 0.01  # of a first step: float32 through a hundred layers
 
 
@@ -112,6 +115,24 @@ def loading(bench: Bench) -> Iterator[Row]:
     seconds = bench.measure(f"loading, and step of ResNet-{depth}", make)
     figure = f"loading and augmenting a batch of {size}, as share of our step of ResNet-{depth}"
     yield ratio("loading", figure, seconds, "loading", "step", must=0.03, aim=0.01)
+
+
+def recorder(bench: Bench) -> Iterator[Row]:
+    """What `minisd.flow.Recorder` costs, with the statistics that it has by default."""
+    for name, depth, shape in (
+        ("recorder", bench.sizes.shallow, {"size": bench.sizes.batch}),
+        ("recorder-digits", bench.sizes.odd, {"size": 64, "channels": 1, "side": 8}),
+    ):
+        figure = f"{RECORDED} training steps of ResNet-{depth} with a recorder, {shape}"
+        with TemporaryDirectory() as folder:
+            seconds = bench.measure(
+                figure,
+                lambda depth=depth, shape=shape, folder=folder: contestants.recorded(
+                    bench, depth, RECORDED, Path(folder), **shape
+                ),
+                tolerance=SAME_LOSS,
+            )
+        yield ratio(name, figure, seconds, "with", "without", must=1.05)
 
 
 def linear(bench: Bench) -> Iterator[Row]:

@@ -1,0 +1,168 @@
+"""The recorder: see `minisd.flow`."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from minisd.backend import Array, is_cupy
+from minisd.flow.records import Record, RecordFile
+from minisd.flow.statistics import statistics
+from minisd.flow.step import Step, Tensors, scales, to_host
+from minisd.flow.watch import Watch
+from minisd.layer import Layer
+from minisd.ops.check import whole_number
+from minisd.optim import SGD
+
+
+class Recorder:
+    """Records statistics of a network in training, and streams them to a file.
+
+    Parameters
+    ----------
+    model : Layer
+        With its residual blocks in ``model.blocks``, if it has any.
+    optimizer : SGD
+        Of the model. Every one of its parameters is recorded.
+    path : path
+        A new file, or with ``done`` the one to go on with. See `minisd.flow.records`; `load` reads
+        it.
+    average : int
+        Steps that one record averages over.
+    look_every : int
+        Activations, and gradients of activations, are looked at in every so many steps.
+    write_every : int
+        Steps after which records are written. Until then everything stays where it was computed: a
+        GPU is waited for, and copied from, once in so many steps.
+    done : int, optional
+        Steps done before, by a run that goes on; may be 0. None: a new recording.
+
+    Raises
+    ------
+    RunFolderError
+        If ``path`` exists and cannot be gone on with.
+    RuntimeError
+        If another recorder is at work on the network.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        optimizer: SGD,
+        path: str | Path,
+        *,
+        average: int = 1,
+        look_every: int = 10,
+        write_every: int = 50,
+        done: int | None = None,
+    ) -> None:
+        self.average = whole_number("average", average, 1)
+        self.look_every = whole_number("look_every", look_every, 1)
+        self.write_every = whole_number("write_every", write_every, 1)
+        self.done = 0 if done is None else whole_number("done", done, 0)
+        self.optimizer = optimizer
+        blocks = list(getattr(model, "blocks", []))
+        self._tensors = Tensors(optimizer, blocks)
+        self._watch = Watch(blocks, lambda: self.done % self.look_every == 0)
+        try:
+            self._file = RecordFile(Path(path), self._tensors.names, len(blocks), done)
+        except BaseException:
+            self.detach()
+            raise
+        self._half: tuple[Step, Array] | None = None
+        self._steps: list[Step] = []
+        self._record = Record()
+
+    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is recorded, too
+    def after_backward(self, loss: Any = None) -> None:
+        """Take gradients and weights: call it between ``backward`` and ``optimizer.step``.
+
+        Parameters
+        ----------
+        loss : float or 0-d array, optional
+            An array of a GPU is not waited for.
+
+        Raises
+        ------
+        RuntimeError
+            If a block has not had a training forward and backward since the last step.
+        """
+        blocks = self._watch.take()
+        size, w = abs(self._tensors.grads()), self._tensors.weights()
+        largest = size.max(axis=1)
+        relative = size / scales(largest)[:, None]  # its squares neither vanish nor overflow
+        step = Step(
+            number=self.done + 1,
+            lr=float(self.optimizer.lr),
+            loss=loss if loss is None or is_cupy(loss) else float(loss),
+            reached=np.array([p.grad is not None for p in self._tensors.parameters]),
+            blocks=blocks,
+            sums=[size.sum(axis=1), largest, (relative * relative).sum(axis=1)],
+        )
+        self._half = step, w
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def after_step(self) -> None:
+        """Take what the optimiser did: call it after ``optimizer.step``.
+
+        A step that was not taken, after `after_backward` alone, is not recorded.
+        """
+        if self._half is None:
+            raise RuntimeError("after_step comes after after_backward and optimizer.step")
+        (step, w), self._half = self._half, None
+        update = self._tensors.weights() - w
+        step.sums += [(w * w).sum(axis=1), (update * update).sum(axis=1)]
+        self._steps.append(step)
+        self.done += 1
+        if len(self._steps) >= self.write_every:
+            self._write()
+
+    def flush(self) -> None:
+        """End the present record, however many steps it has, and write everything down."""
+        self._write(end=True)
+
+    def close(self) -> None:
+        """`flush`, and leave the network as it was."""
+        try:
+            self.flush()
+        finally:
+            self.detach()
+
+    def detach(self) -> None:
+        """Leave the network as it was, without writing anything more."""
+        self._watch.detach()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """`close`; after an error only what was written before stays."""
+        if error is None:
+            self.close()
+        else:
+            self.detach()
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def _write(self, *, end: bool = False) -> None:
+        """Bring the steps to the host, all at once, and write the records that are complete."""
+        steps, self._steps = self._steps, []
+        copies = iter(to_host([array for step in steps for array in step.arrays()]))
+        rows = []
+        for step in steps:
+            step.take([next(copies) for _ in step.arrays()])
+            values, counts = statistics(step, self._tensors)
+            loss = None if step.loss is None else float(step.loss)
+            self._record.add(values, counts, step=step.number, lr=step.lr, loss=loss)
+            if self._record.steps == self.average:
+                rows.append(self._record.row())
+                self._record = Record()
+        if end and self._record.steps:
+            rows.append(self._record.row())
+            self._record = Record()
+        self._file.append(rows)
