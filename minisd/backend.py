@@ -6,9 +6,8 @@ there is no global switch to forget. CuPy is imported only when a GPU is asked f
 
 A GPU works on what it was told while Python goes on: an operation *launches* a kernel and returns.
 Two things cost time there that cost none on a CPU. Every launch does, some microseconds, so
-elementwise mathematics is launched as one kernel (`fused`). And asking for a value does, since
-Python then waits until all that was launched before is done: no operation here does that, but for
-the check of labels, which training does on the host.
+elementwise mathematics is launched as one kernel (`fused`). And asking for a value does, as Python
+then waits until all that was launched is done: no operation here does, but the check of labels.
 """
 
 import functools
@@ -90,9 +89,8 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(first: Any, *others: Any) -> Any:
-        if isinstance(first, np.ndarray):
-            return function(np, first, *others)
-        return _kernel(function)(first, *others)
+        on_cpu = isinstance(first, np.ndarray)
+        return function(np, first, *others) if on_cpu else _kernel(function)(first, *others)
 
     return call
 
@@ -101,8 +99,7 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the fused kernel; CuPy makes one for every combination of dtypes and dimensions."""
     cupy = sys.modules["cupy"]
-    name = function.__name__
-    return cupy.fuse(kernel_name=name)(functools.partial(function, cupy))
+    return cupy.fuse(kernel_name=function.__name__)(functools.partial(function, cupy))
 
 
 # ---- from device to device ----
@@ -143,6 +140,12 @@ def to_device_together(arrays: Sequence[Array], device: str) -> list[Array]:
         there[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
         for array, start in zip(arrays, starts, strict=True)
     ]
+
+
+def synchronize(device: str) -> None:
+    """Wait until all that was launched is done, so that a clock may be read."""
+    if device == "cuda":
+        usable_cupy().cuda.Device().synchronize()
 
 
 def values(numbers: Sequence[Any]) -> list[float]:

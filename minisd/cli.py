@@ -21,6 +21,8 @@ import minisd
 from minisd import commands
 from minisd.config import DATA_SETS, DEVICES, PRESETS, Config
 from minisd.errors import NonFiniteError, UserError
+from minisd.experiments.catalogue import EXPERIMENTS
+from minisd.experiments.study import SETTINGS, SIZES
 from minisd.interrupt import Interrupted
 from minisd.run import MACHINE_SETTINGS
 
@@ -38,6 +40,19 @@ Ctrl-C finishes the step, saves, and says how to go on. The result is the test e
 of lowest validation error; the lowest test error is never reported.
 
 presets:
+"""
+
+
+_EXPERIMENT_EPILOG = """\
+examples:
+  minisd experiment gradients --out quick --quick      on the digits, within 30 seconds
+  minisd experiment gradients --out digits             within ten minutes on two cores
+  minisd experiment lesion --out study --data cifar10 --data-dir data
+
+Experiments with the same --out share training runs where they want the same ones. Ctrl-C saves
+everything; the same command goes on. Each writes NAME.png, NAME.svg and NAME.csv.
+
+experiments:
 """
 
 
@@ -121,6 +136,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
+    _add_experiment(parsers)
+
     sub = _add(parsers, commands.gpu_check, "is this GPU right, and how fast?")
     sub.add_argument("--depth", type=int, default=110, help="of the timed network (default 110)")
     sub.add_argument("--batch-size", type=int, default=128, help="images a step (default 128)")
@@ -169,15 +186,75 @@ def _add_train(parsers: Any) -> None:
     _add_settings(group, [setting.name for setting in dataclasses.fields(Config)])
 
 
-def _add_settings(group: Any, names: Sequence[str]) -> None:
-    """Add an option for each of these fields of `Config`."""
+def _add_experiment(parsers: Any) -> None:
+    told = {
+        "quick": "with --quick",
+        "digits": "by default",
+        "laptop": "with another --data",
+        "paper": "with --paper (CIFAR-10, or --data: its preset of 'minisd train')",
+    }
+    sizes = "\nsizes:\n" + "".join(
+        f"  {told[scale]}: " + ", ".join(f"{key} {_shown(v)}" for key, v in settings.items()) + "\n"
+        for scale, settings in SIZES.items()
+    )
+    names = "".join(f"  {name:20} {module.SUMMARY}\n" for name, module in EXPERIMENTS.items())
+    sub = _add(
+        parsers,
+        commands.experiment,
+        "repeat the paper's analysis, and go past it",
+        epilog=_EXPERIMENT_EPILOG + names + sizes,
+        argument_default=argparse.SUPPRESS,
+    )
+    sub.add_argument(
+        "name", nargs="?", choices=tuple(EXPERIMENTS), metavar="NAME", default=None,
+        help="one of those below; without it their names are listed",
+    )  # fmt: skip
+    sub.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("experiments"),
+        help="folder of the study: figures, numbers, training runs (default: experiments)",
+    )  # fmt: skip
+    size = sub.add_mutually_exclusive_group()
+    for flag, text in (
+        ("quick", "a small version on the digits, within 30 seconds"),
+        ("paper", "the paper's own size: days"),
+    ):
+        size.add_argument(
+            f"--{flag}", dest="size", action="store_const", const=flag, default="laptop", help=text
+        )
+    sub.add_argument("--seeds", type=int, nargs="+", metavar="S", help="repetitions")
+    sub.add_argument(
+        "--processes", type=int, metavar="N", default=None,
+        help="runs that train at the same time (default: one for each core)",
+    )  # fmt: skip
+    sub.add_argument("--quiet", action="store_true", default=False, help="say nothing but errors")
+    sub.add_argument(
+        "--limit", type=_number_or_all, metavar="N",
+        help="use the first N training images only, or 'all'",
+    )  # fmt: skip
+    group = sub.add_argument_group("settings of the networks, in place of the size's own")
+    _add_settings(group, [name for name in SETTINGS if name != "limit"], defaults=False)
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _number_or_all(text: str) -> int | None:
+    try:
+        return None if text == "all" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'all'") from None
+
+
+def _add_settings(group: Any, names: Sequence[str], *, defaults: bool = True) -> None:
+    """Add an option for each of these fields of `Config`; say its default, if it is that here."""
     hints = typing.get_type_hints(Config)
     for setting in dataclasses.fields(Config):
         if setting.name not in names:
             continue
         flag = "--" + setting.name.replace("_", "-")
         text = setting.metadata["help"]
-        if setting.name not in ("preset", "data") and setting.default is not None:
+        if defaults and setting.name not in ("preset", "data") and setting.default is not None:
             text += f" [{setting.default}]"
         choices = setting.metadata["choices"]
         hint = hints[setting.name]

@@ -12,6 +12,9 @@ from minisd.backend import describe_gpu, resolve_device
 from minisd.config import DATA_SETS, resolve
 from minisd.data import download, load
 from minisd.errors import ConfigError, DeviceError, UserError
+from minisd.experiments.catalogue import EXPERIMENTS
+from minisd.experiments.catalogue import run as run_experiment
+from minisd.experiments.study import Study
 from minisd.gpu_check import NO_GPU
 from minisd.gradcheck_report import TOLERANCE
 from minisd.gradcheck_table import all_checks
@@ -131,6 +134,29 @@ def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, q
         except UserError as error:
             what = str(error)
         print(f"{known:9} {what}")
+    return OK
+
+
+def experiment(
+    *, name: str | None, out: Path, size: str, processes: int | None, quiet: bool, **changes: Any
+) -> int:
+    """Repeat an analysis of the paper, or go past it: a figure and the numbers in it."""
+    if name is None:
+        print("\n".join(EXPERIMENTS))
+        return OK
+    study = Study(out, size=size, processes=processes, quiet=quiet, **changes)
+    try:
+        run_experiment(name, study)
+    except Interrupted as stopped:
+        print(f"\n{stopped}: saved. Go on with the same command", file=sys.stderr)
+        raise
+    if study.failures:
+        told = "; ".join(f"{run}: {said}" for run, said in study.failures.items())
+        failed = len(study.failures)
+        raise UserError(
+            f"{failed} {'run' if failed == 1 else 'runs'} failed, not in the figure ({told}); all "
+            "others are complete; the same command tries again"
+        )
     return OK
 
 

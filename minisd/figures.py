@@ -1,5 +1,6 @@
 """Plots. Drawn without a display and without matplotlib's global state."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,42 @@ from minisd.files import write_atomically
 
 INK, GRID = "#2b2b2b", "#e6e6e6"
 TEST, VALIDATION, LOSS = "#c1432e", "#3a6ea5", "#5b8c5a"
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure of so many inches, which can be written without a display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Any, *, changes: Sequence[float] = ()) -> None:
+    """Give ``axes`` a quiet grid; dot the places where the learning rate ``changes``."""
+    for place in changes:
+        axes.axvline(place, color=INK, lw=0.8, ls=(0, (2, 3)), alpha=0.6)
+    axes.grid(True, which="major", color=GRID, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def evaluations(history: list[dict[str, Any]], steps_per_epoch: int) -> list[dict[str, Any]]:
+    """Return all evaluations of a run: what the log says, and ``x``, where they were in epochs.
+
+    An epoch has one, at its end, or several. The first with the lowest ``val_error`` is the best.
+    """
+    return [
+        {"x": point["step"] / steps_per_epoch, "epoch": row["epoch"], **row, **point}
+        for row in history
+        for point in row.get("evaluations", [{"step": row["epoch"] * steps_per_epoch}])
+    ]
+
+
+def rate_changes(history: list[dict[str, Any]]) -> list[int]:
+    """Return the last epoch before each change of the learning rate."""
+    return [row["epoch"] for row, after in pairwise(history) if row["lr"] != after["lr"]]
 
 
 def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], path: Path) -> None:
@@ -22,22 +59,14 @@ def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], p
     path : path
         The PNG to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, NullLocator
 
     resolved = description["resolved"]
-    per_epoch = resolved["steps_per_epoch"]
-    points = [  # an epoch has one evaluation, at its end, or several
-        {"x": point["step"] / per_epoch, "epoch": row["epoch"], **row, **point}
-        for row in history
-        for point in row.get("evaluations", [{"step": row["epoch"] * per_epoch}])
-    ]
+    points = evaluations(history, resolved["steps_per_epoch"])
     best = min(points, key=lambda point: point["val_error"])
     x = [point["x"] for point in points]
 
-    figure = Figure(figsize=(8, 5.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 5.8)
     errors, losses = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for key, label, colour in (
         ("val_error", "validation", VALIDATION),
@@ -76,13 +105,9 @@ def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], p
     losses.set_xlim(0, history[-1]["epoch"] * 1.02)
     losses.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    changes = [row["epoch"] for row, after in pairwise(history) if row["lr"] != after["lr"]]
+    changes = rate_changes(history)
     for axes in (errors, losses):
-        for epoch in changes:
-            axes.axvline(epoch, color=INK, lw=0.8, ls=(0, (2, 3)), alpha=0.6)
-        axes.grid(True, which="major", color=GRID, lw=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes, changes=changes)
 
     rule = (
         "constant depth"

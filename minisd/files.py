@@ -36,6 +36,20 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     _flush_folder(path.parent)
 
 
+def append_durably(path: Path, text: str) -> None:
+    """Append lines to a file, so that they survive a power cut. A kill may cut the last one."""
+    with open(path, "ab") as stream:
+        stream.write(text.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def whole_lines(path: Path) -> list[str]:
+    """Return the lines of a file that was appended to, without one that a kill has cut."""
+    *lines, _ = path.read_text().split("\n")
+    return lines
+
+
 def _flush_folder(folder: Path) -> None:
     """Make the renaming itself durable, where folders can be opened (not on Windows)."""
     with contextlib.suppress(OSError):

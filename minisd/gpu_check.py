@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minisd.backend import Array, describe_gpu, to_device, to_numpy, usable_cupy
+from minisd.backend import (
+    Array,
+    describe_gpu,
+    synchronize,
+    to_device,
+    to_numpy,
+    usable_cupy,
+)
 from minisd.checkpoint import layer_arrays
 from minisd.errors import DeviceError
 from minisd.gradcheck_table import check_ops
@@ -116,7 +123,6 @@ class StepTime:
 
 def step_times(depth: int, batch_size: int, *, repeat: int = 5) -> Iterator[StepTime]:
     """Time training steps on the GPU with all blocks open, three quarters, half and none."""
-    cupy = usable_cupy()
     rng = np.random.default_rng(0)
     L = num_blocks(depth)
     model = resnet(depth, survival=linear_decay(L, 0.5), rng=rng).to("cuda")
@@ -129,10 +135,10 @@ def step_times(depth: int, batch_size: int, *, repeat: int = 5) -> Iterator[Step
         train_step(model, optimizer, images, labels)  # compiles, and fills the memory pool
         seconds = []
         for _ in range(repeat):
-            cupy.cuda.Device().synchronize()
+            synchronize("cuda")
             start = time.perf_counter()
             train_step(model, optimizer, images, labels, wait=False)
-            cupy.cuda.Device().synchronize()
+            synchronize("cuda")
             seconds.append(time.perf_counter() - start)
         yield StepTime(num_open, L, min(seconds))
 

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -26,6 +27,35 @@ class Progress:
 
     def stop(self) -> None:
         """Training ends, however it does."""
+
+
+class Counting:
+    """Says how much of something countable is done: a bar, or a plain line from time to time."""
+
+    def __init__(self, total: int, what: str, *, quiet: bool = False) -> None:
+        self.total, self.what, self.done = total, what, 0
+        self._lines = not quiet and not sys.stderr.isatty()
+        self._said = time.monotonic()
+        self._bar = tqdm(total=total, desc=what, disable=quiet or self._lines, leave=False)
+
+    def reach(self, done: int) -> None:
+        """So many are done."""
+        self._bar.update(done - self.done)
+        self.done = done
+        if self._lines and time.monotonic() - self._said > _PLAIN_INTERVAL:
+            print(f"{self.what}: {done} of {self.total}", file=sys.stderr, flush=True)
+            self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
 
 
 class Console(Progress):

@@ -3,7 +3,8 @@
 import functools
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from devices import NAMES, Device
 from minisd import parallel
 from minisd.backend import usable_cupy
 from minisd.errors import DeviceError
+from tiny_studies import make
 
 
 @pytest.fixture
@@ -64,3 +66,10 @@ def _one_blas_thread() -> Iterator[None]:
     """Tests run side by side: more threads than cores only wait for one another."""
     with parallel.threads(1):
         yield
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Make an experiment when it is first asked for, once for all workers; return its folder."""
+    base = tmp_path_factory.getbasetemp()
+    return functools.partial(make, base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)

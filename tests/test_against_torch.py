@@ -8,7 +8,7 @@ import pytest
 
 from minisd import SGD, draw_gates, linear_decay, ops, resnet, set_gates
 from minisd.layers import Layer
-from minisd.residual import IdentityShortcut, PadShortcut, ResidualBlock
+from minisd.residual import IdentityShortcut, NoShortcut, PadShortcut, ResidualBlock
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -125,9 +125,12 @@ class Judge(torch.nn.Module):
         return self.layer(name, layer, x)
 
     def block(self, i, block: ResidualBlock, x):
-        h = self.shortcut(f"blocks.{i}.shortcut", block.shortcut, x)
+        name = f"blocks.{i}"
+        if isinstance(block.shortcut, NoShortcut):
+            return F.relu(self.layer(f"{name}.branch", block.branch, x))
+        h = self.shortcut(f"{name}.shortcut", block.shortcut, x)
         if self.gates[i] or not self.training:
-            f = self.layer(f"blocks.{i}.branch", block.branch, x)
+            f = self.layer(f"{name}.branch", block.branch, x)
             if block.scale == "test":
                 h = h + (f if self.training else block.survival_prob * f)
             else:
@@ -157,13 +160,13 @@ NETWORKS = [
     {"depth": 11, "shortcut": "projection", "branch": "bottleneck", "width": 2},
     {"depth": 11, "shortcut": "A", "branch": "bottleneck", "width": 2, "scale": "train"},
 ]
+PLAIN = [{"depth": 14}, {"depth": 11, "branch": "bottleneck", "width": 2}]
 
 
 def network(options, rng):
-    options = {"width": 3, **options}
     L = (options["depth"] - 2) // (3 if options.get("branch") == "bottleneck" else 2)
-    return resnet(num_classes=4, in_channels=2, survival=linear_decay(L, 0.4), rng=rng,
-                  dtype=np.float64, **options)  # fmt: skip
+    options = {"width": 3, "survival": linear_decay(L, 0.4), **options}
+    return resnet(num_classes=4, in_channels=2, rng=rng, dtype=np.float64, **options)
 
 
 @pytest.mark.parametrize("options", NETWORKS)
@@ -171,11 +174,21 @@ def network(options, rng):
 def test_whole_networks_with_gates(options, gates, rng):
     model = network(options, rng)
     L = model.num_blocks
+    check_network(model, {"open": [True] * L, "closed": [False] * L,
+                          "mixed": [i % 2 == 0 for i in range(L)],
+                          "other": [i % 2 == 1 for i in range(L)]}[gates], rng)  # fmt: skip
+
+
+@pytest.mark.parametrize("options", PLAIN)
+def test_plain_networks(options, rng):
+    model = network({"shortcut": "none", "survival": None, **options}, rng)
+    check_network(model, [True] * model.num_blocks, rng)
+
+
+def check_network(model, gates, rng):
     judge = Judge(model)
-    judge.gates = {"open": [True] * L, "closed": [False] * L,
-                   "mixed": [i % 2 == 0 for i in range(L)],
-                   "other": [i % 2 == 1 for i in range(L)]}[gates]  # fmt: skip
-    set_gates(model, judge.gates)
+    judge.gates = gates
+    set_gates(model, gates)
     x, labels = rng.standard_normal((3, 2, 8, 12)), rng.integers(0, 4, 3)
     tx = tensor(x)
     loss, dlogits = ops.softmax_cross_entropy(model.forward(x), labels)

@@ -60,7 +60,7 @@ def test_nothing_stays_on_the_network_when_the_disk_is_full(path, monkeypatch):
     model, optimizer = network(CPU)
     recorder = Recorder(model, optimizer, path)
     train_for(1, model, optimizer, recorder)
-    monkeypatch.setattr("minisd.flow.records.os.fsync", lambda descriptor: 1 / 0)
+    monkeypatch.setattr("minisd.files.os.fsync", lambda descriptor: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         recorder.close()
     assert functions(model) == []

@@ -44,6 +44,27 @@ STOREYS = [
     {"losses"},
     {"train"},
     {"session", "gpu_check"},
+    {"experiments.paper_curves", "experiments.path_lengths", "experiments.pool"},
+    {"experiments.input_gradients", "experiments.trained"},
+    {"experiments.drawing", "experiments.study"},
+    {"experiments.publish"},
+    {
+        f"experiments.{name}"
+        for name in (
+            "depth_distribution",
+            "ensemble",
+            "gradients",
+            "gradients_by_depth",
+            "learning_curves",
+            "lesion",
+            "shattered",
+            "survival",
+            "training_time",
+            "update_ratios",
+        )
+    },
+    {"experiments.catalogue"},
+    {"experiments"},
     {"commands"},
     {"cli"},
     {"__main__"},

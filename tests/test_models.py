@@ -5,8 +5,10 @@ import pytest
 
 from devices import assert_close, assert_equal, host, ones_like
 from minisd import ConvChain, ReLU, linear_decay, ops, resnet
+from minisd.config import resolve
+from minisd.errors import ConfigError
 from minisd.models import check_image_size, num_blocks
-from minisd.residual import PadShortcut, make_shortcut
+from minisd.residual import SHORTCUTS, PadShortcut, make_shortcut
 
 
 @pytest.mark.parametrize(
@@ -25,11 +27,12 @@ def test_depth_counts_layers(depth):
 
 
 @pytest.mark.parametrize("branch", ["basic", "bottleneck"])
-@pytest.mark.parametrize("shortcut", ["A", "A-subsample", "projection"])
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
 def test_every_combination_runs_forward_and_backward(branch, shortcut, rng, device):
     depth = 8 if branch == "basic" else 11
     model = resnet(depth, num_classes=5, in_channels=2, width=4, branch=branch, shortcut=shortcut,
-                   survival=linear_decay(3), rng=rng).to(device.name)  # fmt: skip
+                   survival=None if shortcut == "none" else linear_decay(3),
+                   rng=rng).to(device.name)  # fmt: skip
     x = device.standard_normal(rng, (2, 2, 12, 8), np.float32)
     y = model.forward(x)
     assert y.shape == (2, 5)
@@ -51,7 +54,7 @@ def test_groups_halve_the_image_and_double_the_channels(rng, device):
     assert shapes == [(1, 4, 16, 8)] * 3 + [(1, 8, 8, 4)] * 2 + [(1, 16, 4, 2)] * 2
 
 
-@pytest.mark.parametrize("shortcut", ["A-subsample", "projection"])
+@pytest.mark.parametrize("shortcut", ["A-subsample", "projection", "none"])
 def test_odd_images_work_where_nothing_is_tiled(shortcut, rng, device):
     model = resnet(8, width=2, shortcut=shortcut, rng=rng).to(device.name)
     x = device.standard_normal(rng, (2, 3, 9, 7), np.float32)
@@ -74,6 +77,50 @@ def test_the_shortcut_is_the_identity_where_the_shape_stays(rng, device):
         shortcut = make_shortcut(kind, 3, 3, 1, rng=rng).to(device.name)
         assert shortcut.forward(x) is x
         assert shortcut.backward(x) is x
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("size", [(8, 8), (9, 7)])
+def test_a_plain_network_is_its_branches_rectified(training, size, rng, device):
+    model = resnet(14, width=3, shortcut="none", rng=rng, dtype=np.float64).to(device.name)
+    x = device.standard_normal(rng, (4, 3, *size))
+    model.forward(x)
+    model.train(training)
+    h, undo = model.stem.forward(x), []
+    for block in model.blocks:
+        f = block.branch.forward(h)
+        h = f * (f > 0)
+        undo.append((block.branch, f > 0))
+    y = model.head.forward(model.pool.forward(h))
+    if training:
+        dy = device.standard_normal(rng, (4, 10))
+        dh = model.pool.backward(model.head.backward(dy))
+        for branch, positive in reversed(undo):
+            dh = branch.backward(dh * positive)
+        dx = model.stem.backward(dh)
+        assert_close(model.forward(x), y, rtol=1e-11)
+        assert_close(model.backward(dy), dx, rtol=1e-9, atol=1e-14)
+    assert_close(model.forward(x), y, rtol=1e-11)
+
+
+def test_nothing_would_pass_a_closed_block_of_a_plain_network(rng):
+    with pytest.raises(ValueError, match="shortcut 'none'"):
+        resnet(8, shortcut="none", survival=[1, 1, 0.5], rng=rng)
+    for survival in ({"survival": "linear", "p_last": 0.5}, {"survival": "uniform"}):
+        with pytest.raises(ConfigError, match="shortcut 'none'"):
+            resolve({"shortcut": "none", **survival})
+    assert resnet(8, shortcut="none", survival=[1, 1, 1], rng=rng).survival_probs == [1, 1, 1]
+    assert resolve({"shortcut": "none", "survival": "constant"}).survival_probs is None
+    assert resolve({"shortcut": "none", "p_last": 1.0}).shortcut == "none"
+
+
+def test_a_plain_network_has_the_parameters_of_its_branches(rng):
+    plain, residual = (resnet(20, shortcut=kind, rng=rng) for kind in ("none", "A"))
+    assert plain.num_parameters == residual.num_parameters
+    x = np.ones((2, 4, 6, 6))
+    shortcut = make_shortcut("none", 4, 4, 1, rng=rng)
+    assert not shortcut.forward(x).any()
+    assert not shortcut.backward(x).any()
 
 
 def test_evaluation_does_not_depend_on_the_batch(rng, device):

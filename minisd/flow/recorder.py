@@ -9,7 +9,7 @@ import numpy as np
 from minisd.backend import Array, is_cupy
 from minisd.flow.records import Record, RecordFile
 from minisd.flow.statistics import statistics
-from minisd.flow.step import Step, Tensors, scales, to_host
+from minisd.flow.step import Step, Tensors, scales, sums_of_squares, to_host
 from minisd.flow.watch import Watch
 from minisd.layer import Layer
 from minisd.ops.check import whole_number
@@ -90,15 +90,15 @@ class Recorder:
         """
         blocks = self._watch.take()
         size, w = abs(self._tensors.grads()), self._tensors.weights()
-        largest = size.max(axis=1)
-        relative = size / scales(largest)[:, None]  # its squares neither vanish nor overflow
+        sums = [size.sum(axis=1), size.max(axis=1)]
+        size /= scales(sums[1])[:, None]  # squares that neither vanish nor overflow
         step = Step(
             number=self.done + 1,
             lr=float(self.optimizer.lr),
             loss=loss if loss is None or is_cupy(loss) else float(loss),
             reached=np.array([p.grad is not None for p in self._tensors.parameters]),
             blocks=blocks,
-            sums=[size.sum(axis=1), largest, (relative * relative).sum(axis=1)],
+            sums=[*sums, sums_of_squares(size)],
         )
         self._half = step, w
 
@@ -111,8 +111,9 @@ class Recorder:
         if self._half is None:
             raise RuntimeError("after_step comes after after_backward and optimizer.step")
         (step, w), self._half = self._half, None
-        update = self._tensors.weights() - w
-        step.sums += [(w * w).sum(axis=1), (update * update).sum(axis=1)]
+        update = self._tensors.weights()
+        update -= w
+        step.sums += [sums_of_squares(w), sums_of_squares(update)]
         self._steps.append(step)
         self.done += 1
         if len(self._steps) >= self.write_every:

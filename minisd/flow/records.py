@@ -9,7 +9,6 @@ A number that is not finite is the string "nan", "inf" or "-inf", which JSON has
 import json
 import math
 import operator
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minisd.errors import RunFolderError
-from minisd.files import write_atomically
+from minisd.files import append_durably, whole_lines, write_atomically
 from minisd.runfolder import FLOW
 
 FORMAT = 1
@@ -37,6 +36,14 @@ COUNTS = ("reached", "open", "looked")
 """Steps with a gradient (of parameters); open, and open and looked at (of blocks)."""
 LARGEST = ("grad_max", "block_grad_max")
 """Of these a record has the largest number, of all others the mean."""
+
+
+def count_of(statistic: str) -> str:
+    """Return which of `COUNTS` says in how many steps a record's statistic was there."""
+    if statistic in OF_PARAMETERS:
+        return "reached"
+    return "open" if statistic.startswith("block_") else "looked"
+
 
 Values = dict[str, tuple[np.ndarray, np.ndarray]]
 """Statistic: (numbers of one step, where there is one)."""
@@ -139,10 +146,7 @@ class RecordFile:
         """Write records down, so that they survive a power cut."""
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         if text:
-            with open(self.path, "ab") as stream:
-                stream.write(text.encode())
-                stream.flush()
-                os.fsync(stream.fileno())
+            append_durably(self.path, text)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -150,7 +154,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
     number = 1
     try:
-        *lines, _ = path.read_text().split("\n")
+        lines = whole_lines(path)
         header = json.loads(lines[0])
         if header["format"] != FORMAT:
             raise RunFolderError(

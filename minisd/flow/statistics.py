@@ -37,7 +37,8 @@ def statistics(step: Step, tensors: Tensors) -> tuple[Values, dict[str, np.ndarr
     seen = [_of_activations(block) if block.arrays else {} for block in step.blocks]
     for name in OF_BLOCKS:
         if not name.startswith("block_"):
-            values[name] = np.array([block.get(name, np.nan) for block in seen]), looked
+            there = np.array([name in block for block in seen], bool)
+            values[name] = np.array([block.get(name, np.nan) for block in seen]), there
     return values, {"reached": step.reached, "open": gates, "looked": looked}
 
 
@@ -56,13 +57,15 @@ def _of_activations(block: Look) -> dict[str, float]:
     """Return the statistics of one block from the moments of its channels."""
     mean, var = block.arrays["output"].astype(np.float64)
     shortcut = _norm(block, "shortcut")
-    return {
+    found = {
         "output_grad_norm": _norm(block, "output_grad"),
-        "branch_ratio": block.weight * _norm(block, "branch") / shortcut if shortcut else np.inf,
         "activation_mean": float(mean.mean()),
         "activation_std": float(np.sqrt(var.mean() + mean.var())),
         "dead_channels": float((mean == 0).mean()),  # H_l is never negative
     }
+    if shortcut:  # a plain block has none
+        found["branch_ratio"] = block.weight * _norm(block, "branch") / shortcut
+    return found
 
 
 def _add_up(tensors: Tensors, runs: np.ndarray) -> np.ndarray:

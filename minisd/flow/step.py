@@ -87,6 +87,11 @@ def scales(largest: Array) -> Array:
     return xp.where(xp.isfinite(largest) & (largest > 0), largest, 1)
 
 
+def sums_of_squares(runs: Array) -> Array:
+    """Return the sum of the squares of every run (runs, RUN) to (runs,)."""
+    return array_module(runs).einsum("ij,ij->i", runs, runs)
+
+
 def to_host(arrays: list[Array]) -> list[np.ndarray]:
     """Return host copies; of a GPU's arrays in one transfer."""
     if not arrays or array_module(*arrays) is np:

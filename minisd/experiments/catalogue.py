@@ -1,0 +1,52 @@
+"""The experiments by name, as ``minisd experiment`` knows them."""
+
+from collections.abc import Callable
+from types import ModuleType
+
+from minisd.experiments import (
+    depth_distribution,
+    ensemble,
+    gradients,
+    gradients_by_depth,
+    learning_curves,
+    lesion,
+    shattered,
+    survival,
+    training_time,
+    update_ratios,
+)
+from minisd.experiments.publish import Result, publish
+from minisd.experiments.study import Study
+
+EXPERIMENTS: dict[str, ModuleType] = {
+    module.NAME: module
+    for module in (
+        gradients,
+        learning_curves,
+        survival,
+        training_time,
+        depth_distribution,
+        gradients_by_depth,
+        update_ratios,
+        lesion,
+        shattered,
+        ensemble,
+    )
+}
+
+
+def run(name: str, study: Study) -> Result:
+    """Run one experiment: train or measure what is not there yet, and publish what was found.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C or SIGTERM; the same study goes on where it stopped.
+    RunFolderError
+        If the study's folder cannot be written, or another process is at work in it.
+    """
+    experiment: Callable[[Study], Result] = EXPERIMENTS[name].run
+    with study.at_work():
+        result = experiment(study)
+        publish(study, name, result)
+    return result

@@ -1,0 +1,132 @@
+"""Gradients of every layer, at initialisation and through training: plain, residual, stochastic."""
+
+import tempfile
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minisd.data.batches import training_batches
+from minisd.experiments.drawing import (
+    colour,
+    convolutions,
+    new_figure,
+    tidy,
+    title,
+    whole_numbers,
+)
+from minisd.experiments.publish import Result
+from minisd.experiments.study import Study
+from minisd.experiments.trained import label
+from minisd.flow import Recorder, load
+from minisd.run import Run
+from minisd.stochastic_depth import draw_gates
+from minisd.train import train_step
+
+NAME = "gradients-by-depth"
+SUMMARY = "gradient of every layer at initialisation and by epoch; plain, residual, stochastic"
+RULES = [("plain", 1.0), ("constant", 1.0), ("linear", 0.5)]
+STEPS = {"quick": 12, "digits": 24, "laptop": 24, "paper": 48}
+
+Table = np.ndarray
+"""(layers, columns) of mean |gradient|; NaN where the block was closed."""
+
+
+def first_steps(study: Study, rule: str, p_last: float, steps: int) -> list[list[float | None]]:
+    """Train the first steps of a run and return mean |gradient| (layers, steps), None if closed."""
+    run = Run(study.config(rule, p_last, study.seeds[0]))
+    epochs = (
+        training_batches(
+            run.train, run.config.batch_size, normaliser=run.normaliser,
+            augmentation=run.augmentation, rng=run.data_rng, device=run.device,
+        )
+        for _ in count()
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "flow.jsonl"
+        with Recorder(run.model, run.optimizer, path, look_every=steps) as recorder:
+            for images, labels in islice(chain.from_iterable(epochs), steps):
+                draw_gates(run.model, run.gate_rng)
+                train_step(run.model, run.optimizer, images, labels, recorder=recorder)
+        flow = load(path)
+    table = flow["grad_mean"][:, convolutions(flow["parameter"].tolist())].T
+    return [[None if np.isnan(value) else value for value in row] for row in table.tolist()]
+
+
+def run(study: Study) -> Result:
+    """Train the three kinds of network, or take them as trained, and draw."""
+    steps = STEPS[study.scale]
+    depth = study.config("constant", 1.0, study.seeds[0]).depth
+    keys = {
+        f"{study.fingerprint(study.seeds[0])}/{steps}/{rule}": (rule, p_last)
+        for rule, p_last in RULES
+    }
+    early = study.each(NAME, keys, lambda key: first_steps(study, *keys[key], steps))
+    starts = {keys[key]: np.array(table, float) for key, table in early.items()}
+    epochs = {}
+    for one in study.runs(RULES, seeds=study.seeds[:1]):
+        table = one.per_epoch("grad_mean")
+        epochs[one.rule, one.p_last] = table[:, convolutions(one.flow["parameter"].tolist())].T
+    rows = [
+        {
+            "rule": rule,
+            "when": when,
+            when_unit: column + 1,
+            other_unit: "",
+            "layer": layer + 1,
+            "grad_mean": "" if np.isnan(value) else value,
+        }
+        for when, when_unit, other_unit, tables in (
+            ("first steps", "step", "epoch", starts),
+            ("by epoch", "epoch", "step", epochs),
+        )
+        for (rule, _), table in tables.items()
+        for (layer, column), value in np.ndenumerate(table)
+    ]
+    caption = (
+        "Mean |gradient| of every convolution, first layer at the bottom. Above: each of the "
+        f"first {steps} training steps (hatched: the block was closed, there is no gradient); "
+        "right: the first step, at the initial weights. Below: mean of every epoch, over the steps "
+        "in which the block was open; right: the last epoch. Plain: the same network without "
+        "shortcuts."
+    )
+    return Result(draw(starts, epochs, depth), rows, caption, seeds=study.seeds[:1])
+
+
+def draw(
+    starts: dict[tuple[str, float], Table], epochs: dict[tuple[str, float], Table], depth: int
+) -> Any:
+    """Draw two rows of heatmaps, with lines at the right."""
+    figure = new_figure(13, 6.5)
+    grid = figure.subplots(2, len(RULES) + 1)
+    for row, (tables, unit, column) in enumerate(((starts, "step", 0), (epochs, "epoch", -1))):
+        finite = np.concatenate([np.log10(table[table > 0]) for table in tables.values()])
+        lines = grid[row, -1]
+        for axes, key in zip(grid[row], RULES, strict=False):
+            axes.set_title(label(*key), loc="left", fontsize=9)
+            axes.set_xlabel(unit)
+            whole_numbers(axes)
+            if key not in tables:
+                axes.text(0.5, 0.5, "failed", transform=axes.transAxes, ha="center")
+                continue
+            table = tables[key]
+            with np.errstate(divide="ignore"):
+                image = axes.imshow(
+                    np.log10(table), origin="lower", aspect="auto", cmap="viridis",
+                    vmin=finite.min(), vmax=finite.max(), interpolation="nearest",
+                    extent=(0.5, table.shape[1] + 0.5, 0.5, len(table) + 0.5),
+                )  # fmt: skip
+            axes.set_facecolor("white")
+            axes.patch.set(hatch="////", edgecolor="#b0b0b0")
+            places = np.arange(1, len(table) + 1)
+            lines.plot(table[:, column], places, color=colour(*key), lw=1.5, label=label(*key))
+        grid[row, 0].set_ylabel("layer")
+        figure.colorbar(image, ax=list(grid[row, :-1]), label="log10 mean |gradient|")
+        lines.set_xscale("log")
+        lines.set_xlabel("mean |gradient|")
+        lines.set_title("first step" if column == 0 else "last epoch", loc="left", fontsize=9)
+        lines.legend(frameon=False, fontsize=7)
+        tidy(lines)
+    title(figure, f"Gradients by depth, {depth} layers")
+    return figure

@@ -1,0 +1,205 @@
+"""Lesion study and path lengths (Veit, Wilber and Belongie 2016, arXiv:1605.06431).
+
+Take a block out of a trained residual network and it goes on working, since only half of its paths
+went through that block. Does training with stochastic depth make it more robust?
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from minisd import parallel
+from minisd.data import Split
+from minisd.data.batches import evaluation_batches
+from minisd.experiments.drawing import colour, new_figure, tidy, title, whole_numbers
+from minisd.experiments.path_lengths import by_length, sampled_norms
+from minisd.experiments.publish import Result
+from minisd.experiments.study import Study
+from minisd.experiments.trained import TrainedRun, label
+from minisd.layer import Layer
+from minisd.run import Run
+from minisd.surgery import blocks_replaced, interchangeable, without
+from minisd.train import evaluate
+
+NAME = "lesion"
+SUMMARY = "lesion study and path lengths, constant against stochastic training"
+RULES = [("constant", 1.0), ("linear", 0.5)]
+SIZES = {
+    "quick": {"images": 100, "repeats": 2, "batch": 16, "samples": 1},
+    "digits": {"images": 359, "repeats": 10, "batch": 64, "samples": 8},
+    "laptop": {"images": 1000, "repeats": 4, "batch": 32, "samples": 4},
+    "paper": {"images": 10_000, "repeats": 10, "batch": 128, "samples": 20},
+}
+
+
+def shuffled_order(
+    rows: list[list[int]], L: int, swaps: int, rng: np.random.Generator
+) -> list[int]:
+    """Return the order of L blocks after so many swaps of two from the same one of ``rows``."""
+    order = list(range(L))
+    pairs = [pair for row in rows for pair in combinations(row, 2)]
+    for i, j in rng.choice(np.array(pairs), swaps):
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+def kendall(rows: list[list[int]], order: list[int]) -> float:
+    """Return Kendall's rank correlation of an order with the original one, within ``rows``.
+
+    1: the original order; -1: each row reversed.
+    """
+    signs = [1 if order[i] < order[j] else -1 for row in rows for i, j in combinations(row, 2)]
+    return sum(signs) / len(signs)
+
+
+def error(run: Run, images: Split, blocks: Sequence[Layer]) -> float:
+    """Return the share of images that the network with these blocks gets wrong."""
+    with blocks_replaced(run.model, blocks) as model:
+        batches = evaluation_batches(
+            images, run.config.batch_size, normaliser=run.normaliser, device=run.device
+        )
+        return evaluate(model, batches)
+
+
+SWAPS = (1, 2, 3, 6, 13, 32)
+
+
+def lesions(L: int, swappable: bool, repeats: int) -> list[str]:
+    """Return what is to be done to a network of L blocks, as ``what/how many/repetition``."""
+    steps = sorted({max(1, round(L * share)) for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)})
+    plans = ["none/0/0", *(f"block/{number}/0" for number in range(L))]
+    plans += [f"random/{k}/{r}" for k in steps for r in range(repeats)]
+    if swappable:
+        plans += [f"swaps/{k}/{r}" for k in SWAPS for r in range(repeats)]
+    return plans
+
+
+def operate(run: Run, what: str, amount: int, repetition: int) -> tuple[list[Layer], float]:
+    """Return the blocks after a lesion, and where it stands on the figure's axis."""
+    model, rng = run.model, np.random.default_rng([amount, repetition])
+    if what == "none":
+        return list(model.blocks), 0
+    if what == "block":
+        return without(model, [amount]), amount + 1
+    if what == "random":
+        return without(model, rng.permutation(model.num_blocks)[:amount].tolist()), amount
+    rows = interchangeable(model)
+    order = shuffled_order(rows, model.num_blocks, amount, rng)
+    return [model.blocks[number] for number in order], kendall(rows, order)
+
+
+def run(study: Study) -> Result:
+    """Train both kinds of network, or take them as trained, and operate on their best weights."""
+    size = SIZES[study.scale]
+    rows: list[dict[str, Any]] = []
+    runs = study.runs(RULES)
+    for one in runs:
+        rows += _of_network(study, one, size)
+    images = min(size["images"], runs[0].config["resolved"]["test_images"])
+    caption = (
+        f"Best weights, {images:,} test images. Test error with one block removed, its shortcut "
+        f"left; with k random blocks removed; after {SWAPS[0]} to {SWAPS[-1]} swaps of two blocks "
+        f"of one shape ({size['repeats']} times each), where there are two such blocks; lines: "
+        "means; dashed: nothing removed. Lower right, in the network as it is in training with all "
+        f"blocks open: norm of the gradient of the loss of {size['batch']} training images along "
+        f"one path through exactly k branches (mean of {size['samples']} random paths), times the "
+        "number of such paths, C(L, k); each curve over its sum."
+    )
+    return Result(draw(rows), rows, caption)
+
+
+def _of_network(study: Study, one: TrainedRun, size: dict[str, int]) -> list[dict[str, Any]]:
+    """Return the rows of one trained network."""
+    L = one.config["resolved"]["num_blocks"]
+    loaded: list[Run] = []
+
+    def network() -> Run:
+        if not loaded:
+            loaded.append(one.load())
+        return loaded[0]
+
+    def lesion_error(key: str) -> Any:
+        run = network()
+        *_, what, amount, repetition = key.split("/")
+        blocks, x = operate(run, what, int(amount), int(repetition))
+        return [x, error(run, run.test[: size["images"]], blocks)]
+
+    def norms_of_length(key: str) -> Any:
+        run = network()
+        k = int(key.rpartition("/")[2])
+        batch = run.train[: size["batch"]]
+        ((images, labels),) = evaluation_batches(
+            batch, len(batch), normaliser=run.normaliser, device=run.device
+        )
+        rng = np.random.default_rng([one.seed, k])
+        return sampled_norms(run.model, images, labels, k, samples=size["samples"], rng=rng)
+
+    where = f"{one.name}/{study.fingerprint(one.seed)}"
+    with parallel.threads():
+        swappable = bool(interchangeable(network().model))
+        plans = lesions(L, swappable, size["repeats"])
+        errors = study.each(NAME, [f"{where}/{size['images']}/{p}" for p in plans], lesion_error)
+        paths = f"{where}/paths/{size['batch']}/{size['samples']}"
+        lengths = study.each(NAME, [f"{paths}/{k}" for k in range(L + 1)], norms_of_length)
+    key = {"rule": one.rule, "p_last": one.p_last, "seed": one.seed}
+    rows: list[dict[str, Any]] = []
+    for plan, (x, value) in errors.items():
+        what, amount, repetition = plan.split("/")[-3:]
+        start = {**key, "figure": what, "amount": int(amount), "repetition": repetition}
+        rows.append({**start, "x": x, "y": value})
+    norms = list(lengths.values())
+    shares = by_length(norms)
+    for k, (found, share) in enumerate(zip(norms, shares, strict=True)):
+        rows.append({**key, "figure": "norm along a path", "x": k, "y": float(np.mean(found))})
+        rows.append({**key, "figure": "share", "x": k, "y": float(share / shares.sum())})
+    blank = {"amount": "", "repetition": ""}
+    return [{**blank, **row} for row in rows]
+
+
+PANELS = {
+    "block": ("one block removed", "block", "test error (%)"),
+    "random": ("k random blocks removed", "k", "test error (%)"),
+    "swaps": ("blocks shuffled", "Kendall's rank correlation with the order", "test error (%)"),
+    "share": ("gradient along paths through k branches", "k", "norm x C(L, k), over its sum"),
+}
+
+
+def draw(rows: list[dict[str, Any]]) -> Any:
+    """Draw four panels."""
+    figure = new_figure(11, 7)
+    rules = list(dict.fromkeys((row["rule"], row["p_last"]) for row in rows))
+    for axes, (panel, (heading, x_label, y_label)) in zip(
+        figure.subplots(2, 2).flat, PANELS.items(), strict=True
+    ):
+        scale = 1 if panel == "share" else 100
+        for rule in rules:
+            mine = [row for row in rows if (row["rule"], row["p_last"]) == rule]
+            by_place: dict[float, list[tuple[float, float]]] = {}
+            for row in mine:
+                if row["figure"] == panel:
+                    by_place.setdefault(round(row["x"], 1), []).append((row["x"], scale * row["y"]))
+            if not by_place:
+                axes.text(0.5, 0.5, "no two blocks may swap", transform=axes.transAxes, ha="center")
+                continue
+            shade = colour(*rule)
+            for points in by_place.values():
+                axes.plot(*np.array(points).T, ".", color=shade, ms=4, alpha=0.45)
+            means = sorted(tuple(np.mean(points, axis=0)) for points in by_place.values())
+            axes.plot(*np.array(means).T, color=shade, lw=1.6, label=label(*rule))
+            if scale == 100:
+                whole = [100 * row["y"] for row in mine if row["figure"] == "none"]
+                axes.axhline(np.mean(whole), color=shade, lw=0.8, ls="--")
+        axes.set_title(heading, loc="left", fontsize=9)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        if panel == "swaps":
+            axes.invert_xaxis()  # the original order first
+        else:
+            whole_numbers(axes)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8)
+        tidy(axes)
+    title(figure, "Lesion study and path lengths")
+    return figure

@@ -1,0 +1,41 @@
+"""The paper's own curves, to be drawn beside ours: ``minisd/experiments/paper/``."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(__file__).parent / "paper"
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def _rows(name: str) -> list[list[str]]:
+    lines = (FOLDER / f"{name}.csv").read_text().splitlines()
+    return list(csv.reader(line for line in lines if line and not line.startswith("#")))
+
+
+def series(name: str) -> dict[str, Curve]:
+    """Return (x, y) of every series of a figure, such as ``"fig3_cifar10_test_error"``."""
+    _, *rows = _rows(name)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for key, x, y in rows:
+        found.setdefault(key, []).append((float(x), float(y)))
+    return {key: tuple(np.array(points).T) for key, points in found.items()}
+
+
+def first_gradient() -> dict[str, Curve]:
+    """Fig. 7: mean |gradient| of the first convolution by epoch, CIFAR-10, 110 layers."""
+    (_, *names), *rows = _rows("fig7_first_conv_gradient")
+    table = np.array([[float(cell) if cell else np.nan for cell in row] for row in rows])
+    return {
+        name.removesuffix("_depth"): (table[:, 0], table[:, column])
+        for column, name in enumerate(names, start=1)
+    }
+
+
+def depth_table() -> tuple[list[float], list[int], np.ndarray]:
+    """Fig. 8, right: (p_L, depth, test error %) of linear decay on CIFAR-10."""
+    (_, *depths), *rows = _rows("fig8_right_heatmap")
+    table = np.array([[float(cell) for cell in row] for row in rows])
+    return table[:, 0].tolist(), [int(depth) for depth in depths], table[:, 1:]

@@ -1,0 +1,108 @@
+"""Gradient by path length (Veit, Wilber and Belongie 2016, arXiv:1605.06431, section 4.3).
+
+A residual network of L blocks is 2^L paths: through each block along the branch or along the
+shortcut. Backward is linear, so the gradient is the sum over all paths, and what travels along one
+of them can be had alone: at each block, backward through the branch only or the shortcut only.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import comb
+
+import numpy as np
+
+from minisd import ops
+from minisd.backend import Array, to_numpy
+from minisd.layer import Layer
+from minisd.models import ResNet
+from minisd.residual import ResidualBlock
+from minisd.stochastic_depth import set_gates
+
+
+def backward_along(model: ResNet, dy: Array, along_branch: Sequence[bool]) -> Array:
+    """Return the part of dx that travels along one path, after a training forward.
+
+    Parameters
+    ----------
+    dy : (N, num_classes)
+    along_branch : list of L bool
+        For each block: along the branch, or along the shortcut.
+    """
+    model.take()
+    dh = model.pool.backward(model.head.backward(dy))
+    for block, through_branch in zip(reversed(model.blocks), reversed(along_branch), strict=True):
+        is_open, weight = block.take()
+        dh = block.relu.backward(dh)
+        if not through_branch:
+            dh = block.shortcut.backward(dh)
+        elif is_open:
+            dh = block.branch.backward(weight * dh)
+        else:
+            raise ValueError("a path cannot go along the branch of a closed block")
+        block.forget()
+    return model.stem.backward(dh)
+
+
+@contextmanager
+def unmoved(model: Layer) -> Iterator[None]:
+    """Put statistics, gradients, mode and gates back as they were at the end of the block."""
+    statistics = [(buffer, buffer.copy()) for _, buffer in model.buffers()]
+    grads = [(parameter, parameter.grad) for _, parameter in model.parameters()]
+    modes = [(layer, layer.training) for layer in _all_layers(model)]
+    gates = [(layer, layer.is_open) for layer, _ in modes if isinstance(layer, ResidualBlock)]
+    model.zero_grad()  # gradients are added to: not to those
+    try:
+        yield
+    finally:
+        for buffer, before in statistics:
+            buffer[...] = before
+        for parameter, grad in grads:
+            parameter.grad = grad
+        for layer, training in modes:
+            layer.training = training
+        for block, is_open in gates:
+            block.is_open = is_open
+        model.forget()
+
+
+def _all_layers(layer: Layer) -> Iterator[Layer]:
+    yield layer
+    for _, child in layer.children():
+        yield from _all_layers(child)
+
+
+def sampled_norms(
+    model: ResNet,
+    images: Array,
+    labels: Array,
+    k: int,
+    *,
+    samples: int,
+    rng: np.random.Generator,
+) -> list[float]:
+    """Return ||dx|| of a batch along ``samples`` random paths through exactly ``k`` branches.
+
+    The network is that of training with all blocks open: branches of weight 1, the batch's own
+    statistics. dx is the gradient of the mean loss.
+    """
+    L = model.num_blocks
+    norms = []
+    with unmoved(model):
+        model.train()
+        set_gates(model, [True] * L)
+        for _ in range(samples):
+            path = (rng.permutation(L) < k).tolist()
+            _, dlogits = ops.softmax_cross_entropy(model.forward(images), labels)
+            dx = to_numpy(backward_along(model, dlogits, path)).astype(np.float64)
+            norms.append(float(np.sqrt((dx**2).sum())))
+    return norms
+
+
+def by_length(norms: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return (L + 1,): mean norm along a path through k branches, times the C(L, k) such paths.
+
+    Norms do not add up as gradients do: it is not a share of the gradient, but an upper bound of
+    what all paths of a length bring together, up to sampling.
+    """
+    L = len(norms) - 1
+    return np.array([np.mean(found) * comb(L, k) for k, found in enumerate(norms)])

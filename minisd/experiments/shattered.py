@@ -1,0 +1,202 @@
+"""Shattered gradients (Balduzzi et al. 2017, arXiv:1702.08591).
+
+In a deep plain network the gradients at two inputs have little to do with each other, even where
+the inputs are close: along a line in input space they look like white noise. Each ReLU halves their
+correlation, since a neuron that is open for one of two independent inputs is open for both only
+half of the time: 2^-L after L of them (theorem 1). Shortcuts keep the correlation.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minisd import parallel
+from minisd.experiments.drawing import INK, colour, new_figure, tidy, title
+from minisd.experiments.input_gradients import (
+    autocorrelation,
+    correlation,
+    fully_connected_correlation,
+    input_gradients,
+)
+from minisd.experiments.publish import Result
+from minisd.experiments.study import Study
+from minisd.experiments.trained import label
+from minisd.models import ResNet, resnet
+from minisd.run import Run
+from minisd.stochastic_depth import draw_gates
+
+NAME = "shattered-gradients"
+SUMMARY = "autocorrelation of the input gradient on a line, by depth, at initialisation"
+RULES = [("plain", 1.0), ("constant", 1.0), ("linear", 0.5)]
+SIZES: dict[str, dict[str, Any]] = {
+    "quick": {"depths": (8, 20), "points": 32, "draws": 2},
+    "digits": {"depths": (8, 20, 32, 56), "points": 128, "draws": 10},
+    "laptop": {"depths": (8, 20, 32, 56), "points": 64, "draws": 4},
+    "paper": {"depths": (8, 20, 56, 110), "points": 256, "draws": 20},
+}
+
+
+WIDTH = 256
+"""Of the fully connected networks, which have 1 to `DEEPEST` layers."""
+DEEPEST = 10
+NETWORKS = 12
+"""Of each number of layers."""
+
+
+def network(
+    study: Study, rule: str, p_last: float, depth: int, in_channels: int, rng: np.random.Generator
+) -> ResNet:
+    """Return a network at initialisation, its gates drawn."""
+    config = study.config(rule, p_last, study.seeds[0], depth=depth)
+    model = resnet(
+        depth,
+        in_channels=in_channels,
+        width=config.width,
+        survival=config.survival_probs,
+        shortcut=config.shortcut,
+        rng=rng,
+    )
+    draw_gates(model, rng)
+    return model
+
+
+def measure(
+    model: ResNet, images: np.ndarray, points: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Return the autocorrelation on a line between two images, and at independent inputs.
+
+    Parameters
+    ----------
+    images : (N, C, H, W)
+        Two of them are the ends of the line.
+    """
+    dy = rng.standard_normal(10)  # of the logits
+    start, end = images[rng.choice(len(images), 2, replace=False)]
+    t = np.linspace(0, 1, points, dtype=np.float32)[:, None, None, None]
+    line = input_gradients(model, (1 - t) * start + t * end, dy)
+    apart = rng.standard_normal((points, *images.shape[1:])).astype(np.float32)
+    return {
+        "line": autocorrelation(line).tolist(),
+        "independent": correlation(input_gradients(model, apart, dy)),
+    }
+
+
+def mean_and_error(values: list[float]) -> dict[str, float]:
+    """Return the mean over networks and its standard error (NaN of a single one)."""
+    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    return {"correlation": float(np.mean(values)), "error": float(error)}
+
+
+def run(study: Study) -> Result:
+    """Measure networks at initialisation and draw."""
+    size, points = SIZES[study.scale], SIZES[study.scale]["points"]
+    own = {study.changes["depth"]} if "depth" in study.changes else set()
+    depths = sorted({*size["depths"], *own})
+    plans = {
+        f"{study.fingerprint(study.seeds[0])}/{points}/{rule}/{p_last}/{depth}/{seed}/{draw}": (
+            rule, p_last, depth, seed, draw
+        )
+        for rule, p_last in RULES
+        for depth in depths
+        for seed in study.seeds
+        for draw in range(size["draws"])
+    }  # fmt: skip
+    images: list[np.ndarray] = []
+
+    def compute(key: str) -> Any:
+        rule, p_last, depth, seed, number = plans[key]
+        if not images:
+            run = Run(study.config("constant", 1.0, study.seeds[0]))
+            images.append(run.normaliser(run.train.images[:1000]))
+        rng = np.random.default_rng([seed, depth, number])
+        model = network(study, rule, p_last, depth, images[0].shape[1], rng)
+        return measure(model, images[0], points, rng)
+
+    with parallel.threads():
+        found = study.each(NAME, plans, compute)
+    rows: list[dict[str, Any]] = []
+    for rule, p_last in RULES:
+        for depth in depths:
+            mine = [found[key] for key, plan in plans.items() if plan[:3] == (rule, p_last, depth)]
+            start = {"rule": rule, "p_last": p_last, "depth": depth, "networks": len(mine)}
+            lines = np.mean([one["line"] for one in mine], axis=0)
+            rows += [
+                {**start, "figure": "line", "lag": lag, "correlation": value, "error": ""}
+                for lag, value in enumerate(lines.tolist())
+            ]
+            apart = [one["independent"] for one in mine]
+            rows.append({**start, "figure": "independent", "lag": "", **mean_and_error(apart)})
+    theory = {
+        f"fully connected/{L}/{points}/{number}": (L, number)
+        for L in range(1, DEEPEST + 1)
+        for number in range(NETWORKS)
+    }
+
+    def of_theory(key: str) -> float:
+        return fully_connected_correlation(
+            theory[key][0], WIDTH, points, np.random.default_rng(theory[key])
+        )
+
+    correlations = study.each(NAME, theory, of_theory)
+    for L in range(1, DEEPEST + 1):
+        apart = [value for key, value in correlations.items() if theory[key][0] == L]
+        start = {"rule": "fully connected", "p_last": "", "depth": L + 1, "networks": len(apart)}
+        rows.append({**start, "figure": "independent", "lag": "", **mean_and_error(apart)})
+    caption = (
+        "Networks at initialisation, batch norm's statistics fixed, one draw of the gates each. "
+        f"Left: autocorrelation of the input gradient at {points} points on a line between two "
+        f"training images, mean of {size['draws'] * len(study.seeds)} networks and lines. Right: "
+        f"correlation of the gradients at two independent random inputs, mean of as many networks "
+        f"and two standard errors; dots: plain fully connected networks of {WIDTH} neurons a "
+        f"layer, {NETWORKS} each; dashed: their theory, 2^-L, with L ReLUs, one less than layers. "
+        "Means within two standard errors of 0 are left out."
+    )
+    return Result(draw(rows), rows, caption, depths=depths)
+
+
+def draw(rows: list[dict[str, Any]]) -> Any:
+    """Draw autocorrelations by rule, and correlation against depth."""
+    figure = new_figure(13, 3.8)
+    *panels, right = figure.subplots(1, len(RULES) + 1)
+    depths = sorted({row["depth"] for row in rows if row["figure"] == "line"})
+    for axes, (rule, p_last) in zip(panels, RULES, strict=True):
+        for place, depth in enumerate(depths):
+            values = [
+                row["correlation"]
+                for row in rows
+                if (row["rule"], row["depth"], row["figure"]) == (rule, depth, "line")
+            ]
+            lags = np.arange(len(values)) / (len(values) - 1)
+            shown = slice(0, -(-len(values) // 2))  # few pairs are farther apart
+            strength = 0.35 + 0.65 * place / max(1, len(depths) - 1)
+            axes.plot(
+                lags[shown], values[shown], color=colour(rule, p_last), alpha=strength, lw=1.5,
+                label=f"{depth} layers",
+            )  # fmt: skip
+        axes.set_title(label(rule, p_last), loc="left", fontsize=9)
+        axes.set_xlabel("distance on the line")
+        axes.set_ylim(-0.15, 1.02)
+        axes.legend(frameon=False, fontsize=7)
+        tidy(axes)
+    panels[0].set_ylabel("autocorrelation")
+    marks = [(rule, {"color": colour(rule, p), "label": label(rule, p)}) for rule, p in RULES]
+    marks.append(("fully connected", {"color": INK, "label": "fully connected", "ls": ""}))
+    for rule, options in marks:
+        points = [
+            (row["depth"] - 1, row["correlation"], 2 * row["error"])
+            for row in rows
+            if (row["rule"], row["figure"]) == (rule, "independent")
+            and row["correlation"] > 2 * row["error"]
+        ]
+        if points:
+            right.errorbar(*np.array(points, float).T, marker="o", ms=3, capsize=2, **options)
+    L = np.arange(1, DEEPEST + 4)
+    right.plot(L, 2.0**-L, "--", color=INK, lw=1, label="$2^{-L}$")
+    right.set_yscale("log")
+    right.set_ylim(1e-4, 1.2)
+    right.set_title("independent inputs", loc="left", fontsize=9)
+    right.set_xlabel("layers - 1 (the ReLUs of a plain network)")
+    right.legend(frameon=False, fontsize=7)
+    tidy(right)
+    title(figure, "Shattered gradients")
+    return figure

@@ -1,0 +1,129 @@
+"""The paper's Fig. 8: test error against p_L, linear and uniform; and depth against p_L."""
+
+from typing import Any
+
+import numpy as np
+
+from minisd.experiments import paper_curves
+from minisd.experiments.drawing import GRID, INK, PAPER, colour, new_figure, tidy, title
+from minisd.experiments.publish import Result
+from minisd.experiments.study import Study
+
+NAME = "survival"
+SUMMARY = "Fig. 8: test error against p_L, linear and uniform, and depth against p_L"
+SWEEPS: dict[str, dict[str, Any]] = {
+    "quick": {"p": (0.5, 1.0), "depths": (8, 14), "epochs": 3},
+    "digits": {"p": (0.3, 0.5, 0.7, 0.9, 1.0), "depths": (8, 14, 20), "epochs": 10},
+    "laptop": {"p": (0.5, 0.8, 1.0), "depths": (8, 14, 20), "epochs": 6},
+    "paper": {
+        "p": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+        "depths": (20, 38, 56, 74, 92, 110),
+    },
+}
+
+
+def run(study: Study) -> Result:
+    """Train every combination, each in a process of its own, and draw what is complete."""
+    sweep = SWEEPS[study.scale]
+    depth = study.config("constant", 1.0, study.seeds[0]).depth
+    depths = sorted({*sweep["depths"], depth})
+    epochs = study.changes.get("epochs", sweep.get("epochs"))
+    changes = {} if epochs == study.settings.get("epochs") else {"epochs": epochs}
+    wanted = [("linear", each, p) for each in depths for p in sweep["p"]]
+    wanted += [("uniform", depth, p) for p in sweep["p"] if p < 1]
+    runs = study.train(
+        (rule if p < 1 else "constant", p, seed, {"depth": each, **changes})
+        for rule, each, p in wanted
+        for seed in study.seeds
+    )
+    rows = [
+        {
+            "rule": rule,
+            "depth": one.config["depth"],
+            "p_last": one.p_last,
+            "seed": one.seed,
+            "test_error": 100 * one.best["test_error"],
+            "epoch": one.best["x"],
+        }
+        for one in runs
+        for rule in both_rules(one.rule, one.config["depth"] == depth)
+    ]
+    caption = (
+        "Test error at the epoch of lowest validation error against p_L, linear decay and "
+        f"uniform, at {depth} layers (mean of the seeds, bars: lowest and highest), and by depth "
+        "with linear decay (mean of the seeds). p_L = 1 is constant depth. Grey, and the numbers "
+        "in brackets: the paper's Fig. 8 (CIFAR-10, 110 layers on the left)."
+    )
+    return Result(draw(rows, depth), rows, caption, depths=depths)
+
+
+def both_rules(rule: str, is_swept: bool) -> tuple[str, ...]:
+    """Return what a run stands for: with p_L = 1 the two rules are one."""
+    if rule != "constant":
+        return (rule,)
+    return ("linear", "uniform") if is_swept else ("linear",)
+
+
+def means(rows: list[dict[str, Any]], rule: str, depth: int) -> dict[float, list[float]]:
+    """Return the test errors of all seeds by p_L."""
+    found: dict[float, list[float]] = {}
+    for row in rows:
+        if row["rule"] == rule and row["depth"] == depth:
+            found.setdefault(row["p_last"], []).append(row["test_error"])
+    return dict(sorted(found.items()))
+
+
+def draw(rows: list[dict[str, Any]], depth: int) -> Any:
+    """Draw the sweep on the left, the table on the right."""
+    figure = new_figure(12, 5)
+    left, right = figure.subplots(1, 2)
+    other = left.twinx()
+    for rule, style in (("linear", "-"), ("uniform", "--")):
+        found, shade = means(rows, rule, depth), colour(rule, 0.5)
+        if not found:
+            continue
+        middle = [np.mean(errors) for errors in found.values()]
+        reach = [
+            [m - min(e) for m, e in zip(middle, found.values(), strict=True)],
+            [max(e) - m for m, e in zip(middle, found.values(), strict=True)],
+        ]
+        left.errorbar(
+            list(found), middle, reach, color=shade, ls=style, marker="o", ms=4, capsize=3,
+            label=f"{rule}, ResNet-{depth}",
+        )  # fmt: skip
+        x, y = paper_curves.series("fig8_left_pL_sweep")[rule]
+        x, y = x[x >= min(found)], y[x >= min(found)]
+        other.plot(x, y, ls=style, marker=".", color=PAPER, lw=0.9, label=f"paper, {rule}")
+    left.set_xlabel("$p_L$")
+    left.set_ylabel("test error (%)")
+    other.set_ylabel("paper's test error (%)", color=PAPER)
+    other.spines[["top"]].set_visible(False)
+    handles, labels = other.get_legend_handles_labels()
+    ours, names = left.get_legend_handles_labels()
+    figure.legend(
+        ours + handles, names + labels, frameon=False, fontsize=8, loc="outside lower left", ncols=4
+    )
+    tidy(left)
+
+    depths = sorted({row["depth"] for row in rows if row["rule"] == "linear"})
+    probs = sorted({row["p_last"] for row in rows}, reverse=True)
+    table = np.full((len(probs), len(depths)), np.nan)
+    for column, each in enumerate(depths):
+        for p, errors in means(rows, "linear", each).items():
+            table[probs.index(p), column] = np.mean(errors)
+    image = right.imshow(table, cmap="YlOrRd", aspect="auto", alpha=0.6)
+    figure.colorbar(image, ax=right, label="test error (%)")
+    paper_probs, paper_depths, paper_table = paper_curves.depth_table()
+    for (i, j), value in np.ndenumerate(table):
+        text = f"{value:.1f}" if np.isfinite(value) else "failed"
+        if depths[j] in paper_depths and probs[i] in paper_probs:
+            paper = paper_table[paper_probs.index(probs[i]), paper_depths.index(depths[j])]
+            text += f"\n({paper:.2f})"
+        right.text(j, i, text, ha="center", va="center", fontsize=8, color=INK)
+    right.set_xticks(range(len(depths)), [str(each) for each in depths])
+    right.set_yticks(range(len(probs)), [f"{p:g}" for p in probs])
+    right.set_xlabel("depth (layers)")
+    right.set_ylabel("$p_L$")
+    right.spines[:].set_color(GRID)
+    title(figure, "Survival probability of the last block")
+    return figure

@@ -1,0 +1,104 @@
+"""A training run that is complete, as the experiments read it."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minisd import figures, flow, runfolder, session
+from minisd.flow.records import LARGEST, count_of
+from minisd.run import Run
+
+Key = tuple[str, float, int]
+"""Survival rule ("constant", "linear", "uniform" or "plain"), p_L, seed."""
+
+
+def label(rule: str, p_last: float) -> str:
+    """Return what legends call a rule."""
+    names = {"constant": "constant depth", "plain": "plain (no shortcut)"}
+    return names.get(rule, f"{rule} $p_L$ = {p_last:g}")
+
+
+class TrainedRun:
+    """Settings, log, recorded flow and weights of one run."""
+
+    def __init__(self, folder: Path, key: Key, machine: dict[str, Any]) -> None:
+        self.folder = folder
+        self.rule, self.p_last, self.seed = key
+        self.machine = machine
+
+    @property
+    def name(self) -> str:
+        """The folder's."""
+        return self.folder.name
+
+    @property
+    def label(self) -> str:
+        """Rule and p_L."""
+        return label(self.rule, self.p_last)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """What ``config.json`` holds."""
+        return runfolder.read_json(self.folder / runfolder.CONFIG)
+
+    @cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """One row per epoch."""
+        return [json.loads(row) for row in (self.folder / runfolder.LOG).read_text().splitlines()]
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """See `minisd.figures.evaluations`."""
+        return figures.evaluations(self.log, self.config["resolved"]["steps_per_epoch"])
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The evaluation with the lowest validation error, the earliest if several share it."""
+        return min(self.evaluations, key=lambda point: point["val_error"])
+
+    @property
+    def rate_changes(self) -> list[int]:
+        """The last epoch before each change of the learning rate."""
+        return figures.rate_changes(self.log)
+
+    @cached_property
+    def flow(self) -> dict[str, np.ndarray]:
+        """What was recorded."""
+        return flow.load(self.folder)
+
+    def per_epoch(self, statistic: str) -> np.ndarray:
+        """Return a recorded statistic by epoch, (E, P) or (E, L); NaN where there is none.
+
+        The mean over the steps in which the parameter or block had one, or the largest of them.
+        """
+        record = self.flow
+        steps_with = {"coasted_norm": record["steps"][:, None] - record["reached"]}
+        counts = steps_with.get(statistic, record[count_of(statistic)])
+        epoch = -(-record["step"] // self.config["resolved"]["steps_per_epoch"])
+        found = []
+        for number in range(1, len(self.log) + 1):
+            values, weight = (a[epoch == number] for a in (record[statistic], counts))
+            # a ratio to weights that are 0 is not there, though the gradient is
+            weight = np.where(np.isnan(values) & (statistic == "update_ratio"), 0, weight)
+            if statistic in LARGEST:
+                found.append(np.where(weight > 0, values, -np.inf).max(axis=0))
+                found[-1][weight.sum(axis=0) == 0] = np.nan
+                continue
+            with np.errstate(invalid="ignore"):
+                total = (np.where(weight > 0, values, 0) * weight).sum(axis=0)
+                found.append(total / weight.sum(axis=0))
+        return np.array(found)
+
+    def parameter(self, statistic: str, name: str) -> np.ndarray:
+        """Return `per_epoch` of one parameter: (E,)."""
+        (place,) = np.flatnonzero(self.flow["parameter"] == name)
+        return self.per_epoch(statistic)[:, place]
+
+    def load(self, which: str = "best") -> Run:
+        """Return the run with its data and its trained weights."""
+        run = Run(session.read_settings(self.folder, self.machine))
+        run.load_weights(self.folder / runfolder.CHECKPOINT, which)
+        return run

@@ -1,0 +1,158 @@
+"""What dropping blocks saves: step time against open blocks, total time against p_L (section 4)."""
+
+import time
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from minisd import parallel
+from minisd.backend import resolve_device, synchronize
+from minisd.data.batches import training_batches
+from minisd.experiments.drawing import INK, colour, new_figure, tidy, title
+from minisd.experiments.publish import Result
+from minisd.experiments.study import Study
+from minisd.run import Run
+from minisd.stochastic_depth import draw_gates, expected_depth, linear_decay, set_gates
+from minisd.train import train_step
+
+NAME = "training-time"
+SUMMARY = "step time against open blocks, total time against p_L, with the (3L-1)/4 line"
+PROBS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+ROUNDS = {"quick": (3, 10), "digits": (7, 100), "laptop": (7, 40), "paper": (11, 100)}
+"""Scale: (times that every number of open blocks is timed, steps timed for every p_L)."""
+
+
+class Stopwatch:
+    """A network and a batch, whose training step can be timed."""
+
+    def __init__(self, study: Study) -> None:
+        self.run = Run(study.config("constant", 1.0, study.seeds[0]))
+        run = self.run
+        batches = training_batches(
+            run.train, run.config.batch_size, normaliser=run.normaliser,
+            rng=np.random.default_rng(0), device=run.device,
+        )  # fmt: skip
+        ((self.images, self.labels),) = islice(batches, 1)
+        self.L = run.model.num_blocks
+        self.seconds()  # the first step takes memory
+
+    def seconds(self) -> float:
+        """Return how long a training step takes with the gates as they are."""
+        run = self.run
+        synchronize(run.device)
+        started = time.perf_counter()
+        train_step(run.model, run.optimizer, self.images, self.labels, wait=run.device == "cpu")
+        synchronize(run.device)
+        return time.perf_counter() - started
+
+    def by_open_blocks(self, rng: np.random.Generator) -> dict[int, float]:
+        """Time a step with every number of open blocks, in a random order."""
+        found = {}
+        for k in rng.permutation(self.L + 1).tolist():
+            set_gates(self.run.model, rng.permutation(self.L) < k)
+            found[k] = self.seconds()
+        return dict(sorted(found.items()))
+
+    def by_p_last(self, rng: np.random.Generator) -> dict[float, float]:
+        """Time a step with gates drawn for every p_L, in a random order."""
+        found = {}
+        for p_last in rng.permutation(PROBS).tolist():
+            for block, p in zip(self.run.model.blocks, linear_decay(self.L, p_last), strict=True):
+                block.survival_prob = p
+            draw_gates(self.run.model, rng)
+            found[p_last] = self.seconds()
+        return dict(sorted(found.items()))
+
+
+def run(study: Study) -> Result:
+    """Time training steps and draw. Nothing else should run on the machine."""
+    rounds, steps = ROUNDS[study.scale]
+    stopwatch: list[Stopwatch] = []
+
+    def compute(key: str) -> Any:
+        if not stopwatch:
+            stopwatch.append(Stopwatch(study))
+        what, number = key.split("/")[-2:]
+        rng = np.random.default_rng(int(number))
+        timed = getattr(stopwatch[0], what)(rng)
+        return [[at, seconds] for at, seconds in timed.items()]
+
+    config = study.config("constant", 1.0, study.seeds[0])
+    device, found = resolve_device(config.device)
+    with parallel.threads() as threads:
+        machine = f"{threads} thread{'s' if threads > 1 else ''} of a CPU"
+        machine = machine if device == "cpu" else found
+        where = f"{study.fingerprint(study.seeds[0])}/{machine.replace('/', ' ')}"
+        keys = [f"{where}/by_open_blocks/{i}" for i in range(rounds)]
+        opened = np.array(list(study.each(NAME, keys, compute).values()))
+        keys = [f"{where}/by_p_last/{i}" for i in range(steps)]
+        drawn = np.array(list(study.each(NAME, keys, compute).values()))
+    L = config.num_blocks
+    rows = [
+        {"figure": "open blocks", "x": int(k), "seconds": fastest, "median": median, "expected": ""}
+        for k, fastest, median in zip(
+            opened[0, :, 0], opened[:, :, 1].min(axis=0), np.median(opened[:, :, 1], axis=0),
+            strict=True,
+        )
+    ] + [
+        {
+            "figure": "p_L",
+            "x": p_last,
+            "seconds": mean,
+            "median": median,
+            "expected": expected_depth(linear_decay(L, p_last)) / L,
+        }
+        for p_last, mean, median in zip(
+            drawn[0, :, 0], drawn[:, :, 1].mean(axis=0), np.median(drawn[:, :, 1], axis=0),
+            strict=True,
+        )
+    ]  # fmt: skip
+    slope, intercept, r2 = line(rows)
+    caption = (
+        f"Left: time of a training step, batch {config.batch_size}, fastest of {rounds}, "
+        f"against open blocks; line: {1e3 * intercept:.0f} ms + {1e3 * slope:.1f} ms per block, "
+        f"R^2 = {r2:.4f}. Right: mean time of {steps} steps with gates drawn for p_L, linear "
+        "decay, over that of constant depth, timed in turn; dashed: the share of blocks that are "
+        "open on average, (3L-1)/4L at p_L = 0.5. A run has the same number of steps for every "
+        f"p_L, so that this is the share of its total time, but for validation. On {machine}."
+    )
+    return Result(draw(rows, L), rows, caption, seeds=study.seeds[:1])
+
+
+def line(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
+    """Fit time = intercept + slope * open blocks; return slope, intercept and R^2."""
+    points = [(row["x"], row["seconds"]) for row in rows if row["figure"] == "open blocks"]
+    x, y = np.array(points, float).T
+    slope, intercept = np.polyfit(x, y, 1)
+    left = y - intercept - slope * x
+    return float(slope), float(intercept), float(1 - (left**2).sum() / ((y - y.mean()) ** 2).sum())
+
+
+def draw(rows: list[dict[str, Any]], L: int) -> Any:
+    """Draw both panels."""
+    figure = new_figure(10, 4)
+    left, right = figure.subplots(1, 2)
+    opened = [row for row in rows if row["figure"] == "open blocks"]
+    x = np.array([row["x"] for row in opened])
+    left.plot(x, [1e3 * row["seconds"] for row in opened], "o", ms=4, color=colour("linear", 0.5))
+    slope, intercept, _ = line(rows)
+    left.plot(x, 1e3 * (intercept + slope * x), color=INK, lw=1)
+    left.set_xlabel(f"open blocks of {L}")
+    left.set_ylabel("training step (ms)")
+    left.set_ylim(bottom=0)
+    drawn = [row for row in rows if row["figure"] == "p_L"]
+    constant = next(row["seconds"] for row in drawn if row["x"] == 1)
+    probs = [row["x"] for row in drawn]
+    share = [row["seconds"] / constant for row in drawn]
+    right.plot(probs, share, "o-", color=colour("linear", 0.5), label="measured")
+    expected = [row["expected"] for row in drawn]
+    right.plot(probs, expected, "--", color=INK, lw=1, label="expected depth / L")
+    right.set_xlabel("$p_L$ (linear decay)")
+    right.set_ylabel("time / constant depth's")
+    right.set_ylim(0, 1.1)
+    right.legend(frameon=False, fontsize=8, loc="lower right")
+    for axes in (left, right):
+        tidy(axes)
+    title(figure, "Training time")
+    return figure

@@ -1,0 +1,81 @@
+"""How far a step moves each layer: update / weight, against the rule of thumb of 1e-3."""
+
+from typing import Any
+
+import numpy as np
+
+from minisd.experiments.drawing import INK, convolutions, new_figure, tidy, title
+from minisd.experiments.publish import Result
+from minisd.experiments.study import Study
+from minisd.experiments.trained import TrainedRun
+
+NAME = "update-ratios"
+SUMMARY = "update/weight ratio of every convolution over the steps, with the 1e-3 guide"
+RULES = [("constant", 1.0), ("linear", 0.5)]
+GUIDE = 1e-3
+
+
+def ratios(one: TrainedRun) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return (names, steps, ratios (records, layers)) of the convolutions, first to last.
+
+    Only of full records: those at the end of an epoch are shorter, and their last batch smaller.
+    """
+    names = one.flow["parameter"].tolist()
+    chosen = convolutions(names)
+    full = one.flow["steps"] == one.config["flow"]
+    found = one.flow["update_ratio"][full][:, chosen]
+    return [names[place] for place in chosen], one.flow["step"][full], found
+
+
+def run(study: Study) -> Result:
+    """Train both kinds of network, or take them as trained, and draw."""
+    runs = study.runs(RULES)
+    rows: list[dict[str, Any]] = []
+    for one in runs:
+        names, steps, table = ratios(one)
+        for step, record in zip(steps.tolist(), table.tolist(), strict=True):
+            for name, ratio in zip(names, record, strict=True):
+                rows.append(
+                    {
+                        "rule": one.rule,
+                        "p_last": one.p_last,
+                        "seed": one.seed,
+                        "step": step,
+                        "parameter": name,
+                        "update_ratio": "" if np.isnan(ratio) else ratio,
+                    }
+                )
+    caption = (
+        "Norm of the actual update (momentum and weight decay included) over the norm of the "
+        f"weights, for every convolution, mean of {runs[0].config['flow']} steps, over those in "
+        "which its block was open (a gap: in none); what is left of an epoch after the last whole "
+        f"{runs[0].config['flow']} steps is not shown. The first seed that is complete; dashed: "
+        f"the guide {GUIDE:g}; dotted: the learning rate changes."
+    )
+    return Result(draw(runs), rows, caption)
+
+
+def draw(runs: list[TrainedRun]) -> Any:
+    """Draw a panel for each rule, early layers dark."""
+    import matplotlib as mpl
+
+    firsts = [one for one in runs if one.seed == runs[0].seed]
+    figure = new_figure(11, 4.2)
+    shades = mpl.colormaps["viridis"]
+    panels = figure.subplots(1, len(firsts), sharey=True, squeeze=False)[0]
+    for axes, one in zip(panels, firsts, strict=True):
+        names, steps, table = ratios(one)
+        for place in range(len(names)):
+            shade = shades(0.95 * place / max(1, len(names) - 1))
+            axes.plot(steps, table[:, place], color=shade, lw=0.8)
+        axes.axhline(GUIDE, color=INK, ls="--", lw=1)
+        axes.set_yscale("log")
+        axes.set_xlabel("step")
+        axes.set_title(one.label, loc="left", fontsize=9)
+        per_epoch = one.config["resolved"]["steps_per_epoch"]
+        tidy(axes, changes=[epoch * per_epoch for epoch in one.rate_changes])
+    panels[0].set_ylabel("update / weight")
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(1, len(names)), shades)
+    figure.colorbar(scale, ax=list(panels), label="layer, first to last")
+    title(figure, f"Update / weight, ResNet-{runs[0].config['depth']}")
+    return figure

@@ -1,0 +1,133 @@
+"""What experiments share: settings, remembered results, the command that makes a figure again."""
+
+import json
+import shlex
+import signal
+from pathlib import Path
+
+import pytest
+
+from minisd.cli import main, make_parser
+from minisd.errors import ConfigError, UserError
+from minisd.experiments.study import Study
+from minisd.interrupt import Interrupted
+from tiny_runs import is_one_sentence
+from tiny_studies import arguments, study
+
+
+@pytest.mark.parametrize("processes", [0, -1])
+def test_a_number_of_processes_that_is_none_is_refused(tmp_path, processes):
+    with pytest.raises(ConfigError, match="processes"):
+        Study(tmp_path, processes=processes)
+
+
+def test_a_setting_that_a_study_does_not_have_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="momentum"):
+        Study(tmp_path, momentum=0.5)
+    with pytest.raises(ConfigError, match="small"):
+        Study(tmp_path, size="small")
+
+
+@pytest.mark.parametrize("seeds", [["1", "-1"], ["2", "2"], ["-1"]])
+def test_seeds_that_are_none_are_refused(tmp_path, seeds, capsys):
+    assert main([*arguments(tmp_path / "out", "depth-distribution"), "--seeds", *seeds]) == 2
+    assert is_one_sentence(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"depth": 9}, {"lr": 0}, {"flow": 0}, {"data": "svhn"}])
+def test_settings_that_make_no_study_are_refused(tmp_path, wrong, capsys):
+    assert main(arguments(tmp_path / "out", "gradients", **wrong)) == 2
+    assert is_one_sentence(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+# Remembered results
+
+
+def test_results_are_computed_once(tmp_path):
+    keys = ["a/1", "b/2"]
+    asked = []
+
+    def compute(key):
+        asked.append(key)
+        return {"of": key, "numbers": [1.5, None]}
+
+    found = study(tmp_path).each("name", keys, compute)
+    assert found == study(tmp_path).each("name", keys, compute)
+    assert found == {key: {"of": key, "numbers": [1.5, None]} for key in keys}
+    assert asked == keys
+    study(tmp_path).each("other", keys, compute)
+    assert study(tmp_path).each("name", ["c/3", "b/2"], compute).keys() == {"c/3", "b/2"}
+    assert asked == [*keys, *keys, "c/3"]
+    assert list(study(tmp_path).each("name", ["c/3", "a/1"], compute)) == ["c/3", "a/1"]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 9])
+def test_a_torn_last_line_is_dropped(tmp_path, cut):
+    study(tmp_path).each("name", ["a", "b"], lambda key: key)
+    path = tmp_path / "name.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert study(tmp_path).each("name", ["a", "b"], lambda key: "again") == {"a": "a", "b": "again"}
+    lines = path.read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [["a", "a"], ["b", "again"]]
+
+
+def test_damaged_results_are_told_of(tmp_path):
+    (tmp_path / "name.jsonl").write_text('damaged\n["a", 1]\n')
+    with pytest.raises(UserError, match=r"name\.jsonl"):
+        study(tmp_path).each("name", ["a"], lambda key: key)
+    assert "damaged" in (tmp_path / "name.jsonl").read_text()
+
+
+def test_an_interruption_keeps_what_was_done(tmp_path):
+    now = study(tmp_path)
+
+    def compute(key):
+        assert key != "c"
+        if key == "b":
+            now.stop.received = signal.SIGINT
+        return key
+
+    with pytest.raises(Interrupted):
+        now.each("name", "abc", compute)
+    again = []
+    study(tmp_path).each("name", "abc", again.append)
+    assert again == ["c"]
+
+
+def test_the_fingerprint_is_of_what_is_trained_and_not_of_where(tmp_path):
+    plain = study(tmp_path).fingerprint(1)
+    for changes in ({"data_dir": "elsewhere"}, {"device": "auto"}):
+        assert study(tmp_path / "elsewhere", **changes).fingerprint(1) == plain
+    others = [{"width": 3}, {"lr": 0.01}, {"limit": None}, {"epochs": 3}, {"depth": 14}]
+    found = {study(tmp_path, **changes).fingerprint(1) for changes in others}
+    assert len(found | {plain, study(tmp_path).fingerprint(2)}) == len(others) + 2
+
+
+# The command that makes a figure again
+
+
+@pytest.mark.parametrize(
+    ("size", "changes"),
+    [
+        ("laptop", {}),
+        ("quick", {"seeds": [3, 1], "lr": 0.025, "width": 4}),
+        ("laptop", {"data": "cifar10", "limit": None, "flow": 7}),
+        ("laptop", {"data": "svhn", "limit": 500, "batch_size": 16}),
+        ("paper", {"data": "cifar100", "depth": 20, "epochs": 3, "device": "auto"}),
+    ],
+)
+def test_the_command_in_the_caption_makes_the_same_study(tmp_path, size, changes):
+    ours = Study(tmp_path, size=size, data_dir="some where", **changes)
+    said = ours.command("lesion")
+    assert ("--limit all" in said) == ("limit" in changes and changes["limit"] is None)
+    program, *arguments = shlex.split(said)
+    parsed = vars(make_parser().parse_args(arguments))
+    assert (program, parsed.pop("name"), parsed.pop("out")) == ("minisd", "lesion", Path("DIR"))
+    parsed.pop("command")
+    theirs = Study(tmp_path, **parsed)
+    settings = {k: v for k, v in ours.settings.items() if k != "data_dir"}
+    assert theirs.settings == settings
+    assert (theirs.seeds, theirs.size, theirs.scale) == (ours.seeds, ours.size, ours.scale)
+    assert theirs.command("lesion") == said
