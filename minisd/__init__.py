@@ -1,12 +1,12 @@
 """minisd: Deep Networks with Stochastic Depth from scratch, every layer and gradient by hand.
 
 Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (the block),
-`minisd.ops` (the mathematics), `minisd.train` (the loop).
+`minisd.ops` (the mathematics), `minisd.train` (the loop), `minisd.flow` (what flows in training).
 """
 
 __version__ = "0.1.0"
 
-from minisd import ops
+from minisd import flow, ops
 from minisd.chain import ConvChain
 from minisd.layers import (
     BatchNorm2d,
@@ -49,6 +49,7 @@ __all__ = [
     "depth_distribution",
     "draw_gates",
     "expected_depth",
+    "flow",
     "linear_decay",
     "ops",
     "resnet",

@@ -7,7 +7,7 @@ from typing import Any
 
 from minisd import figures, parallel, runfolder
 from minisd.config import Config, resolve
-from minisd.errors import CheckpointError, ConfigError, UserError
+from minisd.errors import CheckpointError, ConfigError, NonFiniteError, UserError
 from minisd.flow import Recorder
 from minisd.interrupt import Interrupted, StopSignals
 from minisd.progress import Progress
@@ -123,6 +123,10 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
                 except Interrupted:
                     save()
                     _draw(run, folder)
+                    raise
+                except NonFiniteError:
+                    if recorder is not None:
+                        recorder.flush()  # the steps before it are what one wants to see
                     raise
             _draw(run, folder)
         except OSError as error:

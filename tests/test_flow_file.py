@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import signal
 from contextlib import nullcontext, suppress
 
@@ -363,3 +364,10 @@ def test_force_replaces_the_record(tmp_path):
 def test_flow_is_a_number_of_steps(flow):
     with pytest.raises(ConfigError, match="flow"):
         tiny(flow=flow)
+
+
+def test_the_steps_before_a_loss_that_is_not_finite_are_recorded(tmp_path):
+    with pytest.raises(NonFiniteError, match=r"at step (\d+)") as raised:
+        train(tiny(flow=1, lr=1e12), tmp_path)
+    failed = int(re.search(r"at step (\d+)", str(raised.value))[1])
+    assert load(tmp_path)["step"].tolist() == list(range(1, failed))
