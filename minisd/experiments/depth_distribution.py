@@ -69,7 +69,7 @@ def draw(rows: list[dict[str, Any]]) -> Any:
         axes.set_xlabel(f"open blocks of {L}")
         axes.set_ylabel("share of mini-batches")
         axes.set_ylim(0, 1.35 * max(exact))  # room for the legend
-        whole_numbers(axes)
+        whole_numbers(axes.xaxis)
         axes.legend(frameon=False, fontsize=8)
         tidy(axes)
     title(figure, f"Depth of the network in training, L = {L}")

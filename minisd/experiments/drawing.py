@@ -50,11 +50,11 @@ def title(figure: Any, text: str) -> None:
     figure.suptitle(text, x=0.02, ha="left", fontweight="bold", color=INK)
 
 
-def whole_numbers(axes: Any) -> None:
-    """Let the x axis count."""
+def whole_numbers(axis: Any) -> None:
+    """Let an axis count."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def convolutions(parameters: list[str]) -> list[int]:

@@ -88,6 +88,7 @@ def draw(runs: list[TrainedRun]) -> Any:
         "stem_by_loss": "first convolution: mean |gradient| / training loss",
         "first_by_last": "first block / last block: mean |gradient|",
     }
+    shown: list[Any] = []
     for axes, (name, heading) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         for (rule, p_last), seeds in grouped(runs).items():
             epochs = [row["epoch"] for row in seeds[0].log]
@@ -96,17 +97,17 @@ def draw(runs: list[TrainedRun]) -> Any:
         axes.set_yscale("log")
         axes.set_title(heading, loc="left", fontsize=9)
         axes.set_xlabel("epoch")
-        whole_numbers(axes)
+        whole_numbers(axes.xaxis)
         tidy(axes, changes=runs[0].rate_changes)
         if name == "stem":
-            _overlay(axes, len(runs[0].log))  # with a legend of both
-        else:
-            axes.legend(frameon=False, fontsize=8)
+            shown = [axes, _overlay(axes, len(runs[0].log))]
+    handles = [line for each in shown for line in each.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside lower left", ncols=4)
     title(figure, f"Gradient magnitude, ResNet-{runs[0].config['depth']}")
     return figure
 
 
-def _overlay(axes: Any, epochs: int) -> None:
+def _overlay(axes: Any, epochs: int) -> Any:
     """Draw the paper's curves, their epochs shrunk to ours, on an axis with as many decades."""
     other = axes.twinx()
     found = paper_curves.first_gradient()
@@ -125,6 +126,4 @@ def _overlay(axes: Any, epochs: int) -> None:
     other.spines[["top", "right"]].set_visible(False)
     axes.set_zorder(other.get_zorder() + 1)  # ours in front
     axes.patch.set_visible(False)
-    handles, labels = other.get_legend_handles_labels()
-    ours, names = axes.get_legend_handles_labels()
-    axes.legend(ours + handles, names + labels, frameon=False, fontsize=7, loc="lower left")
+    return other

@@ -106,7 +106,8 @@ def draw(
         for axes, key in zip(grid[row], RULES, strict=False):
             axes.set_title(label(*key), loc="left", fontsize=9)
             axes.set_xlabel(unit)
-            whole_numbers(axes)
+            whole_numbers(axes.xaxis)
+            whole_numbers(axes.yaxis)
             if key not in tables:
                 axes.text(0.5, 0.5, "failed", transform=axes.transAxes, ha="center")
                 continue
@@ -124,6 +125,8 @@ def draw(
         grid[row, 0].set_ylabel("layer")
         figure.colorbar(image, ax=list(grid[row, :-1]), label="log10 mean |gradient|")
         lines.set_xscale("log")
+        lines.xaxis.set_minor_formatter("")
+        whole_numbers(lines.yaxis)
         lines.set_xlabel("mean |gradient|")
         lines.set_title("first step" if column == 0 else "last epoch", loc="left", fontsize=9)
         lines.legend(frameon=False, fontsize=7)

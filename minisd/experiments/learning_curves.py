@@ -109,6 +109,6 @@ def draw(runs: list[TrainedRun]) -> Any:
     losses.set_xlabel("epoch")
     for axes in (errors, losses):
         tidy(axes, changes=runs[0].rate_changes)
-        whole_numbers(axes)
+        whole_numbers(axes.xaxis)
     title(figure, f"ResNet-{config['depth']} on {config['data']}")
     return figure

@@ -197,7 +197,7 @@ def draw(rows: list[dict[str, Any]]) -> Any:
         if panel == "swaps":
             axes.invert_xaxis()  # the original order first
         else:
-            whole_numbers(axes)
+            whole_numbers(axes.xaxis)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8)
         tidy(axes)
