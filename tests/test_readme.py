@@ -2,9 +2,13 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
+import pytest
+
 import minisd
+import results
 from benchmarks import gpu, readme
 from minisd.cli import make_parser
 from test_gpu_counts import BACKWARD, FORWARD
@@ -63,6 +67,21 @@ def test_the_benchmark_table_is_what_was_measured():
     assert written == readme.table(measured)
     assert measured["status"] == "done"
     assert not measured["quick"]
+
+
+def test_the_table_of_results_is_what_the_experiments_found():
+    _, written, _ = readme.parts_of(README.read_text(), results.BEGIN, results.END)
+    assert written == results.table()
+
+
+@pytest.mark.parametrize("path", sorted(results.RESULTS.rglob("*.csv")), ids=lambda path: path.stem)
+def test_every_result_says_where_it_is_from_and_has_its_figure(path):
+    caption = path.read_text().splitlines()[0]
+    assert re.search(r"Data: cifar10.*depth \d+.*seed.*minisd experiment", caption)
+    name, *arguments = shlex.split(caption.partition("minisd experiment ")[2])
+    make_parser().parse_args(["experiment", name, *arguments])
+    assert name == path.stem
+    assert path.with_suffix(".png").is_file()
 
 
 def words(text):

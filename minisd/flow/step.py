@@ -17,7 +17,8 @@ RUN = 256
 class Tensors:
     """The parameters, laid end to end, each filled up with zeros to whole runs of `RUN` numbers.
 
-    So that a statistic of all of them is one operation, however many there are.
+    So that a statistic of all of them is one operation, however many there are. The numbers of one
+    stand in the order of memory: sums do not mind, and a gradient is often a transposed view.
     """
 
     def __init__(self, optimizer: SGD, blocks: list[ResidualBlock]) -> None:
@@ -48,7 +49,7 @@ class Tensors:
         zeros = xp.zeros(int(self.sizes.max()) + RUN, like.dtype)
         pieces = []
         for size, array in zip(self.sizes.tolist(), arrays, strict=True):
-            pieces.append(zeros[:size] if array is None else array.reshape(-1))
+            pieces.append(zeros[:size] if array is None else array.ravel(order="K"))
             pieces.append(zeros[: -size % RUN])
         return xp.concatenate(pieces).reshape(-1, RUN)
 

@@ -60,11 +60,11 @@ def table(measured: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parts_of(readme: str) -> tuple[str, str, str]:
+def parts_of(readme: str, begin: str = BEGIN, end: str = END) -> tuple[str, str, str]:
     """Return the README before the table, the table, and what comes after."""
-    before, rest = readme.split(BEGIN)
-    written, after = rest.split(END)
-    return before + BEGIN, written, END + after
+    before, rest = readme.split(begin)
+    written, after = rest.split(end)
+    return before + begin, written, end + after
 
 
 if __name__ == "__main__":
