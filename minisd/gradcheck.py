@@ -223,7 +223,7 @@ def check_layer(
         For `compare`.
     """
     buffers = [(buffer, buffer.copy()) for _, buffer in layer.buffers()]
-    relus = list(_relus(layer))
+    relus = [each for each in layer.walk() if isinstance(each, ReLU | ConvChain)]
     x = x.copy()
 
     def pattern() -> bytes:
@@ -251,10 +251,3 @@ def check_layer(
         buffer[...] = original
     layer.forget()
     return report
-
-
-def _relus(layer: Layer) -> Iterator[ReLU | ConvChain]:
-    if isinstance(layer, ReLU | ConvChain):
-        yield layer
-    for _, child in layer.children():
-        yield from _relus(child)

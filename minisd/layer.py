@@ -87,6 +87,12 @@ class Layer:
                     if isinstance(item, Layer):
                         yield f"{name}.{i}", item
 
+    def walk(self) -> Iterator["Layer"]:
+        """Yield this layer and all inside it."""
+        yield self
+        for _, child in self.children():
+            yield from child.walk()
+
     def parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield (dotted name, parameter) of this layer and all inside it."""
         for name, value in vars(self).items():

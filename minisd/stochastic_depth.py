@@ -128,10 +128,15 @@ def draw_gates(model: HasBlocks, rng: np.random.Generator) -> list[bool]:
         On the host: whether a block runs is decided before anything is sent to a GPU.
     """
     check_generator("draw_gates", rng)
-    draws = rng.random(len(model.blocks))  # in [0, 1): p = 1 is always open, p = 0 never
-    gates = [bool(u < block.survival_prob) for u, block in zip(draws, model.blocks, strict=True)]
+    gates = sample_gates([block.survival_prob for block in model.blocks], rng)
     set_gates(model, gates)
     return gates
+
+
+def sample_gates(survival_probs: Sequence[float], rng: np.random.Generator) -> list[bool]:
+    """Draw b_l ~ Bernoulli(p_l), and set nothing."""
+    draws = rng.random(len(survival_probs))  # in [0, 1): p = 1 is always open, p = 0 never
+    return [bool(u < p) for u, p in zip(draws, survival_probs, strict=True)]
 
 
 def set_gates(model: HasBlocks, gates: Sequence[bool]) -> None:

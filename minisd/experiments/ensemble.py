@@ -16,6 +16,7 @@ from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.experiments.trained import TrainedRun, label
 from minisd.run import Run
+from minisd.stochastic_depth import sample_gates
 from minisd.surgery import blocks_replaced, sub_network
 
 NAME = "ensemble"
@@ -56,8 +57,7 @@ def probabilities(run: Run, count: int, gates: list[bool] | None) -> np.ndarray:
 
 def member_gates(survival_probs: list[float], seed: int, member: int) -> list[bool]:
     """Return the gates of a member, drawn as in training."""
-    draws = np.random.default_rng([seed, member]).random(len(survival_probs))
-    return (draws < np.array(survival_probs)).tolist()
+    return sample_gates(survival_probs, np.random.default_rng([seed, member]))
 
 
 def errors_of_averages(
@@ -95,22 +95,19 @@ def run(study: Study) -> Result:
 
 
 def _of_network(study: Study, one: TrainedRun, images: int, members: int) -> list[dict[str, Any]]:
-    loaded: list[Run] = []
-
     def compute(key: str) -> Any:
-        if not loaded:
-            loaded.append(one.load())
+        run = one.network
         member = key.rpartition("/")[2]
         gates = None
         if member != "scaled":
-            gates = member_gates(loaded[0].model.survival_probs, one.seed, int(member))
-        return np.round(probabilities(loaded[0], images, gates).astype(float), 5).tolist()
+            gates = member_gates(run.model.survival_probs, one.seed, int(member))
+        return np.round(probabilities(run, images, gates).astype(float), 5).tolist()
 
     where = f"{one.name}/{study.fingerprint(one.seed)}/{images}"
     with parallel.threads():
         keys = [f"{where}/{member}" for member in ("scaled", *range(members))]
         found = [np.array(table) for table in study.each(NAME, keys, compute).values()]
-    labels = one.load().test.labels[:images]
+    labels = one.network.test.labels[:images]
     scaled = float((found[0].argmax(axis=1) != labels).mean())
     errors = errors_of_averages(np.array(found[1:]), labels, np.random.default_rng(one.seed))
     return [

@@ -17,11 +17,8 @@ from minisd.layers import BatchNorm2d, Conv2d, ReLU
 
 
 def norms_of(layer: Layer) -> Iterator[BatchNorm2d]:
-    """Yield all batch norms inside a layer."""
-    for _, child in layer.children():
-        if isinstance(child, BatchNorm2d):
-            yield child
-        yield from norms_of(child)
+    """All batch norms inside a layer."""
+    return (each for each in layer.walk() if isinstance(each, BatchNorm2d))
 
 
 @contextmanager

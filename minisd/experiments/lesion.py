@@ -113,21 +113,15 @@ def run(study: Study) -> Result:
 def _of_network(study: Study, one: TrainedRun, size: dict[str, int]) -> list[dict[str, Any]]:
     """Return the rows of one trained network."""
     L = one.config["resolved"]["num_blocks"]
-    loaded: list[Run] = []
-
-    def network() -> Run:
-        if not loaded:
-            loaded.append(one.load())
-        return loaded[0]
 
     def lesion_error(key: str) -> Any:
-        run = network()
+        run = one.network
         *_, what, amount, repetition = key.split("/")
         blocks, x = operate(run, what, int(amount), int(repetition))
         return [x, error(run, run.test[: size["images"]], blocks)]
 
     def norms_of_length(key: str) -> Any:
-        run = network()
+        run = one.network
         k = int(key.rpartition("/")[2])
         batch = run.train[: size["batch"]]
         ((images, labels),) = evaluation_batches(
@@ -138,7 +132,7 @@ def _of_network(study: Study, one: TrainedRun, size: dict[str, int]) -> list[dic
 
     where = f"{one.name}/{study.fingerprint(one.seed)}"
     with parallel.threads():
-        swappable = bool(interchangeable(network().model))
+        swappable = bool(interchangeable(one.network.model))
         plans = lesions(L, swappable, size["repeats"])
         errors = study.each(NAME, [f"{where}/{size['images']}/{p}" for p in plans], lesion_error)
         paths = f"{where}/paths/{size['batch']}/{size['samples']}"

@@ -48,7 +48,7 @@ def unmoved(model: Layer) -> Iterator[None]:
     """Put statistics, gradients, mode and gates back as they were at the end of the block."""
     statistics = [(buffer, buffer.copy()) for _, buffer in model.buffers()]
     grads = [(parameter, parameter.grad) for _, parameter in model.parameters()]
-    modes = [(layer, layer.training) for layer in _all_layers(model)]
+    modes = [(layer, layer.training) for layer in model.walk()]
     gates = [(layer, layer.is_open) for layer, _ in modes if isinstance(layer, ResidualBlock)]
     model.zero_grad()  # gradients are added to: not to those
     try:
@@ -63,12 +63,6 @@ def unmoved(model: Layer) -> Iterator[None]:
         for block, is_open in gates:
             block.is_open = is_open
         model.forget()
-
-
-def _all_layers(layer: Layer) -> Iterator[Layer]:
-    yield layer
-    for _, child in layer.children():
-        yield from _all_layers(child)
 
 
 def sampled_norms(

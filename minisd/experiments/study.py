@@ -10,7 +10,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ class Study:
         on_gpu = self.settings.get("device", "cpu") != "cpu"
         processes = self.processes or (1 if on_gpu else available_cores())
         epochs = sum(config.epochs for config in jobs.values())
-        with Counting(epochs, "epochs of training", quiet=self.quiet) as counting:
+        with closing(Counting(epochs, "epochs of training", quiet=self.quiet)) as counting:
             failures = train_all(
                 jobs,
                 processes=processes,
@@ -239,7 +239,7 @@ class Study:
         """
         path, keys = self.out / f"{experiment}.jsonl", list(keys)
         known = self._remembered(path)
-        with Counting(len(keys), experiment, quiet=self.quiet) as counting:
+        with closing(Counting(len(keys), experiment, quiet=self.quiet)) as counting:
             for done, key in enumerate(keys, start=1):
                 if key not in known:
                     self.stop.check()

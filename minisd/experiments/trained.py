@@ -98,7 +98,12 @@ class TrainedRun:
         return self.per_epoch(statistic)[:, place]
 
     def load(self, which: str = "best") -> Run:
-        """Return the run with its data and its trained weights."""
+        """Return the run with its data and its trained weights, read anew."""
         run = Run(session.read_settings(self.folder, self.machine))
         run.load_weights(self.folder / runfolder.CHECKPOINT, which)
         return run
+
+    @cached_property
+    def network(self) -> Run:
+        """`load`, done once."""
+        return self.load()
