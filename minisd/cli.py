@@ -138,6 +138,17 @@ def make_parser() -> argparse.ArgumentParser:
 
     _add_experiment(parsers)
 
+    sub = _add(parsers, commands.tutorials, "list the tutorials, or make their notebooks")
+    sub.add_argument("action", nargs="?", choices=("list", "build"), default="list")
+    sub.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("tutorials"),
+        help="where the scripts are, NN_name.py (default: tutorials)",
+    )
+
     sub = _add(parsers, commands.gpu_check, "is this GPU right, and how fast?")
     sub.add_argument("--depth", type=int, default=110, help="of the timed network (default 110)")
     sub.add_argument("--batch-size", type=int, default=128, help="images a step (default 128)")

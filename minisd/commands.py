@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minisd import parallel, runfolder, session
+from minisd import notebooks, parallel, runfolder, session
 from minisd.backend import describe_gpu, resolve_device
 from minisd.config import DATA_SETS, resolve
 from minisd.data import download, load
@@ -157,6 +157,18 @@ def experiment(
             f"{failed} {'run' if failed == 1 else 'runs'} failed, not in the figure ({told}); all "
             "others are complete; the same command tries again"
         )
+    return OK
+
+
+def tutorials(*, action: str, folder: Path) -> int:
+    """List the tutorials, or make a notebook of each, beside it and without outputs."""
+    if action == "build":
+        for notebook in notebooks.build(folder):
+            print(notebook)
+        return OK
+    for script in notebooks.scripts(folder):
+        about = notebooks.about(script)
+        print(f"{script}  {about.title} ({about.minutes} minutes)")
     return OK
 
 

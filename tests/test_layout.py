@@ -13,7 +13,7 @@ ROOT = Path(minisd.__file__).parent
 STOREYS = [
     {"errors"},
     {"backend", "files", "interrupt", "progress", "gradcheck_report"},
-    {"memory", "ops.check"},
+    {"memory", "ops.check", "tutorial", "notebooks"},
     {"products"},
     {"parallel"},
     {"ops.rows"},
