@@ -15,6 +15,7 @@ from benchmarks import readme
 from benchmarks.readme import parts_of
 from every_tutorial import FOLDER, README
 from minisd import notebooks
+from minisd.cli import make_parser
 from test_gpu_counts import BACKWARD, FORWARD
 
 SCRIPTS = notebooks.scripts(FOLDER)
@@ -98,6 +99,13 @@ def test_its_links_lead_somewhere(path):
     root = FOLDER.parent
     for named in re.findall(r"`((?:minisd|tests|tutorials)/[\w/.]+)`", text):
         assert (root / named).exists(), named
+
+
+@pytest.mark.parametrize("path", [README, *SCRIPTS], ids=lambda path: path.stem)
+def test_the_commands_that_it_names_parse(path):
+    parser = make_parser()
+    for command in re.findall(r"`minisd ([a-z][^`]*)`", prose(path)):
+        parser.parse_args(command.split())
 
 
 def test_the_readme_says_what_the_tutorials_say_and_what_was_measured():

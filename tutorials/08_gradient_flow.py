@@ -173,8 +173,8 @@ claim("its gradients are 0, not None", norm.gamma.grad[0] == norm.beta.grad[0] =
 
 # %% [markdown]
 # The difference matters as soon as we average. Over many steps a block is open in a share of about
-# $p_l$. Count None as 0, and its mean gradient comes out too small by that share; and since $p_l$
-# falls with depth, the error looks like a finding. We plant it.
+# $p_l$. Count None as 0, and its mean gradient comes out multiplied by that share; and since
+# $p_l$ falls with depth, the error looks like a finding. We plant it.
 
 # %%
 model = resnet(14, in_channels=1, width=8, survival=linear_decay(6), rng=np.random.default_rng(1))
@@ -289,11 +289,12 @@ claim(
 )
 
 # %% [markdown]
-# The left panel is what everybody means by vanishing gradients, and the theory has it to a few per
-# cent. Even with He's weights a little is lost in each layer, at the borders of a small image.
+# The left panel is what everybody means by vanishing gradients, and the theory has its factor per
+# layer to a few per cent. Even with He's weights a little is lost in each layer, at the borders of
+# a small image.
 #
 # The right panel may surprise you. The gradients of the *weights* do not fade from layer to layer;
-# they are small in all of them alike. The reason is exact. Write
+# they are small in all of them alike. Behind it is an exact identity. Write
 # $\langle a, b \rangle = \sum_i a_i b_i$. Since $z_l$ is linear in $w_l$ and in $h_{l-1}$, and
 # $h_l = z_l$ wherever the ReLU lets $dh_l$ through,
 #
@@ -344,8 +345,9 @@ claim(
 # derivation idealises: Gaussian channels that know nothing of each other, and no borders.)
 #
 # A shortcut changes the kind of growth. Each branch adds about one unit of variance to $H_l$, which
-# after $l$ blocks has about $l$ of them. Next to that, a branch passes back a share of about $1/l$
-# of the squared norm, and $\prod_l (1 + c/l)$ grows like a power of the depth, not exponentially.
+# after $l$ blocks has about $l$ of them. Next to that, a branch adds to the squared norm passed
+# back a share of about $c/l$, with some constant $c$, and $\prod_{l \le L} (1 + c/l)$ grows like
+# $L^c$: a power of the depth, not exponentially.
 
 # %%
 explosion = factor_per_layer(typical(L, batch_norm=True)[0])
@@ -405,8 +407,7 @@ claim(f"with gates drawn {less:.1f} of the gradient arrives at the first block",
 #
 # Fig. 7 is about training, not the start. Its curves are the mean $|dw|$ of the first convolution
 # at 110 layers on CIFAR-10, over 500 epochs, with the learning rate divided by 10 after epochs 250
-# and
-# 375. These are the paper's own curves, read off its drawing.
+# and 375. These are the paper's own curves, read off its drawing.
 
 # %%
 paper = paper_curves.first_gradient()
@@ -582,7 +583,8 @@ if not QUICK:
 #
 # Multiply out: a sum over $2^L$ paths, of which each closed block removes half. The shortest path,
 # along all shortcuts, is there **in both networks**. Closing blocks opens no way that was shut; it
-# takes terms away.
+# takes terms away. (It also changes $H_l$, and so the $J_l$ that stay, and terms may cancel: this
+# is an expectation, not a proof.)
 
 
 # %%
@@ -734,7 +736,7 @@ claim(
 )
 
 # %% [markdown]
-# The plain network (a single one here) is lost whichever block goes, in spite of the bridge. The
+# The plain network (only one here) is mostly lost when a block goes, in spite of the bridge. The
 # residual ones go on, at a price that depends on the block. At constant depth it is high for the
 # first block and where the image is halved, blocks 4 and 7. With stochastic depth the later blocks
 # can be spared, also those two. Not the first one: a network can do without what it has often been
@@ -805,7 +807,7 @@ exercise(2, expected_paths, check)
 # `signal_to_noise(gradients)`, for an array (B, P), which estimates
 # $\lVert \mu \rVert^2 / \operatorname{tr} \Sigma$. Beware: the mean of $B$ noisy gradients is
 # noisy, too, and $\lVert \bar g \rVert^2$ is too large by $\operatorname{tr} \Sigma / B$. The
-# check plants a signal far below that. Then ask both trained networks, with gates drawn: is the
+# check plants signals far below that, too. Then ask both trained networks, with gates drawn: is the
 # larger gradient the clearer one?
 
 

@@ -73,7 +73,7 @@ print(f"R = {R / 1e6:.0f} GFLOP/s, B = {B / 1e6:.0f} GB/s, R / B = {R / B:.1f}")
 # Now the task: two convolutions of the paper's networks, one of the first stage and one of the
 # last. Both are 3x3 with one pixel of padding and as many filters as channels. An output number
 # takes $C K^2$ multiplications and additions, so there are $2 N F H W C K^2$ operations. And $x$
-# is read and $y$ written. So no convolution takes less time than
+# is read and $y$ written. So a convolution that does all this takes no less time than
 #
 # $$\max\left(\frac{\text{operations}}{R},\ \frac{\text{bytes}}{B}\right).$$
 #
@@ -164,7 +164,8 @@ claim(f"the same bytes in runs of 3 take {ratio:.1f} times as long", ratio > 1.5
 #
 # In which order is the operand of a convolution a rectangle? Keep the images *by rows*, (H, C, W,
 # N): first in memory is the first row of all images, in it the first channel, in it the first pixel
-# of each image. With zeros around, read that memory as a matrix $M$ of $(H + 2) C$ rows $(h, c)$
+# of each image. With zeros around, and $h$ and $w$ counted from them on (the picture counts from
+# the image on), read that memory as a matrix $M$ of $(H + 2) C$ rows $(h, c)$
 # and $(W + 2) N$ columns $(w, n)$. To a row $h$ of output, kernel column $k$ contributes from
 #
 # $$X_k[h]: \quad \text{rows } (h + i,\, c),\; i = 0, 1, 2, \qquad
@@ -287,8 +288,9 @@ show(figure, "10_products")
 #
 # ## Slabs
 #
-# Now all of it together. A *slab* is some rows of output, so few that it stays in a core's cache.
-# They go in one call, cut into pieces, a view again, and `out=` writes products where they belong.
+# Now all of it together. A *slab* is some rows of output, so few that it stays in a cache, at best
+# the core's own. They go in one call, cut into pieces, a view again, and `out=` writes products
+# where they belong.
 
 
 # %%
@@ -314,7 +316,7 @@ def slab(rows, W_k, y, length, part):
 def in_slabs(rows, w, length=None, thickness=None, each=map):
     """`zero_copy` in slabs; ``each`` calls a function for every slab."""
     H, _, W, N = rows.shape
-    thickness = thickness or max(1, 2**20 // rows[0].nbytes)  # a megabyte
+    thickness = thickness or max(1, 2**20 // rows[0].nbytes)  # a megabyte; about 4 with the rest
     y = np.empty((H, len(w), W * N), rows.dtype)
     parts = [slice(h, min(h + thickness, H)) for h in range(0, H, thickness)]
     list(each(partial(slab, rows, by_column(w), y, length or W * N), parts))
@@ -337,7 +339,8 @@ for case in cases:  # which length of pieces is best is measured, not assumed
 #
 # $$dW_k = \sum_h dy[h]\, X_k[h]^T ,$$
 #
-# products with the same rectangles, and no copies either.
+# products with the same rectangles, and no copies either. The code computes $dW_k^T$, so
+# `row_terms` has $F$ last.
 
 
 # %%
@@ -373,7 +376,7 @@ claim("i and k exchanged, which no shape tells: seen", not report.passed)
 #
 # A BLAS library can use several cores by itself: it cuts each product among its threads, and they
 # meet again at the end. Our products are small, and we know better where to cut: at the top. Each
-# *Python* thread takes a slab and does all of it in its own core's cache. Python's lock is no
+# *Python* thread takes a slab and does all of it, in that cache. Python's lock is no
 # obstacle, as NumPy lets go of it while it computes. BLAS should then have one thread: $T$ threads
 # of Python that each call a BLAS of $T$ would be $T^2$ for $T$ cores. (Where BLAS does not cut
 # small products, that does no harm. And `threadpoolctl` does not know every BLAS, not Apple's.)
@@ -413,7 +416,8 @@ claim("the library's y, dx, dw have the same bits with 1, 2, 3, 5 threads", len(
 #
 # Last, the library itself. `ops.conv2d_forward` is our last step with more care, and a *pool* of
 # memory: arrays that nobody holds are used again. (Here the C library does as much, as sizes come
-# again; a training step holds hundreds.) Red bars copy windows; blue do not; green use all cores.
+# again; a training step holds hundreds.) Red bars copy windows; blue do not; green use threads,
+# ours at most one for each slab: where slabs are fewer than cores, some cores idle.
 
 # %%
 again = partial(ops.conv2d_forward, as_images(early.rows), early.w, padding=1)
@@ -438,13 +442,14 @@ steps = {
 }
 for case in cases:
     case.times = fastest({name: partial(step, case) for name, step in steps.items()})
-    print(f"{case.name}: the floor is {case.floor:.2f} ms, on all cores {case.flop / R_all:.2f} ms")
+    print(f"{case.name}: the floor is {case.floor:.2f} ms, to multiply on all cores", end=" ")
+    print(f"{case.flop / R_all:.2f} ms")
     for name, t in case.times.items():
         rate = case.flop / t
         print(f"  {name:22} {t:6.2f} ms {rate / 1e6:4.0f} GFLOP/s, {rate / R:4.0%} of R")
     _, cache = ops.conv2d_forward(as_images(case.rows), case.w, padding=1)
     t = fastest({"": partial(ops.conv2d_backward, as_images(case.y), cache)})[""]
-    print(f"  its backward {t:.2f} ms, twice the floor of all cores {2 * case.flop / R_all:.2f} ms")
+    print(f"  its backward {t:.2f} ms, twice that on all cores {2 * case.flop / R_all:.2f} ms")
 gain = early.times["im2col"] / max(list(early.times.values())[6:])
 claim(
     f"16 channels: each of the last three at least {gain:.1f} times as fast",
@@ -458,7 +463,7 @@ for axes, case in zip(figure.subplots(1, 2, sharey=True), cases, strict=True):
     bars = axes.barh(list(case.times), list(case.times.values()), color=colours)
     axes.bar_label(bars, fmt=" %.1f", fontsize=8)
     axes.axvline(case.flop / R, color=INK, lw=1.2, ls="--", label="floor of one core")
-    axes.axvline(case.flop / R_all, color=INK, lw=1.2, ls=":", label="floor of all cores")
+    axes.axvline(case.flop / R_all, color=INK, lw=1.2, ls=":", label="multiplying on all cores")
     axes.set(title=case.name, xlabel="ms")
     tidy(axes)
 axes.invert_yaxis()
@@ -497,7 +502,8 @@ exercise(1, patches, check)
 
 # %% [markdown]
 # **2.** The paper's shortcut averages windows of K x K pixels that do not overlap. Write its
-# backward, by rows: $dy$ (H', C, W', N) to $dx$ (K H', C, K W', N). Allocate no more than $dx$.
+# backward, by rows: $dy$ (H', C, W', N) to $dx$ (K H', C, K W', N). Besides $dx$ allocate no more
+# than the size of $dy$.
 
 
 # %%
@@ -519,9 +525,10 @@ def check(average_backward):
 exercise(2, average_backward, check)
 
 # %% [markdown]
-# **3.** With stride S the pixels $w$ are S apart, and $X_k[h]$ is no rectangle any more. Still no
-# window need be copied. Write `strided(frame, w, S)`, from framed rows to $(H', W', F, N)$. Which
-# dimension goes where? (The library copies every S-th column first. Why may that be faster?)
+# **3.** With stride S the columns of $X_k[h]$ are S pixels apart, and it is no rectangle any more.
+# Still no window need be copied. Write `strided(frame, w, S)`, from framed rows and filters w to
+# $(H', W', F, N)$. Which dimension goes where? (The library copies every S-th column first. Why may
+# that be faster?)
 
 
 # %%

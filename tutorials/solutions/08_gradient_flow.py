@@ -13,8 +13,8 @@ def mean_over_open(values, open_steps):
 def expected_paths(survival):
     """One more block: each path goes on along the shortcut, and along the branch if it is open.
 
-    So the numbers of paths are the coefficients of prod_l (1 + p_l z). The first factor is 1, not
-    1 - p_l as for open blocks: a shortcut is always there.
+    So the numbers of paths are the coefficients of prod_l (1 + p_l z). Each factor begins with 1,
+    not with 1 - p_l as when we count open blocks: a shortcut is always there.
     """
     paths = np.ones(1)
     for p in survival:
