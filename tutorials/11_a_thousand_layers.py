@@ -184,8 +184,8 @@ for what, more in {
     claim(f"twice the {what}: {more / base:.2f} times the memory", 1.9 < more / base < 2.05)
 
 # %% [markdown]
-# A line, whose slope we know without running anything. Weights, gradients and momentum are not in
-# it: those do not grow with the batch.
+# So memory grows with depth along a line (the figure below), whose slope we know without running
+# anything. Weights, gradients and momentum are not in it: those do not grow with the batch.
 #
 # **Closed blocks.** With gates drawn, the sum goes over open blocks, plus bits. Three quarters are
 # open on average, for $p_L = \frac12$. So it should save a quarter?
@@ -252,8 +252,8 @@ claim(
 )
 
 # %% [markdown]
-# And one cannot plan with the average: a step needs what its own draw needs, so the memory must be
-# there for a bad one.
+# And the average alone is not enough: a step needs what its own draw needs, so the memory must be
+# there for a bad one. (The more blocks, the nearer to the average a bad draw is, in proportion.)
 #
 # Now the bill for 1202 layers on CIFAR-10, 32x32 pixels, batch 128. The README reports 7.2 GiB as
 # the peak of the whole process, measured with $p_L = \frac12$. Here is ours, with three arrays for
@@ -620,7 +620,7 @@ bill = {k: peak(inputs, on_average, k) / GIB + parameters for k in (1, 4, 8, 16,
 for k, gib in bill.items():
     print(f"k = {k:3}: {gib:.2f} GiB")
 claim("at 25 the count explains most of the README's 1.03", 0.75 < bill[25] / 1.03 < 1.05)
-claim("8 would be better", bill[8] == min(bill.values()))
+claim("8 would be better, less than 1 GiB", bill[8] == min(bill.values()) and bill[8] < 1)
 
 # %% [markdown]
 # (What the count lacks is Python and NumPy themselves, and what a block needs while it computes.)
@@ -637,9 +637,9 @@ claim("8 would be better", bill[8] == min(bill.values()))
 # Ask the network. Take one plain step along the gradient, $w - r\, dw$, and look at the loss of the
 # same batch, for any rate $r$. To second order
 #
-# $$L(w - r\, dw) \;\approx\; L(w) - r\, |dw|^2 + \tfrac{1}{2} r^2\, \lambda\, |dw|^2,$$
+# $$J(w - r\, dw) \;\approx\; J(w) - r\, |dw|^2 + \tfrac{1}{2} r^2\, \lambda\, |dw|^2,$$
 #
-# where $\lambda$ is the curvature of the loss along the gradient. The step helps if
+# where $J$ is the loss and $\lambda$ its curvature along the gradient. The step helps if
 # $r < 2/\lambda$, the stable rate of [tutorial 2](02_linear_softmax.py), and we can read this
 # limit off without any second derivative: it is where the loss after the step is what it was
 # before.
@@ -684,8 +684,8 @@ ratios = {
 limits = {depth: limit_of(ratio) for depth, ratio in ratios.items()}
 print("limit by depth:", {depth: f"{rate:.2f}" for depth, rate in limits.items()})
 claim(
-    f"{depths[0]} layers may take a step three times as long as {depths[1]} may, or longer",
-    limits[depths[0]] > 3 * limits[depths[1]],
+    f"limit of {depths[0]} layers: over 3 times that of {depths[1]}; the deepest's is the lowest",
+    limits[depths[0]] > 3 * limits[depths[1]] and limits[depths[-1]] == min(limits.values()),
     in_full=True,
 )
 
@@ -769,8 +769,8 @@ claim("in the end the ramp is far ahead", ramp[end].mean() < 0.7 * jump[end].mea
 
 # %% [markdown]
 # This is not what one expects to see. The gentle steps have brought the loss down by themselves,
-# and yet they have not prepared the network for the rate that follows. What have they not changed,
-# and the ramp has? Look at the limit of a plain step again, at the start and after the warm-up.
+# and yet they have not prepared the network for the rate that follows. What has the ramp changed
+# far more? Look at the limit of a plain step again, at the start and after the warm-up.
 
 # %%
 print("limit:", {name: f"{rate:.2f}" for name, rate in limit.items()})
@@ -791,9 +791,9 @@ claim(
 # network, but the loss is high there.) That fits what Gilmer et al. (2021) found in many
 # networks: a rate a little too large for the moment shakes a network until it stands where the
 # loss is flat enough, for elsewhere it cannot stay. A ramp shakes it again and again, a little
-# each time. Ten times the rate at once is no shaking but a throw. By this account warm-up does not
-# help because the first steps are small, but because the rate never gets far ahead of the
-# curvature.
+# each time. Ten times the rate at once is no shaking but a throw. By this account warm-up helps,
+# not because the first steps are small, but because the rate never gets far above what the
+# curvature allows.
 #
 # What this does *not* say: that the paper's warm-up is of no use. Theirs lasts 10 epochs of 352
 # steps, at four times our width, on other images, and their network trained with it.
@@ -836,7 +836,7 @@ for every in (None, K_BEST):
     model, step = begin(0.001, every)
     with tracing():
         first_losses[every] = [step()[1]]
-        model.zero_grad()  # frees them, so that they count in neither
+        model.zero_grad()  # frees the gradients: `before` is without them in both runs
         before = held()
         tracemalloc.reset_peak()
         first_losses[every].append(step()[1])
