@@ -15,22 +15,23 @@ def coasted(v, lr, momentum, n):
     return -lr * v * momentum**2 * (1 - momentum**n) / (1 - momentum)
 
 
-class InvertedBlock(GatedBlock):
-    """ReLU(b/p f + id) in training, ReLU(f + id) in evaluation; every branch term carries b/p."""
+class Scaled(Layer):
+    """A branch, in training times a factor: forward and backward carry the same one."""
+
+    def __init__(self, branch, factor):
+        self.branch = branch
+        self.factor = factor
 
     def forward(self, x):
-        s = self.shortcut.forward(x)
-        if not self.training:
-            s = s + self.branch.forward(x)
-        elif self.is_open:
-            s = s + self.branch.forward(x) / self.survival_prob
-        self.save(self.is_open)
-        return self.relu.forward(s)
+        y = self.branch.forward(x)
+        return self.factor * y if self.training else y
 
     def backward(self, dy):
-        was_open = self.take()
-        ds = self.relu.backward(dy)
-        dx = self.shortcut.backward(ds)
-        if was_open:
-            dx = dx + self.branch.backward(ds / self.survival_prob)
-        return dx
+        return self.branch.backward(self.factor * dy)
+
+
+class InvertedBlock(GatedBlock):
+    """ReLU(b/p f + id) in training, ReLU(f + id) in evaluation: a gate around f/p, and weight 1."""
+
+    def __init__(self, branch, shortcut, survival_prob):
+        super().__init__(Scaled(branch, 1 / survival_prob), shortcut, survival_prob=1.0)
