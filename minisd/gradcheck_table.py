@@ -48,19 +48,20 @@ def check_ops(rng: np.random.Generator, device: str) -> Iterator[Report]:
     def normal(*shape: int) -> Array:
         return to_device(rng.standard_normal(shape), device)
 
-    for (KH, KW), stride, padding, (H, W) in (
-        ((3, 3), 1, 1, (5, 6)),
-        ((3, 3), 2, 1, (7, 6)),
-        ((1, 1), 2, 0, (5, 7)),
-        ((5, 5), 1, 2, (6, 5)),
-        ((2, 3), 3, 2, (5, 8)),
-        ((4, 1), 1, 0, (4, 3)),
+    for (C, F), (KH, KW), stride, padding, (H, W) in (
+        ((3, 4), (3, 3), 1, 1, (5, 6)),
+        ((3, 4), (3, 3), 2, 1, (7, 6)),
+        ((3, 4), (1, 1), 2, 0, (5, 7)),
+        ((3, 4), (5, 5), 1, 2, (6, 5)),
+        ((3, 4), (2, 3), 3, 2, (5, 8)),
+        ((3, 4), (4, 1), 1, 0, (4, 3)),
+        ((64, 64), (3, 3), 1, 1, (4, 3)),  # by pairs of rows: see `minisd.ops.winograd`
     ):
         yield check_op(
-            f"conv2d, {KH}x{KW} kernel, stride {stride}, padding {padding}",
+            f"conv2d, {KH}x{KW} kernel, {C} to {F} channels, stride {stride}, padding {padding}",
             lambda x, w, b, s=stride, p=padding: ops.conv2d_forward(x, w, b, stride=s, padding=p),
             ops.conv2d_backward,
-            {"x": normal(2, 3, H, W), "w": normal(4, 3, KH, KW), "b": normal(4)},
+            {"x": normal(2, C, H, W), "w": normal(F, C, KH, KW), "b": normal(F)},
             rng=rng,
         )
     for training in (True, False):

@@ -41,9 +41,16 @@ from threadpoolctl import ThreadpoolController, threadpool_info
 from minisd.backend import Array, array_module
 from minisd.errors import ConfigError
 from minisd.memory import clear, empty, release_idle, scratch, zeros
-from minisd.products import products_with_transpose, run_dots, run_sums, sum_of_products
+from minisd.products import (
+    additions_pay,
+    products_with_transpose,
+    run_dots,
+    run_sums,
+    sum_of_products,
+)
 
 __all__ = [
+    "additions_pay",
     "available_cores",
     "blas_description",
     "clear",

@@ -5,11 +5,15 @@ import pytest
 
 import references
 from devices import assert_close, assert_equal, host
-from minisd import ops
+from minisd import ops, parallel
+from minisd.gradcheck import check_op
+from minisd.ops import winograd
+from minisd.ops.conv import fastest
 from minisd.ops.conv_im2col import conv2d_im2col_backward, conv2d_im2col_forward
 
 WAYS = {
     "views": (ops.conv2d_forward, ops.conv2d_backward),
+    "row pairs": (ops.conv2d_forward, ops.conv2d_backward),
     "im2col": (conv2d_im2col_forward, conv2d_im2col_backward),
 }
 
@@ -23,7 +27,18 @@ GEOMETRIES = [  # (N, C, H, W), (F, KH, KW), stride, padding
     ((1, 1, 3, 4), (2, 3, 4), 1, 0),
     ((2, 2, 2, 2), (2, 3, 3), 1, 3),
     ((2, 3, 9, 7), (2, 4, 2), 4, 1),
+    ((2, 3, 6, 5), (4, 3, 3), 1, 1),
+    ((2, 4, 2, 1), (3, 3, 3), 1, 1),
+    ((3, 2, 4, 6), (5, 3, 4), 1, 2),
+    ((2, 2, 8, 7), (3, 3, 1), 1, 0),
+    ((1, 2, 1, 2), (3, 3, 2), 1, 4),
 ]
+
+
+@pytest.fixture
+def row_pairs(monkeypatch):
+    """Convolve by pairs of rows however few channels there are, wherever it can be done."""
+    monkeypatch.setattr(parallel, "additions_pay", lambda w: True)
 
 
 def make(geometry, rng, device, dtype=np.float64):
@@ -37,7 +52,9 @@ def make(geometry, rng, device, dtype=np.float64):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_forward_and_backward_equal_the_loops(way, geometry, with_bias, rng, device):
+def test_forward_and_backward_equal_the_loops(way, geometry, with_bias, rng, device, request):
+    if way == "row pairs":
+        request.getfixturevalue("row_pairs")
     forward, backward = WAYS[way]
     x, w, b, where = make(geometry, rng, device)
     b, host_b = (b, host(b)) if with_bias else (None, None)
@@ -99,6 +116,9 @@ BIG = [  # several slabs, several pieces, and sizes that cannot be cut evenly
     ((50, 1, 28, 28), (8, 3, 3), 1, 1),
     ((50, 8, 28, 28), (8, 5, 5), 1, 2),
     ((7, 64, 9, 11), (64, 3, 3), 1, 1),
+    ((128, 64, 8, 8), (64, 3, 3), 1, 1),
+    ((6, 64, 10, 13), (96, 3, 3), 1, 1),
+    ((5, 80, 6, 7), (64, 3, 3), 1, 0),
     ((64, 16, 16, 16), (32, 3, 3), 2, 1),
     ((64, 24, 8, 8), (48, 1, 1), 2, 0),
     ((33, 5, 17, 31), (7, 4, 4), 1, 1),
@@ -125,3 +145,77 @@ def test_large_convolutions_equal_im2col(geometry, dtype, rng, device):
         error, luck = (abs(host(a) - right).max() / scale for a in (ours, theirs))
         assert ours.dtype == dtype
         assert error <= 2 * luck + 40 * np.finfo(dtype).eps
+
+
+# ---- by pairs of rows ----
+
+
+def test_with_many_channels_it_is_done_by_pairs_of_rows():
+    def scheme(F, C, KH=3, stride=1, OH=8):
+        return type(fastest(np.ones((F, C, KH, 3), np.float32), stride, OH))
+
+    assert scheme(64, 64) is scheme(64, 128) is winograd.RowPairs
+    others = [scheme(64, 63), scheme(16, 64), scheme(64, 64, KH=5), scheme(64, 64, stride=2)]
+    assert winograd.RowPairs not in [*others, scheme(64, 64, OH=7)]
+
+
+def test_pairs_of_rows_take_two_thirds_of_the_multiplications(monkeypatch, rng):
+    """In the forward and both gradients: counted, as rows * columns * depth of all products."""
+    x, dy = rng.standard_normal((2, 4, 64, 8, 8))
+    w = rng.standard_normal((64, 64, 3, 3))
+    count = 0
+
+    def counted(function, size):
+        def run(*arguments):
+            nonlocal count
+            count += size(*arguments)
+            return function(*arguments)
+
+        return run
+
+    for name, size in {
+        "sum_of_products": lambda a, b, out: a.shape[0] * a.shape[-1] * out.size,
+        "products_with_transpose": lambda a, b: a.size * b.shape[1],
+    }.items():
+        monkeypatch.setattr(parallel, name, counted(getattr(parallel, name), size))
+    found = []
+    for few in (False, True):
+        monkeypatch.setattr(parallel, "additions_pay", lambda w, few=few: few)
+        count = 0
+        _, cache = ops.conv2d_forward(x, w, padding=1)
+        ops.conv2d_backward(dy, cache)
+        found.append(count)
+    assert found == [3 * 9 * 64 * 64 * x[:, 0].size, 3 * 6 * 64 * 64 * x[:, 0].size]
+
+
+PLANTED = {
+    "m_3 with the sign of g_2": ("filter_transform", lambda U: U[:, :, :, 1].__imul__(-1)),
+    "m_1 and m_2 a little larger": ("filter_transform", lambda U: U[:, 1].__imul__(1.001)),
+    "d_0 - d_2 twice as large": ("input_transform", lambda d: d[0].__imul__(2)),
+    "dm_2 of the wrong sign": ("output_gradient_transform", lambda dm: dm[1::2].__imul__(-1)),
+}
+
+
+@pytest.mark.usefixtures("row_pairs")
+@pytest.mark.parametrize("name", [None, *PLANTED])
+def test_a_wrong_transform_fails(name, rng, device, monkeypatch):
+    """Against finite differences where forward and gradient part, against im2col where not."""
+    x, w = device.standard_normal(rng, (2, 3, 6, 5)), device.standard_normal(rng, (4, 3, 3, 3))
+    if name is not None:
+        where, spoil = PLANTED[name]
+        right = getattr(winograd, where)
+
+        def wrong(given):
+            made = right(given)
+            spoil(made)
+            return made
+
+        monkeypatch.setattr(winograd, where, wrong)
+    report = check_op(
+        "conv2d", lambda x, w: ops.conv2d_forward(x, w, padding=1),
+        lambda dy, cache: ops.conv2d_backward(dy, cache)[:2], {"x": x, "w": w}, rng=rng,
+    )  # fmt: skip
+    y, _ = ops.conv2d_forward(x, w, padding=1)
+    plain, _ = conv2d_im2col_forward(x, w, padding=1)
+    close = np.allclose(host(y), host(plain), rtol=1e-12, atol=1e-12)
+    assert (report.passed and close) == (name is None)

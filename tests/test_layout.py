@@ -19,6 +19,7 @@ STOREYS = [
     {"ops.rows"},
     {"ops.sources", "ops.pooling", "ops.linear", "ops.loss", "ops.conv_im2col"},
     {"ops.windows"},
+    {"ops.direct", "ops.winograd"},
     {"ops.conv", "ops.batchnorm", "ops.activation"},
     {"ops.conv_norm"},
     {"ops"},

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from minisd import SGD, draw_gates, linear_decay, memory, ops, parallel, resnet
+from minisd import SGD, draw_gates, linear_decay, memory, ops, parallel, products, resnet
 from minisd.checkpoint import layer_arrays
 from minisd.errors import ConfigError
-from minisd.products import products_with_transpose, sum_of_products
+from minisd.products import products_with_transpose, run_dots, run_sums, sum_of_products
 from minisd.session import train
 from minisd.train import train_step
 from tiny_runs import outcome, python, tiny
@@ -230,6 +230,32 @@ def test_products_in_pieces_are_products(K, R, M, D, L, dtype, rng):
 
 
 # ---- memory kept ----
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 16, 4096), (3, 5, 196), (1, 7, 1), (2, 3, 1021), (5, 2, 6000)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_over_runs_are_sums_and_each_row_is_its_own(shape, dtype, rng):
+    a, b = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    exact = a.astype(np.float64), b.astype(np.float64)
+    tolerance = 50 * np.finfo(dtype).eps * shape[2] ** 0.5
+    sums, dots = run_sums(np, a), run_dots(np, a, b)
+    np.testing.assert_allclose(sums, exact[0].sum(axis=2), atol=tolerance)
+    np.testing.assert_allclose(dots, (exact[0] * exact[1]).sum(axis=2), atol=tolerance)
+    for row in range(shape[0]):
+        part = slice(row, row + 1)
+        np.testing.assert_array_equal(run_sums(np, a[part]), sums[part])
+        np.testing.assert_array_equal(run_dots(np, a[part], b[part]), dots[part])
+
+
+@pytest.mark.parametrize(("channels", "side"), [(16, 32), (32, 16), (64, 8)])
+def test_sums_over_a_slab_do_not_keep_other_threads_waiting(channels, side):
+    """NumPy lets go of the interpreter lock in a matmul with 500 results or more."""
+    images = np.empty((side, channels, side, 128), np.float32)
+    rows = parallel.rows_per_slab(side, images[0].nbytes, images)
+    runs = images[:rows].reshape(rows, channels, -1)
+    assert np.prod(products._stretches(runs).shape[:3]) >= 500
 
 
 def test_arrays_in_use_never_share_memory_and_idle_memory_is_used_again():

@@ -14,20 +14,23 @@ output row h. The numbers that the KH kernel rows and C channels contribute to t
     X_k[h]:  KH*C rows (i, c)  by  OW*N columns (w, n)
 
 and they are in memory already: row (i, c) begins (h*S + i)*C + c runs from the start, and k pixels
-into the run; consecutive rows are one run apart. So X_k is a view (`windows`), and a convolution is
-KW matrix products (`correlate`), the weights' gradient KW more, and the input's gradient again a
-convolution, of dy with the kernel flipped.
+into the run; consecutive rows are one run apart. So X_k is a view (`minisd.ops.windows`), and a
+convolution is KW matrix products (`minisd.ops.direct`), the weights' gradient KW more, and the
+input's gradient again a convolution, of dy with the kernel flipped. With many channels two rows at
+a time need fewer products (`minisd.ops.winograd`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from minisd import parallel
 from minisd.backend import Array, array_module
 from minisd.ops.check import check_conv2d, check_upstream
-from minisd.ops.rows import as_images, by_rows, empty_rows, flat, joined, slab
+from minisd.ops.direct import Direct, filters
+from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab, sum_over_rows
 from minisd.ops.sources import Plain, Source
-from minisd.ops.windows import cut_out, views, windows
+from minisd.ops.windows import cut_out, windows
+from minisd.ops.winograd import RowPairs
 
 Cache = tuple[Any, ...]
 
@@ -102,8 +105,6 @@ def correlate(
 ) -> list[Any]:
     """Write the cross-correlation of ``x`` and ``w`` into ``y``, both by rows, in slabs of rows.
 
-        y[h] = sum over k of  W_k @ X_k[h]        W_k[f, (i, c)] = w[f, c, i, k]
-
     Parameters
     ----------
     x : source of (H, C, W, N)
@@ -121,30 +122,24 @@ def correlate(
     list
         What ``finish`` returned, in the order of the slabs.
     """
-    KH, KW = w.shape[2:]
-    S, W = stride, by_column(w)
     OH, _, OW, _ = y.shape
+    scheme = fastest(w, stride, OH)
 
     def some_rows(part: slice) -> Any:
         y_runs = flat(y[part])
-        for number, (taps, X) in enumerate(windows(x, (KH, KW), part, OW, S, top, left)):
-            if number == 0:
-                parallel.sum_of_products(W[taps], X, y_runs)
-            else:  # another place between two windows
-                term = parallel.empty(y_runs.shape, y.dtype, y)
-                parallel.sum_of_products(W[taps], X, term)
-                y_runs += term
+        scheme.correlate(x, part, OW, top, left, y_runs)
         if b is not None:
             y_runs += b[:, None]
         return finish(y_runs) if finish is not None else None
 
-    return parallel.slabs(some_rows, OH, slab(y), y)
+    return parallel.slabs(some_rows, OH, slab(y, scheme.rows), y)
 
 
-def by_column(w: Array) -> Array:
-    """Return the filters (F, C, KH, KW) as KW matrices (F, KH*C)."""
-    F, C, KH, KW = w.shape
-    return array_module(w).ascontiguousarray(w.transpose(3, 0, 2, 1).reshape(KW, F, KH * C))
+def fastest(w: Array, stride: int, OH: int) -> Direct | RowPairs:
+    """Return how to multiply with the filters ``w``: as defined, or by pairs of rows."""
+    if stride == 1 and w.shape[2] == 3 and OH % RowPairs.rows == 0 and parallel.additions_pay(w):
+        return RowPairs(w)
+    return Direct(w, stride)
 
 
 def convolution_gradients(
@@ -179,7 +174,7 @@ def convolution_gradients(
     dx = empty_rows((N, C, H, W), w)
     if not (stride == 1 and KH == KW == 2 * P + 1):
         return _gradients_one_by_one(dy, x, w, stride, padding, dx, finish)
-    flipped = by_column(w[:, :, ::-1, ::-1].swapaxes(0, 1))
+    scheme = fastest(w[:, :, ::-1, ::-1].swapaxes(0, 1), stride, H)
 
     def some_rows(part: slice) -> tuple[Array, Any]:
         R = part.stop - part.start
@@ -188,13 +183,13 @@ def convolution_gradients(
         x_runs, dy_runs = (
             seen[P : P + R, :, P : P + W].reshape(R, -1, W * N) for seen in (x_seen, dy_seen)
         )
-        dW = parallel.products_with_transpose(views(x_seen, KH, KW), dy_runs)
+        dW = scheme.filter_products(x_seen, dy_runs)
         dx_runs = flat(dx[part])
-        parallel.sum_of_products(flipped, views(dy_seen, KH, KW), dx_runs)
+        scheme.of_seen(dy_seen, dx_runs)
         return dW, finish(part, x_runs, dx_runs) if finish is not None else None
 
-    dW, found = zip(*parallel.slabs(some_rows, H, slab(dx), dx), strict=True)
-    return dx, filters(sum_over_rows(dW), w.shape), list(found)
+    dW, found = zip(*parallel.slabs(some_rows, H, slab(dx, scheme.rows), dx), strict=True)
+    return dx, scheme.filter_gradient(dW), list(found)
 
 
 def _gradients_one_by_one(
@@ -239,18 +234,7 @@ def filter_gradient(
         return dW
 
     thickness = parallel.rows_per_slab(OH, F * OW * N * x.like.dtype.itemsize, x.like)
-    return filters(sum_over_rows(parallel.slabs(some_rows, OH, thickness, x.like)), w_shape)
-
-
-def sum_over_rows(parts: Sequence[Array]) -> Array:
-    """Add up what slabs found for each of their rows, row by row: the cut leaves no trace."""
-    return joined(parts).sum(axis=0)
-
-
-def filters(W: Array, w_shape: tuple[int, ...]) -> Array:
-    """View KW matrices (KH*C, F) as filters (F, C, KH, KW)."""
-    F, C, KH, KW = w_shape
-    return W.reshape(KW, KH, C, F).transpose(3, 2, 1, 0)
+    return filters(sum_over_rows(parallel.slabs(some_rows, OH, thickness, x.like)), KH)
 
 
 def input_gradient(dy: Source, dx: Array, w: Array, stride: int, padding: int) -> None:
