@@ -8,7 +8,6 @@ idle, what is idle goes back to the system.
 import math
 import threading
 from collections import defaultdict, deque
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,24 +19,27 @@ from minisd.backend import Array, array_module
 _POOLED = 1 << 16  # bytes; smaller arrays come from NumPy, which keeps those itself
 _ALIGN = 64  # bytes of a cache line
 _ALWAYS_KEPT = 1 << 28  # bytes that may lie idle however little is in use
-_idle: defaultdict[int, deque[tuple[Array, dict[str, Any]]]] = defaultdict(deque)
+_idle: defaultdict[tuple[int, Any], deque[tuple[Array, dict[str, Any]]]] = defaultdict(deque)
 _lock = threading.Lock()
 _allocated = 0  # bytes, in use or idle
 
 
 class _Lease:
-    """A stretch of the pool's memory, on loan to the arrays that look into it."""
+    """A stretch of the pool's memory, on loan to the arrays that look into it.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    With a ``frame`` it is zero where it comes from the system, and goes to the same frame again.
+    """
+
+    def __init__(self, size: int, frame: Any = None) -> None:
+        self.kind = size, frame
         try:
-            self.memory, self.__array_interface__ = _idle[size].pop()
+            self.memory, self.__array_interface__ = _idle[self.kind].pop()
         except IndexError:
             global _allocated
             idle = bytes_idle()
             if idle > max(_ALWAYS_KEPT, _allocated - idle):
                 release_idle()
-            self.memory = np.empty(size + _ALIGN, np.uint8)
+            self.memory = (np.empty if frame is None else np.zeros)(size + _ALIGN, np.uint8)
             with _lock:
                 _allocated += size
             address = self.memory.ctypes.data
@@ -49,17 +51,39 @@ class _Lease:
             }
 
     def __del__(self, idle: Any = _idle) -> None:  # an argument outlives the module
-        idle[self.size].append((self.memory, self.__array_interface__))
+        idle[self.kind].append((self.memory, self.__array_interface__))
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike, like: Array) -> Array:
     """``xp.empty`` of the array module of ``like``; large ones from the pool, aligned."""
     xp = array_module(like)
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    if xp is not np or size < _POOLED:
+    if xp is not np:
         return xp.empty(shape, dtype)
-    lease = _Lease(-(-size // _POOLED) * _POOLED)
+    return _from_pool(shape, np.dtype(dtype), None)
+
+
+def framed(
+    shape: tuple[int, int, int, int], rows: tuple[int, int], columns: tuple[int, int], like: Array
+) -> Array:
+    """New images by rows (H, C, W, N) that are zero around ``[rows, :, columns]``, which is unset.
+
+    Nothing but that part may be written to: the memory is handed out again as it is, to whoever
+    asks for the same shape and frame, and so its zeros are written once. To write them each time
+    is little work, but in many short calls, after each of which a thread waits for the interpreter.
+    """
+    xp = array_module(like)
+    if xp is not np:
+        images = xp.empty(shape, like.dtype)
+        images.fill(0)  # one launch
+        return images
+    return _from_pool(shape, like.dtype, (shape, like.dtype.char, rows, columns))
+
+
+def _from_pool(shape: tuple[int, ...], dtype: np.dtype[Any], frame: Any) -> Array:
+    size = math.prod(shape) * dtype.itemsize
+    if size < _POOLED:
+        return (np.empty if frame is None else np.zeros)(shape, dtype)
+    lease = _Lease(-(-size // _POOLED) * _POOLED, frame)
     return np.asarray(lease)[:size].view(dtype).reshape(shape)
 
 
@@ -80,19 +104,9 @@ def zeros(shape: tuple[int, ...], like: Array) -> Array:
     return xp.zeros(shape if xp is np else (1,) * len(shape), like.dtype)
 
 
-def clear(parts: Sequence[Array], whole: Array) -> None:
-    """Set ``parts`` of an array to 0; on a GPU all of ``whole``, which is one launch."""
-    if array_module(whole) is not np:
-        whole.fill(0)
-        return
-    for part in parts:
-        if part.size:
-            part[...] = 0
-
-
 def bytes_idle() -> int:
     """Return how much of the pool's memory waits to be used again."""
-    return sum(size * len(blocks) for size, blocks in list(_idle.items()))
+    return sum(size * len(blocks) for (size, _), blocks in list(_idle.items()))
 
 
 def bytes_in_use() -> int:
@@ -103,7 +117,7 @@ def bytes_in_use() -> int:
 def release_idle() -> None:
     """Give the pool's idle memory back to the system."""
     global _allocated
-    for size, blocks in list(_idle.items()):
+    for (size, _), blocks in list(_idle.items()):
         with suppress(IndexError):
             while True:
                 blocks.pop()

@@ -12,6 +12,9 @@ The mathematics in `minisd.ops` says *what* is computed. This file, with `minisd
    which OpenBLAS has a faster kernel.
 4. **Memory kept** (`minisd.memory`). Fresh memory costs a page fault per page on first touch. Large
    arrays come from a pool, aligned to cache lines, and go back to it when nobody holds them.
+5. **Few calls.** A thread that comes back from NumPy needs the interpreter lock; while another has
+   it, it is put to sleep, and waking up takes longer than many a call. So operations do much in
+   each call, and leave out what can be left out, such as zeros that are there already.
 
 **The same bits at any thread count.** What a slab computes for one of its rows does not depend on
 which other rows are in the slab; and a sum over rows is taken over numbers found row by row, in
@@ -40,21 +43,22 @@ from threadpoolctl import ThreadpoolController, threadpool_info
 
 from minisd.backend import Array, array_module
 from minisd.errors import ConfigError
-from minisd.memory import clear, empty, release_idle, scratch, zeros
+from minisd.memory import empty, framed, release_idle, scratch, zeros
 from minisd.products import (
     additions_pay,
     products_with_transpose,
     run_dots,
     run_sums,
     sum_of_products,
+    sum_over_rows,
 )
 
 __all__ = [
     "additions_pay",
     "available_cores",
     "blas_description",
-    "clear",
     "empty",
+    "framed",
     "num_threads",
     "one_blas_thread",
     "products_with_transpose",
@@ -66,6 +70,7 @@ __all__ = [
     "set_threads",
     "slabs",
     "sum_of_products",
+    "sum_over_rows",
     "threads",
     "zeros",
 ]

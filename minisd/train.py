@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minisd import ops
+from minisd import ops, parallel
 from minisd.backend import Array, array_module, values
 from minisd.data import Split
 from minisd.data.batches import evaluation_batches, training_batches
@@ -29,6 +29,7 @@ from minisd.run import Run
 from minisd.stochastic_depth import draw_gates
 
 
+@parallel.one_blas_thread()  # for the whole step; each operation would ask for it
 def train_step(
     model: Layer,
     optimizer: SGD,

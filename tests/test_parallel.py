@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from threadpoolctl import threadpool_info
 from minisd import SGD, draw_gates, linear_decay, memory, ops, parallel, products, resnet
 from minisd.checkpoint import layer_arrays
 from minisd.errors import ConfigError
-from minisd.products import products_with_transpose, run_dots, run_sums, sum_of_products
+from minisd.products import (
+    products_with_transpose,
+    run_dots,
+    run_sums,
+    sum_of_products,
+    sum_over_rows,
+)
 from minisd.session import train
 from minisd.train import train_step
 from tiny_runs import outcome, python, tiny
@@ -249,6 +256,15 @@ def test_sums_over_runs_are_sums_and_each_row_is_its_own(shape, dtype, rng):
         np.testing.assert_array_equal(run_dots(np, a[part], b[part]), dots[part])
 
 
+@pytest.mark.parametrize("shape", [(40, 1), (17, 3), (32, 3, 48, 16)])
+def test_a_sum_over_rows_is_the_same_however_they_were_cut(shape, rng):
+    rows = rng.standard_normal(shape).astype(np.float32)
+    whole = sum_over_rows([rows])
+    np.testing.assert_allclose(whole, rows.sum(axis=0, dtype=np.float64), atol=1e-5)
+    for cut in ([1], [4, 8], [5, 6, 11], range(1, len(rows))):
+        np.testing.assert_array_equal(sum_over_rows(np.split(rows, cut)), whole)
+
+
 @pytest.mark.parametrize(("channels", "side"), [(16, 32), (32, 16), (64, 8)])
 def test_sums_over_a_slab_do_not_keep_other_threads_waiting(channels, side):
     """NumPy lets go of the interpreter lock in a matmul with 500 results or more."""
@@ -301,6 +317,43 @@ def test_memory_of_sizes_no_longer_used_is_given_back(monkeypatch):
     kept = [parallel.empty((1, 1 << 16), np.float32, LIKE) for _ in range(9)]
     assert memory._allocated == again  # the same sizes come from the pool
     assert len(kept) == 9
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(6, 16, 10, 40), (3, 2, 4, 1)])
+def test_a_frame_is_zero_whenever_its_memory_comes_back(shape, dtype):
+    parallel.release()
+    like = np.empty(1, dtype)
+    frames = [((0, shape[0] - 1), (1, shape[2] - 1)), ((1, shape[0]), (0, shape[2] - 2))]
+    for _ in range(3):
+        for (r0, r1), (c0, c1) in frames:
+            images = memory.framed(shape, (r0, r1), (c0, c1), like)
+            images[r0:r1, :, c0:c1] = np.nan
+            assert np.isnan(images).sum() == (r1 - r0) * shape[1] * (c1 - c0) * shape[3]
+            images[r0:r1, :, c0:c1] = 0
+            assert not images.any()
+            images[r0:r1, :, c0:c1] = 1  # and so it is given back
+            del images
+
+
+def test_a_step_leaves_every_frame_zero(rng):
+    parallel.release()
+    model = resnet(14, in_channels=1, width=32, rng=rng)
+    images = rng.standard_normal((32, 1, 16, 16)).astype(np.float32)
+    train_step(model, SGD(model, 0.1), images, rng.integers(0, 10, 32))
+    looked_at = 0
+    for (_, frame), blocks in memory._idle.items():
+        if frame is None:
+            continue
+        shape, dtype, (r0, r1), (c0, c1) = frame
+        for _, interface in blocks:
+            lent = SimpleNamespace(__array_interface__=interface)
+            images = np.asarray(lent)[: np.prod(shape) * np.dtype(dtype).itemsize]
+            images = images.view(dtype).reshape(shape).copy()
+            images[r0:r1, :, c0:c1] = 0
+            assert not images.any()
+            looked_at += 1
+    assert looked_at > 4
 
 
 def test_release_gives_idle_memory_back():

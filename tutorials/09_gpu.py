@@ -316,13 +316,13 @@ claim(f"on the device: {waits['device']}, one for each block", waits["device"] =
 # On the host they have neither, and to draw them takes next to nothing. That much can be measured
 # here: the gates of a ResNet-110, against the time in which by our assumption its kernels are
 # launched. How many those are, the README says; they were counted on an emulated device. An open
-# block launches 29 kernels forward and 30 backward; a matrix product forward, and two backward, for
+# block launches 29 kernels forward and 34 backward; a matrix product forward, and two backward, for
 # each of its two convolutions; and 6 more that move its weights. A closed block launches 4 and 2,
 # those of the ReLU after its shortcut. (That is with `--dropped freeze`: its weights stay as they
 # are.)
 
 # %%
-OPEN, CLOSED, UNFUSED = (29, 30), (4, 2), (115, 145)  # forward, backward; the last is for later
+OPEN, CLOSED, UNFUSED = (29, 34), (4, 2), (115, 145)  # forward, backward; the last is for later
 PRODUCTS, OPTIMISER = (2, 4), 6
 
 survival = linear_decay(54, 0.5)
@@ -470,7 +470,7 @@ claim(f"{every_kernel / free:.1f} times as long; rW is the largest of the three"
 # input from memory and writes its output there. *Fused* it is one kernel that reads and writes
 # once. In minisd such a function is written once and marked `@fused` (`minisd/backend.py`): NumPy
 # runs it as it stands, for CuPy it becomes one kernel. Without, an open block launched 115 and 145
-# kernels instead of 29 and 30 (the README again). What is that worth in the model?
+# kernels instead of 29 and 34 (the README again). What is that worth in the model?
 
 # %%
 sizes = np.array([8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512])

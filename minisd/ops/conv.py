@@ -27,7 +27,7 @@ from minisd import parallel
 from minisd.backend import Array, array_module
 from minisd.ops.check import check_conv2d, check_upstream
 from minisd.ops.direct import Direct, filters
-from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab, sum_over_rows
+from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
 from minisd.ops.sources import Plain, Source
 from minisd.ops.windows import cut_out, windows
 from minisd.ops.winograd import RowPairs
@@ -234,7 +234,7 @@ def filter_gradient(
         return dW
 
     thickness = parallel.rows_per_slab(OH, F * OW * N * x.like.dtype.itemsize, x.like)
-    return filters(sum_over_rows(parallel.slabs(some_rows, OH, thickness, x.like)), KH)
+    return filters(parallel.sum_over_rows(parallel.slabs(some_rows, OH, thickness, x.like)), KH)
 
 
 def input_gradient(dy: Source, dx: Array, w: Array, stride: int, padding: int) -> None:
@@ -279,4 +279,4 @@ def sum_per_channel(dy: Source) -> Array:
         return flat(rows).sum(axis=2)
 
     thickness = parallel.rows_per_slab(H, F * W * N * dy.like.dtype.itemsize, dy.like)
-    return sum_over_rows(parallel.slabs(some_rows, H, thickness, dy.like))
+    return parallel.sum_over_rows(parallel.slabs(some_rows, H, thickness, dy.like))

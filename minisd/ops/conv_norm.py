@@ -113,8 +113,10 @@ def conv_norm_backward(
     H, _, W, N = g.shape
     along_z, dbeta = sums(parts)
     M = H * W * N if training else math.inf  # in evaluation no x moves the statistics
-    dgamma, *coefficients = gradient_coefficients(along_z, dbeta, gamma, inv_std, y.mean, float(M))
-    dz = NormGradient(g, y.z, *coefficients)
+    dgamma, factor, of_z, constant = gradient_coefficients(
+        along_z, dbeta, gamma, inv_std, y.mean, float(M)
+    )
+    dz, factor = NormGradient(g, y.z, of_z, constant), factor[:, None, None, None]
 
     def finish(part: slice, x_runs: Array, dx_runs: Array) -> Any:
         if plus is not None:
@@ -125,25 +127,27 @@ def conv_norm_backward(
             return gradient_sums(dx_runs, flat(x.z[part]), x.mean)
         return None
 
-    dx, dw, parts = convolution_gradients(dz, x, w, stride, padding, finish)
-    return dx, parts, dw, dgamma, dbeta
+    dx, dw, parts = convolution_gradients(dz, x, factor * w, stride, padding, finish)
+    return dx, parts, factor * dw, dgamma, dbeta
 
 
 @fused
 def gradient_coefficients(
     xp: Any, along_z: Array, dbeta: Array, gamma: Array, inv_std: Array, mean: Array, M: float
 ) -> tuple[Array, Array, Array, Array]:
-    """Return dgamma, and what the gradient of batch norm's input is made of, per channel.
+    """Return dgamma, and a, -c and c mean - b: what the gradient of batch norm's input is made of.
 
     The formula of `minisd.ops.batchnorm2d_backward`, sorted by what it multiplies:
 
-        dz = a (dy - b - c (z - mean))   =   a dy  -  a c z  +  a (c mean - b)
+        dz = a (dy - b - c (z - mean))   =   a (dy  -  c z  +  (c mean - b))
 
-    with a = gamma / std, b = sum(dy) / M and c = sum(dy (z - mean)) / (M std^2).
+    with a = gamma / std, b = sum(dy) / M and c = sum(dy (z - mean)) / (M std^2), per channel. What
+    comes next is linear in dz: a convolution's gradients. So a need not multiply every number of
+    the images. The filters take it: F factors instead of N*H*W.
     """
     dgamma = along_z * inv_std
     a, b, c = gamma * inv_std, dbeta / M, dgamma * inv_std / M
-    return dgamma, a, -a * c, a * (c * mean - b)
+    return dgamma, a, -c, c * mean - b
 
 
 @fused

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from minisd import parallel
 from minisd.backend import Array, array_module
-from minisd.ops.rows import sum_over_rows
 from minisd.ops.sources import Source
 from minisd.ops.windows import views, windows
 
@@ -49,7 +48,7 @@ class Direct:
 
     def filter_gradient(self, parts: Sequence[Array]) -> Array:
         """Return dw (F, C, KH, KW) from the results of `filter_products` for all rows."""
-        return filters(sum_over_rows(parts), self.KH)
+        return filters(parallel.sum_over_rows(parts), self.KH)
 
 
 def by_column(w: Array) -> Array:

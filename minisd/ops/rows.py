@@ -47,11 +47,6 @@ def joined(parts: Sequence[Array]) -> Array:
     return parts[0] if len(parts) == 1 else array_module(parts[0]).concatenate(parts)
 
 
-def sum_over_rows(parts: Sequence[Array]) -> Array:
-    """Add up what slabs found for each of their rows, row by row: the cut leaves no trace."""
-    return joined(parts).sum(axis=0)
-
-
 def slab(rows: Array, multiple_of: int = 1) -> int:
     """Return how many rows of ``rows`` one thread takes at a time: see `minisd.parallel`."""
     count = parallel.rows_per_slab(len(rows), rows[0].nbytes, rows)

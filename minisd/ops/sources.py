@@ -114,30 +114,30 @@ def normalise_and_rectify(
 
 
 class NormGradient:
-    """Gradient of batch norm's input: dz = of_g * g + of_z * z + constant, per channel.
+    """Gradient of batch norm's input, but for a factor per channel: g + of_z * z + constant.
+
+    The factor belongs to the filters: see `minisd.ops.conv_norm.conv_norm_backward`.
 
     Parameters
     ----------
     g : (H, C, W, N)
         Gradient of its output.
     z : (H, C, W, N)
-    of_g, of_z, constant : (C,)
+    of_z, constant : (C,)
         See `minisd.ops.conv_norm.gradient_coefficients`.
     """
 
-    def __init__(self, g: Array, z: Array, of_g: Array, of_z: Array, constant: Array) -> None:
+    def __init__(self, g: Array, z: Array, of_z: Array, constant: Array) -> None:
         self.g, self.z = g, z
         self.like = g
-        self.of_g, self.of_z = of_g[:, None, None], of_z[:, None, None]
-        self.constant = constant[:, None, None]
+        self.of_z, self.constant = of_z[:, None, None], constant[:, None, None]
         self.shape = g.shape
 
     def read(self, rows: slice, columns: slice, out: Array) -> None:  # noqa: D102
         part = (rows, slice(None), columns)
         norm_gradient(
-            self.g[part], self.z[part], self.of_g, self.of_z, self.constant, out,
-            *parallel.scratch(out),
-        )  # fmt: skip
+            self.g[part], self.z[part], self.of_z, self.constant, out, *parallel.scratch(out)
+        )
 
 
 @fused
@@ -145,16 +145,15 @@ def norm_gradient(
     xp: Any,
     g: Array,
     z: Array,
-    of_g: Array,
     of_z: Array,
     constant: Array,
     out: Array,
     term: Array | None = None,
 ) -> None:
-    """Write of_g * g + of_z * z + constant into ``out``; ``term`` may be overwritten."""
-    xp.multiply(g, of_g, out=out)
-    out += xp.multiply(z, of_z, out=term)
-    out += constant
+    """Write g + of_z * z + constant into ``out``; ``term`` may be overwritten."""
+    term = xp.multiply(z, of_z, out=term)
+    term += constant
+    xp.add(g, term, out=out)
 
 
 def written_down(source: Source) -> Array:

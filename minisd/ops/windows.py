@@ -47,14 +47,8 @@ def views(seen: Array, KH: int, KW: int, S: int = 1) -> Array:
 def cut_out(x: Source, rows: range, columns: range) -> Array:
     """Read these rows and columns of ``x`` (H, C, W, N); those outside of it are zero."""
     H, C, W, N = x.shape
-    seen = parallel.empty((len(rows), C, len(columns), N), x.like.dtype, x.like)
     (r0, r1), (c0, c1) = inside(rows, H), inside(columns, W)
-    if (r0, r1, c0, c1) != (0, len(rows), 0, len(columns)):
-        middle, last = seen[r0:r1], len(columns) - c1
-        pairs = min(c0, last)  # of columns, one on either side, as far apart as c1
-        sides = [middle[:, :, i::c1] for i in range(pairs)]
-        sides += [middle[:, :, pairs:c0], middle[:, :, c1 + pairs :]]
-        parallel.clear([seen[:r0], seen[r1:], *sides], seen)
+    seen = parallel.framed((len(rows), C, len(columns), N), (r0, r1), (c0, c1), x.like)
     if r0 < r1 and c0 < c1:
         there = slice(columns[c0], columns[c1 - 1] + 1, columns.step)
         x.read(slice(rows[r0], rows[r1 - 1] + 1), there, seen[r0:r1, :, c0:c1])

@@ -35,7 +35,6 @@ from typing import Any
 
 from minisd import parallel
 from minisd.backend import Array, array_module, fused
-from minisd.ops.rows import joined
 from minisd.ops.sources import Source
 from minisd.ops.windows import cut_out, views
 
@@ -82,8 +81,8 @@ class RowPairs:
     @staticmethod
     def filter_gradient(parts: Sequence[Array]) -> Array:
         """Return dw (F, C, 3, KW) from the results of `filter_products` for all rows."""
-        s = joined(parts)
-        (s_0, s_1), (s_3, s_2) = s.reshape(-1, 2, *s.shape[1:]).sum(axis=0)
+        pairs = [part.reshape(-1, 2, *part.shape[1:]) for part in parts]
+        (s_0, s_1), (s_3, s_2) = s = parallel.sum_over_rows(pairs)
         outer = (s_1 + s_2) / 2
         dg = array_module(s).stack([s_0 + outer, (s_1 - s_2) / 2, outer - s_3])
         return dg.transpose(3, 2, 0, 1)
