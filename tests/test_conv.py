@@ -198,7 +198,7 @@ PLANTED = {
 
 @pytest.mark.usefixtures("row_pairs")
 @pytest.mark.parametrize("name", [None, *PLANTED])
-def test_a_wrong_transform_fails(name, rng, device, monkeypatch):
+def test_gradcheck_and_im2col_find_a_wrong_transform(name, rng, device, monkeypatch):
     """Against finite differences where forward and gradient part, against im2col where not."""
     x, w = device.standard_normal(rng, (2, 3, 6, 5)), device.standard_normal(rng, (4, 3, 3, 3))
     if name is not None:
