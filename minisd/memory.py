@@ -39,7 +39,7 @@ class _Lease:
             idle = bytes_idle()
             if idle > max(_ALWAYS_KEPT, _allocated - idle):
                 release_idle()
-            self.memory = (np.empty if frame is None else np.zeros)(size + _ALIGN, np.uint8)
+            self.memory = _fresh((size + _ALIGN,), np.dtype(np.uint8), frame)
             with _lock:
                 _allocated += size
             address = self.memory.ctypes.data
@@ -82,9 +82,13 @@ def framed(
 def _from_pool(shape: tuple[int, ...], dtype: np.dtype[Any], frame: Any) -> Array:
     size = math.prod(shape) * dtype.itemsize
     if size < _POOLED:
-        return (np.empty if frame is None else np.zeros)(shape, dtype)
+        return _fresh(shape, dtype, frame)
     lease = _Lease(-(-size // _POOLED) * _POOLED, frame)
     return np.asarray(lease)[:size].view(dtype).reshape(shape)
+
+
+def _fresh(shape: tuple[int, ...], dtype: np.dtype[Any], frame: Any) -> Array:
+    return np.empty(shape, dtype) if frame is None else np.zeros(shape, dtype)
 
 
 def scratch(like: Array) -> tuple[Array, ...]:

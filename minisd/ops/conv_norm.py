@@ -116,7 +116,8 @@ def conv_norm_backward(
     dgamma, factor, of_z, constant = gradient_coefficients(
         along_z, dbeta, gamma, inv_std, y.mean, float(M)
     )
-    dz, factor = NormGradient(g, y.z, of_z, constant), factor[:, None, None, None]
+    dz = NormGradient(g, y.z, of_z, constant)
+    factor = factor[:, None, None, None]  # over the filters, (F, C, KH, KW)
 
     def finish(part: slice, x_runs: Array, dx_runs: Array) -> Any:
         if plus is not None:

@@ -83,7 +83,11 @@ def main() -> int:
     args = arguments()
     with parallel.threads(args.threads), threadpool_limits(args.threads, user_api="blas"):
         header = machine.description(
-            seed=args.seed, threads=args.threads, repeat=args.repeat, quick=args.quick
+            seed=args.seed,
+            threads=args.threads,
+            repeat=args.repeat,
+            quick=args.quick,
+            only=args.only or (),
         )
         report = Report(args.out, header)
         sizes = QUICK if args.quick else FULL

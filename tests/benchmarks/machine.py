@@ -2,7 +2,7 @@
 
 import os
 import platform
-import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,10 +42,16 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def description(*, seed: int, threads: int, repeat: int, quick: bool) -> dict[str, Any]:
+def description(
+    *, seed: int, threads: int, repeat: int, quick: bool, only: Sequence[str] = ()
+) -> dict[str, Any]:
+    # What decides the figures, and not where they are kept: the file may be published.
+    options = [f"--repeat {repeat} --threads {threads} --seed {seed}"]
+    options += ["--quick"] if quick else []
+    options += ["--only", *only] if only else []
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python -m tests.benchmarks", *sys.argv[1:]]),
+        "command": " ".join(["python -m tests.benchmarks", *options]),
         "seed": seed,
         "threads": threads,
         "repeat": repeat,
