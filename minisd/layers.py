@@ -139,7 +139,10 @@ class ReLU(Layer):
 
     def forward(self, x: Array, plus: Array | Normalised | None = None) -> Array:
         """Return max(x, 0), or max(x + plus, 0): the backward is the same, for either term."""
-        y, cache = ops.relu_forward(x) if plus is None else ops.add_relu_forward(x, plus)
+        if plus is None:
+            y, cache = ops.relu_forward(x, keep=self.training)
+        else:
+            y, cache = ops.add_relu_forward(x, plus, keep=self.training)
         self.save(cache)
         return y
 

@@ -213,3 +213,9 @@ def test_relu_and_addition_take_any_shape(shape, rng, device):
     assert_equal(y, xp.maximum(a + b, 0))
     assert_equal(ops.relu_backward(b, cache), b * (a + b > 0))
     assert_equal(ops.add(a, b), a + b)
+    for y, cache in (
+        ops.relu_forward(a, keep=False),
+        ops.add_relu_forward(a, xp.zeros_like(a), keep=False),
+    ):
+        assert_equal(y, xp.maximum(a, 0))
+        assert cache is None

@@ -12,12 +12,14 @@ from minisd.ops.sources import Normalised
 Cache = tuple[Any, ...]
 
 
-def relu_forward(x: Array) -> tuple[Array, Cache]:
+def relu_forward(x: Array, *, keep: bool = True) -> tuple[Array, Any]:
     """Keep what is positive.
 
     Parameters
     ----------
     x : any shape
+    keep : bool
+        False if there will be no backward: then nothing is noted for it, and the cache is None.
 
     Returns
     -------
@@ -27,7 +29,7 @@ def relu_forward(x: Array) -> tuple[Array, Cache]:
         Where x was positive, one bit a number. At 0, where ReLU has no slope, we take 0.
     """
     check_arrays("relu", x=x)
-    return _rectified(x)
+    return _rectified(x, None, keep)
 
 
 def relu_backward(dy: Array, cache: Cache) -> Array:
@@ -73,7 +75,7 @@ def let_through(
     return dx, parallel.slabs(some, dx.size, thickness, dx)
 
 
-def add_relu_forward(a: Array, b: Array | Normalised) -> tuple[Array, Cache]:
+def add_relu_forward(a: Array, b: Array | Normalised, *, keep: bool = True) -> tuple[Array, Any]:
     """max(a + b, 0), in one go: the end of a residual block (Huang et al. 2016, eq. 2).
 
     Its backward is `relu_backward`: the gradient of a sum goes to both terms as it is.
@@ -82,6 +84,8 @@ def add_relu_forward(a: Array, b: Array | Normalised) -> tuple[Array, Cache]:
     ----------
     a : any shape
     b : array of the same shape; or, for images, a source of them
+    keep : bool
+        As `relu_forward` has it.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def add_relu_forward(a: Array, b: Array | Normalised) -> tuple[Array, Cache]:
     array = as_images(b.z) if isinstance(b, Normalised) else b
     check_arrays("add_relu", a=a, b=array)
     check_shape("add_relu", "b", array, a.shape)
-    return _rectified(a, b)
+    return _rectified(a, b, keep)
 
 
 def add(a: Array, b: Array) -> Array:
@@ -125,7 +129,7 @@ def add_and_rectify(xp: Any, a: Array, b: Array, zeros: Array, out: Array) -> No
     xp.maximum(out, zeros, out=out)
 
 
-def _rectified(a: Array, b: Array | Normalised | None = None) -> tuple[Array, Cache]:
+def _rectified(a: Array, b: Array | Normalised | None, keep: bool) -> tuple[Array, Any]:
     """max(a, 0) or max(a + b, 0), and slab by slab the packed bits of where it is positive."""
     y = empty_like(a)
     xp = array_module(y)
@@ -134,7 +138,7 @@ def _rectified(a: Array, b: Array | Normalised | None = None) -> tuple[Array, Ca
     thickness = numbers_per_slab(y)
     zeros = parallel.zeros((min(thickness, y.size),), y)
 
-    def some(part: slice) -> Array:
+    def some(part: slice) -> Array | None:
         y_part = result[part]
         none = zeros[: len(y_part)]
         if isinstance(b, Normalised):
@@ -144,6 +148,7 @@ def _rectified(a: Array, b: Array | Normalised | None = None) -> tuple[Array, Ca
             add_and_rectify(first[part], second[part], none, y_part)
         else:
             xp.maximum(first[part], none, out=y_part)
-        return xp.packbits(y_part > 0)
+        return xp.packbits(y_part > 0) if keep else None
 
-    return y, (parallel.slabs(some, y.size, thickness, y), thickness, y.shape)
+    positive = parallel.slabs(some, y.size, thickness, y)
+    return y, (positive, thickness, y.shape) if keep else None

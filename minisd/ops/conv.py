@@ -24,12 +24,12 @@ from collections.abc import Callable
 from typing import Any
 
 from minisd import parallel
-from minisd.backend import Array, array_module
+from minisd.backend import Array
 from minisd.ops.check import check_conv2d, check_upstream
-from minisd.ops.direct import Direct, filters
-from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
-from minisd.ops.sources import Plain, Source
-from minisd.ops.windows import cut_out, windows
+from minisd.ops.direct import Direct, filter_products, filters, flipped
+from minisd.ops.rows import as_images, by_rows, empty_rows, flat, in_bands, slab
+from minisd.ops.sources import Plain, Source, times_factor, times_factors
+from minisd.ops.windows import Windows
 from minisd.ops.winograd import RowPairs
 
 Cache = tuple[Any, ...]
@@ -123,16 +123,20 @@ def correlate(
         What ``finish`` returned, in the order of the slabs.
     """
     OH, _, OW, _ = y.shape
-    scheme = fastest(w, stride, OH)
+    scheme = fastest(times_factor(w, x), stride, OH)
 
-    def some_rows(part: slice) -> Any:
-        y_runs = flat(y[part])
-        scheme.correlate(x, part, OW, top, left, y_runs)
-        if b is not None:
-            y_runs += b[:, None]
-        return finish(y_runs) if finish is not None else None
+    def some_rows(band: slice, slabs: list[slice]) -> list[Any]:
+        seen = Windows(x, w.shape[2:], band, OW, stride, top, left)
+        found = []
+        for part in slabs:
+            y_runs = flat(y[part])
+            scheme.correlate(seen[part], y_runs)
+            if b is not None:
+                y_runs += b[:, None]
+            found.append(finish(y_runs) if finish is not None else None)
+        return found
 
-    return parallel.slabs(some_rows, OH, slab(y, scheme.rows), y)
+    return in_bands(some_rows, y, scheme.rows)
 
 
 def fastest(w: Array, stride: int, OH: int) -> Direct | RowPairs:
@@ -174,22 +178,28 @@ def convolution_gradients(
     dx = empty_rows((N, C, H, W), w)
     if not (stride == 1 and KH == KW == 2 * P + 1):
         return _gradients_one_by_one(dy, x, w, stride, padding, dx, finish)
-    scheme = fastest(w[:, :, ::-1, ::-1].swapaxes(0, 1), stride, H)
+    scheme = fastest(flipped(times_factor(w.swapaxes(0, 1), dy)), stride, H)
 
-    def some_rows(part: slice) -> tuple[Array, Any]:
-        R = part.stop - part.start
-        rows, columns = range(part.start - P, part.stop + P), range(-P, W + P)
-        x_seen, dy_seen = cut_out(x, rows, columns), cut_out(dy, rows, columns)
-        x_runs, dy_runs = (
-            seen[P : P + R, :, P : P + W].reshape(R, -1, W * N) for seen in (x_seen, dy_seen)
+    def some_rows(band: slice, slabs: list[slice]) -> list[tuple[Array, Any]]:
+        x_windows, dy_windows = (
+            Windows(source, (KH, KW), band, W, 1, top=-P, left=-P) for source in (x, dy)
         )
-        dW = scheme.filter_products(x_seen, dy_runs)
-        dx_runs = flat(dx[part])
-        scheme.of_seen(dy_seen, dx_runs)
-        return dW, finish(part, x_runs, dx_runs) if finish is not None else None
+        found = []
+        for part in slabs:
+            x_seen, dy_seen = x_windows[part], dy_windows[part]
+            R = part.stop - part.start
+            x_runs, dy_runs = (
+                padded[P : P + R, :, P : P + W].reshape(R, -1, W * N)
+                for padded in (*x_seen, *dy_seen)
+            )
+            dW = scheme.filter_products(x_seen, dy_runs)
+            dx_runs = flat(dx[part])
+            scheme.correlate(dy_seen, dx_runs)
+            found.append((dW, finish(part, x_runs, dx_runs) if finish is not None else None))
+        return found
 
-    dW, found = zip(*parallel.slabs(some_rows, H, slab(dx, scheme.rows), dx), strict=True)
-    return dx, scheme.filter_gradient(dW), list(found)
+    dW, found = zip(*in_bands(some_rows, dx, scheme.rows), strict=True)
+    return dx, times_factors(scheme.filter_gradient(dW), dy, x), list(found)
 
 
 def _gradients_one_by_one(
@@ -220,21 +230,20 @@ def filter_gradient(
     dy: Source, x: Source, w_shape: tuple[int, ...], stride: int, padding: int
 ) -> Array:
     """Gradient with respect to the filters: y[h] = W_k X_k[h], so dW_k = sum of dy[h] X_k[h]^T."""
-    F, C, KH, KW = w_shape
-    OH, _, OW, N = dy.shape
-    xp = array_module(x.like)
+    KH, KW = w_shape[2:]
+    _, F, OW, N = dy.shape
 
-    def some_rows(part: slice) -> Array:
-        R = part.stop - part.start
-        dy_runs = parallel.empty((R, F, OW, N), x.like.dtype, x.like)
-        dy.read(part, slice(0, OW), dy_runs)
-        dW = xp.empty((R, KW, KH * C, F), x.like.dtype)
-        for taps, X in windows(x, (KH, KW), part, OW, stride, -padding, -padding):
-            dW[:, taps] = parallel.products_with_transpose(X, flat(dy_runs))
-        return dW
+    def some_rows(band: slice, slabs: list[slice]) -> list[Array]:
+        seen = Windows(x, (KH, KW), band, OW, stride, top=-padding, left=-padding)
+        found = []
+        for part in slabs:
+            dy_rows = parallel.empty((part.stop - part.start, F, OW, N), x.like.dtype, x.like)
+            dy.read(part, slice(0, OW), dy_rows)
+            found.append(filter_products(seen[part], flat(dy_rows), (KH, KW), stride))
+        return found
 
-    thickness = parallel.rows_per_slab(OH, F * OW * N * x.like.dtype.itemsize, x.like)
-    return filters(parallel.sum_over_rows(parallel.slabs(some_rows, OH, thickness, x.like)), KH)
+    dw = filters(parallel.sum_over_rows(in_bands(some_rows, dy.like)), KH)
+    return times_factors(dw, dy, x)
 
 
 def input_gradient(dy: Source, dx: Array, w: Array, stride: int, padding: int) -> None:
@@ -259,7 +268,7 @@ def input_gradient(dy: Source, dx: Array, w: Array, stride: int, padding: int) -
                 phase = parallel.empty(part.shape, dx.dtype, dx)
                 correlate(
                     dy,
-                    taps[:, :, ::-1, ::-1].swapaxes(0, 1),
+                    flipped(taps.swapaxes(0, 1)),
                     None,
                     phase,
                     stride=1,
@@ -278,5 +287,4 @@ def sum_per_channel(dy: Source) -> Array:
         dy.read(part, slice(0, W), rows)
         return flat(rows).sum(axis=2)
 
-    thickness = parallel.rows_per_slab(H, F * W * N * dy.like.dtype.itemsize, dy.like)
-    return parallel.sum_over_rows(parallel.slabs(some_rows, H, thickness, dy.like))
+    return parallel.sum_over_rows(parallel.slabs(some_rows, H, slab(dy.like), dy.like))

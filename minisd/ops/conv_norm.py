@@ -10,6 +10,8 @@ to memory. For y = ReLU(BN(z)), z = conv(x):
   backward reads it; and while a slab of dx is in the cache, it goes backward through the ReLU
   before, and the sums that the batch norm before will need are taken.
 
+Multiplication with a number per channel is left to the filters, where they come next.
+
 So one array per convolution is kept for the backward, z, where layer by layer there are two.
 """
 
@@ -31,7 +33,7 @@ from minisd.ops.batchnorm import (
 from minisd.ops.check import check_conv2d
 from minisd.ops.conv import convolution_gradients, correlate
 from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
-from minisd.ops.sources import Normalised, NormGradient, Source
+from minisd.ops.sources import Normalised, NormGradient, Source, for_filters
 
 Cache = tuple[Any, ...]
 
@@ -67,8 +69,9 @@ def conv_norm_forward(
     if training:
         check_statistics((N, w.shape[0], OH, OW))
     z = empty_rows((N, w.shape[0], OH, OW), w)
+    seen = for_filters(x)
     parts = correlate(
-        x,
+        seen,
         w,
         None,
         z,
@@ -84,7 +87,7 @@ def conv_norm_forward(
         mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
     inv_std, scale, shift = scale_and_shift(mean, var, gamma, beta, float(eps))
     y = Normalised(z, mean, scale, shift, relu)
-    return y, (x, w, y, gamma, inv_std, stride, padding, training)
+    return y, (x, seen, w, y, gamma, inv_std, stride, padding, training)
 
 
 def conv_norm_backward(
@@ -109,15 +112,14 @@ def conv_norm_backward(
         Of that, if x was normalised.
     dw, dgamma, dbeta
     """
-    x, w, y, gamma, inv_std, stride, padding, training = cache
+    x, seen, w, y, gamma, inv_std, stride, padding, training = cache
     H, _, W, N = g.shape
     along_z, dbeta = sums(parts)
     M = H * W * N if training else math.inf  # in evaluation no x moves the statistics
     dgamma, factor, of_z, constant = gradient_coefficients(
         along_z, dbeta, gamma, inv_std, y.mean, float(M)
     )
-    dz = NormGradient(g, y.z, of_z, constant)
-    factor = factor[:, None, None, None]  # over the filters, (F, C, KH, KW)
+    dz = NormGradient(g, y.z, factor, of_z, constant)
 
     def finish(part: slice, x_runs: Array, dx_runs: Array) -> Any:
         if plus is not None:
@@ -128,8 +130,8 @@ def conv_norm_backward(
             return gradient_sums(dx_runs, flat(x.z[part]), x.mean)
         return None
 
-    dx, dw, parts = convolution_gradients(dz, x, factor * w, stride, padding, finish)
-    return dx, parts, factor * dw, dgamma, dbeta
+    dx, dw, parts = convolution_gradients(dz, seen, w, stride, padding, finish)
+    return dx, parts, dw, dgamma, dbeta
 
 
 @fused
@@ -142,9 +144,7 @@ def gradient_coefficients(
 
         dz = a (dy - b - c (z - mean))   =   a (dy  -  c z  +  (c mean - b))
 
-    with a = gamma / std, b = sum(dy) / M and c = sum(dy (z - mean)) / (M std^2), per channel. What
-    comes next is linear in dz: a convolution's gradients. So a need not multiply every number of
-    the images. The filters take it: F factors instead of N*H*W.
+    with a = gamma / std, b = sum(dy) / M and c = sum(dy (z - mean)) / (M std^2), per channel.
     """
     dgamma = along_z * inv_std
     a, b, c = gamma * inv_std, dbeta / M, dgamma * inv_std / M
@@ -153,7 +153,7 @@ def gradient_coefficients(
 
 @fused
 def let_positive_through(xp: Any, dx: Array, x: Array) -> None:
-    """Multiply ``dx`` by the slope of the ReLU that gave ``x``."""
+    """Multiply ``dx`` by the slope of the ReLU that gave ``x``, or a positive multiple of it."""
     dx *= x > 0
 
 

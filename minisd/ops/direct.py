@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from minisd import parallel
 from minisd.backend import Array, array_module
-from minisd.ops.sources import Source
-from minisd.ops.windows import views, windows
+from minisd.ops.windows import views
 
 
 class Direct:
@@ -23,32 +22,51 @@ class Direct:
     """A slab has a multiple of so many."""
 
     def __init__(self, w: Array, stride: int = 1) -> None:
-        self.KH, self.KW = w.shape[2:]
+        self.kernel = w.shape[2:]
         self.stride = stride
         self.W = by_column(w)
 
-    def correlate(self, x: Source, part: slice, OW: int, top: int, left: int, y: Array) -> None:
-        """Write the output rows ``part`` of the cross-correlation into ``y``, (R, F, OW*N)."""
-        kernel = self.KH, self.KW
-        for number, (taps, X) in enumerate(windows(x, kernel, part, OW, self.stride, top, left)):
-            if number == 0:
-                parallel.sum_of_products(self.W[taps], X, y)
-            else:  # another place between two windows
+    def correlate(self, seen: Sequence[Array], y: Array) -> None:
+        """Write what the filters give for what they see, `Windows[part]`, into y (R, F, OW*N)."""
+        for place, X in enumerate(operands(seen, self.kernel, self.stride)):
+            W = self.W[place :: self.stride]
+            if place == 0:
+                parallel.sum_of_products(W, X, y)
+            else:
                 term = parallel.empty(y.shape, y.dtype, y)
-                parallel.sum_of_products(self.W[taps], X, term)
+                parallel.sum_of_products(W, X, term)
                 y += term
 
-    def of_seen(self, seen: Array, y: Array) -> None:
-        """Write what the padded rows ``seen`` give, with stride 1, into ``y`` (R, F, OW*N)."""
-        parallel.sum_of_products(self.W, views(seen, self.KH, self.KW), y)
-
-    def filter_products(self, seen: Array, dy: Array) -> Array:
+    def filter_products(self, seen: Sequence[Array], dy: Array) -> Array:
         """Return dy[h] X_k[h]^T, transposed, of every row: (R, KW, KH*C, F)."""
-        return parallel.products_with_transpose(views(seen, self.KH, self.KW), dy)
+        return filter_products(seen, dy, self.kernel, self.stride)
 
     def filter_gradient(self, parts: Sequence[Array]) -> Array:
         """Return dw (F, C, KH, KW) from the results of `filter_products` for all rows."""
-        return filters(parallel.sum_over_rows(parts), self.KH)
+        return filters(parallel.sum_over_rows(parts), self.kernel[0])
+
+
+def filter_products(
+    seen: Sequence[Array], dy: Array, kernel: tuple[int, ...], stride: int
+) -> Array:
+    """Return dy[h] X_k[h]^T, transposed, of every row: (R, KW, KH*C, F), for dy (R, F, OW*N)."""
+    R, F, _ = dy.shape
+    dW = [parallel.products_with_transpose(X, dy) for X in operands(seen, kernel, stride)]
+    if len(dW) == 1:
+        return dW[0]
+    sorted_by_column = array_module(dy).empty((R, kernel[1], dW[0].shape[2], F), dy.dtype)
+    for place, products in enumerate(dW):
+        sorted_by_column[:, place::stride] = products
+    return sorted_by_column
+
+
+def operands(seen: Sequence[Array], kernel: tuple[int, ...], stride: int) -> list[Array]:
+    """Return X_k for all kernel columns k, those that are a stride apart in one array."""
+    KH, KW = kernel
+    return [
+        views(padded, KH, len(range(place, KW, stride)), stride)
+        for place, padded in enumerate(seen)
+    ]
 
 
 def by_column(w: Array) -> Array:
@@ -61,3 +79,8 @@ def filters(W: Array, KH: int) -> Array:
     """View KW matrices (KH*C, F) as filters (F, C, KH, KW)."""
     KW, rows, F = W.shape
     return W.reshape(KW, KH, rows // KH, F).transpose(3, 2, 1, 0)
+
+
+def flipped(w: Array) -> Array:
+    """View filters (F, C, KH, KW) upside down and from right to left."""
+    return w[:, :, ::-1, ::-1]

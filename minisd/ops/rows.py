@@ -11,10 +11,14 @@ images comes first, in it the first channel, in it the first pixel of every imag
 Arrays in any other order are welcome and give the same numbers; they cost a copy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import TypeVar
 
 from minisd import parallel
 from minisd.backend import Array, array_module
+
+T = TypeVar("T")
 
 
 def by_rows(images: Array) -> Array:
@@ -51,6 +55,36 @@ def slab(rows: Array, multiple_of: int = 1) -> int:
     """Return how many rows of ``rows`` one thread takes at a time: see `minisd.parallel`."""
     count = parallel.rows_per_slab(len(rows), rows[0].nbytes, rows)
     return -(-count // multiple_of) * multiple_of
+
+
+def in_bands(
+    task: Callable[[slice, list[slice]], list[T]], rows: Array, multiple_of: int = 1
+) -> list[T]:
+    """Call ``task(band, its slabs)`` for bands of ``rows``, on all threads.
+
+    For what reads rows around its own. A thread takes a band and goes through its slabs in order,
+    so what it has read for one of them serves the next, too. There is a band for each thread, or
+    more if they would have more than eight slabs.
+
+    Parameters
+    ----------
+    task : function of (band, list of slabs)
+        Returns what it found for each of the slabs.
+
+    Returns
+    -------
+    list
+        What the calls returned, one after the other.
+    """
+    thickness = slab(rows, multiple_of)
+    for_each_thread = -(-len(rows) // (parallel.num_threads() * multiple_of)) * multiple_of
+
+    def some(band: slice) -> list[T]:
+        starts = range(band.start, band.stop, thickness)
+        return task(band, [slice(at, min(at + thickness, band.stop)) for at in starts])
+
+    found = parallel.slabs(some, len(rows), min(for_each_thread, 8 * thickness), rows)
+    return list(chain.from_iterable(found))
 
 
 def numbers_per_slab(x: Array) -> int:

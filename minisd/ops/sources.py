@@ -1,21 +1,26 @@
 """Images that are computed while they are read, and never written down as a whole.
 
-A convolution reads its input slab by slab into a padded buffer (`minisd.ops.windows.cut_out`).
+A convolution reads its input slab by slab into a padded buffer (`minisd.ops.windows`).
 Where that input is the batch norm and ReLU of another convolution's output, both can be done on the
 way into the buffer, in the core's cache; the same goes for the gradient of batch norm on its way
 into the convolution's backward. That saves the memory of the results, and the time to write them
 and to read them again.
 
 A source has a ``shape`` (H, C, W, N), and ``read(rows, columns, out)`` writes that part
-of the images into ``out``. It is the mathematics of `minisd.ops.batchnorm` and
-`minisd.ops.activation` once more, for one slab; `minisd.ops.conv_norm` puts it to work.
+of the images into ``out``, perhaps up to a factor per channel. It is the mathematics of
+`minisd.ops.batchnorm` and `minisd.ops.activation` once more, for one slab; `minisd.ops.conv_norm`
+puts it to work.
 """
 
 from typing import Any, Protocol
 
+import numpy as np
+
 from minisd import parallel
-from minisd.backend import Array, fused
+from minisd.backend import Array, array_module, fused
 from minisd.ops.rows import as_images, empty_rows, slab
+
+_SMALL_SCALE = 1e-12  # a threshold is divided by the scale, and must not overflow
 
 
 class Source(Protocol):
@@ -25,6 +30,14 @@ class Source(Protocol):
     """(H, C, W, N)"""
     like: Array
     """An array of the same shape, dtype and device."""
+
+    @property
+    def factor(self) -> Array | None:
+        """(C,), or None for 1: the images are so many times what is read.
+
+        Who multiplies them with filters has the filters take it: C factors for each filter instead
+        of H*W*N for each channel.
+        """
 
     def read(self, rows: slice, columns: slice, out: Array) -> None:
         """Write the part ``[rows, :, columns]`` into ``out``."""
@@ -37,6 +50,8 @@ class Plain:
     ----------
     rows : (H, C, W, N)
     """
+
+    factor = None
 
     def __init__(self, rows: Array) -> None:
         self.rows = self.like = rows
@@ -57,6 +72,8 @@ class Normalised:
         gradient.
     relu : bool
     """
+
+    factor = None
 
     def __init__(self, z: Array, mean: Array, scale: Array, shift: Array, relu: bool) -> None:
         self.z, self.mean, self.relu = z, mean, relu
@@ -96,6 +113,37 @@ class Normalised:
         return Normalised(self.z, self.mean, scale, shift, self.relu)
 
 
+class Thresholded:
+    """A batch norm's ReLU up to a factor: max(z - threshold, 0), of which y is ``scale`` times.
+
+    As max(scale * z + shift, 0) = scale * max(z + shift / scale, 0), if scale > 0.
+
+    Parameters
+    ----------
+    y : Normalised
+    """
+
+    def __init__(self, y: Normalised) -> None:
+        self.z = self.like = y.z
+        self.shape = y.shape
+        self.factor = y.scale[:, 0, 0]
+        self.threshold, self.zeros = -y.shift / y.scale, y.zeros
+
+    def read(self, rows: slice, columns: slice, out: Array) -> None:  # noqa: D102
+        excess(self.z[rows, :, columns], self.threshold, self.zeros[columns], out)
+
+
+def for_filters(x: Source) -> Source:
+    """Return what is multiplied with filters in place of ``x``: `Thresholded`, if it can be.
+
+    It needs positive scales: gammas, which start at 1 and seldom change their sign. On a GPU it
+    would gain nothing: to read is one kernel, and to look at the scales would be to wait for them.
+    """
+    if not isinstance(x, Normalised) or not x.relu or array_module(x.z) is not np:
+        return x
+    return Thresholded(x) if (x.scale > _SMALL_SCALE).all() else x
+
+
 @fused
 def normalise(xp: Any, z: Array, scale: Array, shift: Array, out: Array) -> None:
     """Write scale * z + shift into ``out``."""
@@ -113,51 +161,46 @@ def normalise_and_rectify(
     xp.maximum(out, zeros, out=out)
 
 
-class NormGradient:
-    """Gradient of batch norm's input, but for a factor per channel: g + of_z * z + constant.
+@fused
+def excess(xp: Any, z: Array, threshold: Array, zeros: Array, out: Array) -> None:
+    """Write max(z - threshold, 0) into ``out``."""
+    xp.subtract(z, threshold, out=out)
+    xp.maximum(out, zeros, out=out)
 
-    The factor belongs to the filters: see `minisd.ops.conv_norm.conv_norm_backward`.
+
+class NormGradient:
+    """Gradient of batch norm's input: factor * (g + of_z * z + constant).
 
     Parameters
     ----------
     g : (H, C, W, N)
         Gradient of its output.
     z : (H, C, W, N)
-    of_z, constant : (C,)
+    factor, of_z, constant : (C,)
         See `minisd.ops.conv_norm.gradient_coefficients`.
     """
 
-    def __init__(self, g: Array, z: Array, of_z: Array, constant: Array) -> None:
-        self.g, self.z = g, z
+    def __init__(self, g: Array, z: Array, factor: Array, of_z: Array, constant: Array) -> None:
+        self.g, self.z, self.factor = g, z, factor
         self.like = g
         self.of_z, self.constant = of_z[:, None, None], constant[:, None, None]
         self.shape = g.shape
 
     def read(self, rows: slice, columns: slice, out: Array) -> None:  # noqa: D102
         part = (rows, slice(None), columns)
-        norm_gradient(
-            self.g[part], self.z[part], self.of_z, self.constant, out, *parallel.scratch(out)
-        )
+        norm_gradient(self.g[part], self.z[part], self.of_z, self.constant, out)
 
 
 @fused
-def norm_gradient(
-    xp: Any,
-    g: Array,
-    z: Array,
-    of_z: Array,
-    constant: Array,
-    out: Array,
-    term: Array | None = None,
-) -> None:
-    """Write g + of_z * z + constant into ``out``; ``term`` may be overwritten."""
-    term = xp.multiply(z, of_z, out=term)
-    term += constant
-    xp.add(g, term, out=out)
+def norm_gradient(xp: Any, g: Array, z: Array, of_z: Array, constant: Array, out: Array) -> None:
+    """Write g + of_z * z + constant into ``out``."""
+    xp.multiply(z, of_z, out=out)
+    out += constant
+    out += g
 
 
 def written_down(source: Source) -> Array:
-    """Return a source's images as an array (N, C, H, W)."""
+    """Return the images of a source without factor as an array (N, C, H, W)."""
     H, C, W, N = source.shape
     rows = empty_rows((N, C, H, W), source.like)
 
@@ -166,3 +209,13 @@ def written_down(source: Source) -> Array:
 
     parallel.slabs(some, H, slab(rows), rows)
     return as_images(rows)
+
+
+def times_factor(w: Array, x: Source) -> Array:
+    """Return the filters (F, C, KH, KW) that do with what is read of x what ``w`` does with x."""
+    return w if x.factor is None else x.factor[:, None, None] * w
+
+
+def times_factors(dw: Array, dy: Source, x: Source) -> Array:
+    """Return the gradient of filters (F, C, KH, KW), given that of what is read of dy and x."""
+    return times_factor(times_factor(dw, x).swapaxes(0, 1), dy).swapaxes(0, 1)

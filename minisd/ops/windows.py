@@ -1,26 +1,72 @@
 """What the windows of a convolution see, as operands of matrix products: see `minisd.ops.conv`."""
 
-from collections.abc import Iterator
-
 from minisd import parallel
 from minisd.backend import Array, array_module
 from minisd.ops.sources import Source
 
 
-def windows(
-    x: Source, kernel: tuple[int, int], part: slice, OW: int, S: int, top: int, left: int
-) -> Iterator[tuple[slice, Array]]:
-    """Yield (taps, X): what the output rows ``part`` see through the kernel columns ``taps``.
+class Windows:
+    """What some rows of a convolution's output see: rows of its input, with zeros around it.
 
-    With stride 1 that is once, for all columns. With a stride S it is once for each of the S places
-    that a column can have between two windows, and the taps are every S-th column.
+    They are read from the source slab by slab, when they are asked for, and each once: the last
+    rows that a slab sees are also the first that the next one sees.
+
+    Parameters
+    ----------
+    x : source of (H, C, W, N)
+    kernel : (KH, KW)
+    band : slice
+        Rows of the output.
+    OW, S : int
+        The output's width; the stride.
+    top, left : int
+        Where in x the window of output pixel (0, 0) begins; negative above, or left of, x.
     """
-    KH, KW = kernel
-    rows = range(top + S * part.start, top + S * (part.stop - 1) + KH)
-    for place in range(min(S, KW)):
-        taps = range(place, KW, S)
-        columns = range(left + place, left + place + S * (OW + len(taps) - 1), S)
-        yield slice(place, KW, S), views(cut_out(x, rows, columns), KH, len(taps), S)
+
+    def __init__(
+        self, x: Source, kernel: tuple[int, int], band: slice, OW: int, S: int, top: int, left: int
+    ) -> None:
+        KH, KW = kernel
+        self.KH, self.S, self.first = KH, S, band.start
+        rows = range(top + S * band.start, top + S * (band.stop - 1) + KH)
+        self.padded = [
+            Padded(x, rows, range(place, place + S * (OW + (KW - 1 - k) // S), S))
+            for k, place in enumerate(range(left, left + min(S, KW)))
+        ]
+
+    def __getitem__(self, part: slice) -> list[Array]:
+        """Return what the output rows ``part`` see, ascending from slab to slab.
+
+        With stride 1 that is one array, (R + KH - 1, C, OW + KW - 1, N). With stride S there is one
+        for each of the S places that a column can have between two windows, of every S-th column;
+        the k-th is for the kernel columns ``k::S``.
+        """
+        start = self.S * (part.start - self.first)
+        stop = self.S * (part.stop - 1 - self.first) + self.KH
+        return [padded.until(stop)[start:] for padded in self.padded]
+
+
+class Padded:
+    """Rows and columns of a source (H, C, W, N); those outside of it are zero."""
+
+    def __init__(self, x: Source, rows: range, columns: range) -> None:
+        H, C, W, N = x.shape
+        (r0, r1), (c0, c1) = inside(rows, H), inside(columns, W)
+        self.array = parallel.framed((len(rows), C, len(columns), N), (r0, r1), (c0, c1), x.like)
+        self.x, self.rows, self.columns = x, rows, columns
+        self.read, self.last = r0, r1 if c0 < c1 else r0
+        self.inside = slice(c0, c1)
+
+    def until(self, stop: int) -> Array:
+        """Return the first ``stop`` rows."""
+        start, end = self.read, min(stop, self.last)
+        if start < end:
+            rows = slice(self.rows[start], self.rows[end - 1] + 1)
+            columns = self.columns[self.inside]
+            there = slice(columns[0], columns[-1] + 1, columns.step)
+            self.x.read(rows, there, self.array[start:end, :, self.inside])
+            self.read = end
+        return self.array[:stop]
 
 
 def views(seen: Array, KH: int, KW: int, S: int = 1) -> Array:
@@ -42,17 +88,6 @@ def views(seen: Array, KH: int, KW: int, S: int = 1) -> Array:
         (KW, (height - KH) // S + 1, KH * C, (width - KW + 1) * N),
         (sW, S * sH, sC, sN),
     )
-
-
-def cut_out(x: Source, rows: range, columns: range) -> Array:
-    """Read these rows and columns of ``x`` (H, C, W, N); those outside of it are zero."""
-    H, C, W, N = x.shape
-    (r0, r1), (c0, c1) = inside(rows, H), inside(columns, W)
-    seen = parallel.framed((len(rows), C, len(columns), N), (r0, r1), (c0, c1), x.like)
-    if r0 < r1 and c0 < c1:
-        there = slice(columns[c0], columns[c1 - 1] + 1, columns.step)
-        x.read(slice(rows[r0], rows[r1 - 1] + 1), there, seen[r0:r1, :, c0:c1])
-    return seen
 
 
 def inside(places: range, size: int) -> tuple[int, int]:

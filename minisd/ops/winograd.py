@@ -35,8 +35,7 @@ from typing import Any
 
 from minisd import parallel
 from minisd.backend import Array, array_module, fused
-from minisd.ops.sources import Source
-from minisd.ops.windows import cut_out, views
+from minisd.ops.windows import views
 
 
 class RowPairs:
@@ -53,26 +52,23 @@ class RowPairs:
         self.KW = w.shape[3]
         self.U = filter_transform(w)
 
-    def correlate(self, x: Source, part: slice, OW: int, top: int, left: int, y: Array) -> None:
-        """Write the output rows ``part`` of the cross-correlation into ``y``, (R, F, OW*N)."""
-        rows = range(top + part.start, top + part.stop + 2)
-        self.of_seen(cut_out(x, rows, range(left, left + OW + self.KW - 1)), y)
-
-    def of_seen(self, seen: Array, y: Array) -> None:
-        """Write what the padded rows ``seen`` (R+2, C, OW+KW-1, N) give into ``y`` (R, F, OW*N)."""
+    def correlate(self, seen: Sequence[Array], y: Array) -> None:
+        """Write what the filters give for what they see, `Windows[part]`, into y (R, F, OW*N)."""
+        (padded,) = seen
         R, F, L = y.shape
-        X = views(input_transform(seen), 1, self.KW)
+        X = views(input_transform(padded), 1, self.KW)
         m = parallel.empty((2, R // 2, 2, F, L), y.dtype, y)
         parallel.sum_of_products(self.U, X.reshape(self.KW, 2, R // 2, 2, *X.shape[2:]), m)
         output_transform(m.reshape(2, R, F, L), y)
 
-    def filter_products(self, seen: Array, dy: Array) -> Array:
+    def filter_products(self, seen: Sequence[Array], dy: Array) -> Array:
         """Return the s of every row: (R, 2, KW, C, F), for dy (R, F, OW*N).
 
         ``[h, 0]`` is s_0 where h is even and s_3 where it is odd, ``[h, 1]`` s_1 and s_2.
         """
+        (padded,) = seen
         R, F, _ = dy.shape
-        X = views(input_transform(seen), 1, self.KW)
+        X = views(input_transform(padded), 1, self.KW)
         s = array_module(dy).empty((R, 2, self.KW, X.shape[2], F), dy.dtype)
         s[:, 0] = parallel.products_with_transpose(X[:, :R], dy)
         s[:, 1] = parallel.products_with_transpose(X[:, R:], output_gradient_transform(dy))
