@@ -20,6 +20,7 @@ _POOLED = 1 << 16  # bytes; smaller arrays come from NumPy, which keeps those it
 _ALIGN = 64  # bytes of a cache line
 _ALWAYS_KEPT = 1 << 28  # bytes that may lie idle however little is in use
 _idle: defaultdict[tuple[int, Any], deque[tuple[Array, dict[str, Any]]]] = defaultdict(deque)
+_zeros: dict[Any, Array] = {}
 _lock = threading.Lock()
 _allocated = 0  # bytes, in use or idle
 
@@ -102,10 +103,18 @@ def scratch(like: Array) -> tuple[Array, ...]:
 def zeros(shape: tuple[int, ...], like: Array) -> Array:
     """Return zeros that ``maximum`` compares with, of ``shape``; on a GPU a single one will do.
 
-    NumPy's maximum of two arrays takes a third of the time of that of an array and a number.
+    NumPy's maximum of two arrays takes a third of the time of that of an array and a number. They
+    can be read only: all who ask get the same.
     """
     xp = array_module(like)
-    return xp.zeros(shape if xp is np else (1,) * len(shape), like.dtype)
+    if xp is not np:
+        return xp.zeros((1,) * len(shape), like.dtype)
+    size = math.prod(shape)
+    kept = _zeros.get(like.dtype)
+    if kept is None or kept.size < size:
+        kept = _zeros[like.dtype] = np.zeros(size, like.dtype)
+        kept.flags.writeable = False
+    return kept[:size].reshape(shape)
 
 
 def bytes_idle() -> int:

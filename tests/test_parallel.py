@@ -356,6 +356,17 @@ def test_a_step_leaves_every_frame_zero(rng):
     assert looked_at > 4
 
 
+def test_zeros_are_made_once_and_cannot_be_written():
+    for shape in ((3, 4), (20000,), (2, 5), (0,)):
+        found = parallel.zeros(shape, LIKE)
+        assert found.shape == shape
+        assert found.dtype == LIKE.dtype
+        assert not found.any()
+        with pytest.raises(ValueError, match="read-only"):
+            found[...] = 1
+    assert np.shares_memory(parallel.zeros((9,), LIKE), parallel.zeros((7, 2), LIKE))
+
+
 def test_release_gives_idle_memory_back():
     parallel.empty((1 << 20,), np.float32, LIKE)
     assert any(memory._idle.values())

@@ -75,12 +75,21 @@ def test_a_thread_takes_a_band_of_at_most_eight_slabs(threads, bands, monkeypatc
     assert [part.start for part in slabs] == list(range(0, 24, 2))
 
 
-def test_bands_have_whole_pairs_where_pairs_are_asked_for():
+def test_what_is_small_is_one_band():
+    with parallel.threads(4):
+        assert memory_order.in_bands(lambda band, slabs: [band], np.zeros((8, 3, 8, 4))) == [
+            slice(0, 8)
+        ]
+
+
+def test_bands_have_whole_pairs_where_pairs_are_asked_for(monkeypatch):
     def task(band, slabs):
         return [part.stop - part.start for part in slabs]
 
+    monkeypatch.setattr(parallel, "rows_per_slab", lambda *_: 1)
     with parallel.threads(4):
-        assert all(n % 2 == 0 for n in memory_order.in_bands(task, np.zeros((14, 1, 1, 1)), 2))
+        found = memory_order.in_bands(task, np.zeros((14, 1, 1, 1)), 2)
+    assert found == [2, 2, 2, 2, 2, 2, 2]
 
 
 def test_no_row_is_read_twice_in_a_convolution_with_one_thread(monkeypatch, rng):

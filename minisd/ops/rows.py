@@ -63,8 +63,8 @@ def in_bands(
     """Call ``task(band, its slabs)`` for bands of ``rows``, on all threads.
 
     For what reads rows around its own. A thread takes a band and goes through its slabs in order,
-    so what it has read for one of them serves the next, too. There is a band for each thread, or
-    more if they would have more than eight slabs.
+    so what it has read for one of them serves the next, too. There is a band for each thread, if
+    that is at least a slab, and not more than eight.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ def in_bands(
         starts = range(band.start, band.stop, thickness)
         return task(band, [slice(at, min(at + thickness, band.stop)) for at in starts])
 
-    found = parallel.slabs(some, len(rows), min(for_each_thread, 8 * thickness), rows)
-    return list(chain.from_iterable(found))
+    height = min(max(for_each_thread, thickness), 8 * thickness)
+    return list(chain.from_iterable(parallel.slabs(some, len(rows), height, rows)))
 
 
 def numbers_per_slab(x: Array) -> int:

@@ -136,8 +136,9 @@ class Thresholded:
 def for_filters(x: Source) -> Source:
     """Return what is multiplied with filters in place of ``x``: `Thresholded`, if it can be.
 
-    It needs positive scales: gammas, which start at 1 and seldom change their sign. On a GPU it
-    would gain nothing: to read is one kernel, and to look at the scales would be to wait for them.
+    It needs positive scales, that is gammas, which start at 1; with one that is not, all are read
+    the longer way. On a GPU there is no gain: to read is one kernel, and to look at the scales
+    would be to wait for them.
     """
     if not isinstance(x, Normalised) or not x.relu or array_module(x.z) is not np:
         return x
