@@ -19,7 +19,7 @@ from minisd.backend import Array, array_module
 _POOLED = 1 << 16  # bytes; smaller arrays come from NumPy, which keeps those itself
 _ALIGN = 64  # bytes of a cache line
 _ALWAYS_KEPT = 1 << 28  # bytes that may lie idle however little is in use
-_idle: defaultdict[tuple[int, Any], deque[tuple[Array, dict[str, Any]]]] = defaultdict(deque)
+_idle: defaultdict[tuple[int, Any], deque[tuple[Array, int]]] = defaultdict(deque)
 _zeros: dict[Any, Array] = {}
 _lock = threading.Lock()
 _allocated = 0  # bytes, in use or idle
@@ -31,28 +31,29 @@ class _Lease:
     With a ``frame`` it is zero where it comes from the system, and goes to the same frame again.
     """
 
-    def __init__(self, size: int, frame: Any = None) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], size: int, frame: Any) -> None:
         self.kind = size, frame
         try:
-            self.memory, self.__array_interface__ = _idle[self.kind].pop()
+            self.memory, self.address = _idle[self.kind].pop()
         except IndexError:
             global _allocated
             idle = bytes_idle()
             if idle > max(_ALWAYS_KEPT, _allocated - idle):
                 release_idle()
             self.memory = _fresh((size + _ALIGN,), np.dtype(np.uint8), frame)
+            self.address = self.memory.ctypes.data
+            self.address += -self.address % _ALIGN
             with _lock:
                 _allocated += size
-            address = self.memory.ctypes.data
-            self.__array_interface__ = {
-                "version": 3,
-                "typestr": "|u1",
-                "shape": (size,),
-                "data": (address + -address % _ALIGN, False),
-            }
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": dtype.str,
+            "shape": shape,
+            "data": (self.address, False),
+        }
 
     def __del__(self, idle: Any = _idle) -> None:  # an argument outlives the module
-        idle[self.kind].append((self.memory, self.__array_interface__))
+        idle[self.kind].append((self.memory, self.address))
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike, like: Array) -> Array:
@@ -84,8 +85,7 @@ def _from_pool(shape: tuple[int, ...], dtype: np.dtype[Any], frame: Any) -> Arra
     size = math.prod(shape) * dtype.itemsize
     if size < _POOLED:
         return _fresh(shape, dtype, frame)
-    lease = _Lease(-(-size // _POOLED) * _POOLED, frame)
-    return np.asarray(lease)[:size].view(dtype).reshape(shape)
+    return np.asarray(_Lease(shape, dtype, -(-size // _POOLED) * _POOLED, frame))
 
 
 def _fresh(shape: tuple[int, ...], dtype: np.dtype[Any], frame: Any) -> Array:

@@ -5,7 +5,8 @@ The mathematics in `minisd.ops` says *what* is computed. This file, with `minisd
 
 1. **Slabs on threads** (`slabs`). An operation is cut into slabs of image rows, and Python threads
    take one slab after the other: NumPy lets go of the interpreter lock while it computes. A slab is
-   small enough to stay in a core's cache while several operations run over it.
+   small enough to stay in a core's cache while several operations run over it. Where an operation
+   reads rows around its own, a thread's slabs lie side by side (`minisd.ops.rows.in_bands`).
 2. **One BLAS thread each.** Inside `slabs` the BLAS library is held to one thread, so that two
    levels of threads do not fight for the cores.
 3. **Products in pieces** (`minisd.products`). A long, thin matrix product is cut into pieces for

