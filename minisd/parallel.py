@@ -1,7 +1,8 @@
 """How one array operation uses the machine: its cores, its matrix products, its memory.
 
-The mathematics in `minisd.ops` says *what* is computed. This file, with `minisd.products` and
-`minisd.memory`, knows how a machine does it fast. Its ideas can be read one by one:
+The mathematics in `minisd.ops` says *what* is computed. This file, with `minisd.workers`,
+`minisd.products` and `minisd.memory`, knows how a machine does it fast. Its ideas can be read one
+by one:
 
 1. **Slabs on threads** (`slabs`). An operation is cut into slabs of image rows, and Python threads
    take one slab after the other: NumPy lets go of the interpreter lock while it computes. A slab is
@@ -30,18 +31,17 @@ begins without workers and makes its own. On a GPU none of this applies: CuPy's 
 one product, and CuPy's own memory.
 """
 
-import contextvars
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_info
 
+from minisd import workers
 from minisd.backend import Array, array_module
 from minisd.errors import ConfigError
 from minisd.memory import empty, framed, release_idle, scratch, zeros
@@ -166,7 +166,6 @@ class _Blas:
 
 
 _blas = _Blas()
-_workers: ThreadPoolExecutor | None = None
 
 
 @contextmanager
@@ -215,20 +214,15 @@ def slabs(task: Callable[[slice], T], size: int, thickness: int, like: Array) ->
                 raise
 
     with one_blas_thread(), _short_buffers():
-        helpers: list[Future[None]] = []
-        try:
-            for _ in range(min(num_threads(), len(parts)) - 1):
-                # in our context: NumPy's error state is part of it
-                helpers.append(_executor().submit(contextvars.copy_context().run, work))
-        except RuntimeError:  # another thread is ending the workers, in `release`: go on without
-            pass
+        helpers = min(num_threads(), len(parts)) - 1
+        asked = [workers.ask(work, helpers) for _ in range(helpers)]
         try:
             work()
         finally:
             waiting.clear()
-            for helper in helpers:
-                if not helper.cancel():  # it never began, if it could be cancelled
-                    helper.result()
+            errors = [help_.end() for help_ in asked]
+    for error in filter(None, errors):
+        raise error
     return results
 
 
@@ -246,13 +240,6 @@ def _short_buffers() -> Iterator[None]:
         np.setbufsize(before)
 
 
-def _executor() -> ThreadPoolExecutor:
-    global _workers
-    if _workers is None:
-        _workers = ThreadPoolExecutor(max_workers=64, thread_name_prefix="minisd")
-    return _workers
-
-
 def rows_per_slab(num_rows: int, bytes_per_row: int, like: Array) -> int:
     """Rows of one slab: a megabyte; down to half of one, so that every thread has a slab.
 
@@ -267,17 +254,13 @@ def rows_per_slab(num_rows: int, bytes_per_row: int, like: Array) -> int:
 
 def release() -> None:
     """End the worker threads and give the pool's idle memory back."""
-    global _workers
+    workers.release()
     release_idle()
-    if _workers is not None:
-        _workers.shutdown()
-        _workers = None
 
 
 def _after_fork() -> None:
     """Begin afresh in a child process: threads do not survive a fork, and locks may be held."""
-    global _workers
-    _workers = None
+    workers.forget()
     if _blas.holders:
         _blas._set(_blas.before)
     _blas.lock, _blas.holders = threading.Lock(), 0

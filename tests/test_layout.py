@@ -13,7 +13,7 @@ ROOT = Path(minisd.__file__).parent
 STOREYS = [
     {"errors"},
     {"backend", "files", "interrupt", "progress", "gradcheck_report"},
-    {"memory", "ops.check", "tutorial", "notebooks"},
+    {"memory", "ops.check", "tutorial", "notebooks", "workers"},
     {"products"},
     {"parallel"},
     {"ops.rows"},
