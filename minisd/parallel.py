@@ -36,6 +36,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -77,9 +78,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-_SLAB = 1 << 20  # bytes; larger ones would not stay in a core's cache
-_SMALLEST_SLAB = 1 << 19
 
 
 # ---- how many threads ----
@@ -240,10 +238,25 @@ def _short_buffers() -> Iterator[None]:
         np.setbufsize(before)
 
 
-def rows_per_slab(num_rows: int, bytes_per_row: int, like: Array) -> int:
-    """Rows of one slab: a megabyte; down to half of one, so that every thread has a slab.
+def _second_level_cache() -> int:
+    """The bytes of a core's second-level cache, as Linux tells them; 0 where it is not known."""
+    try:
+        size = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text()
+        return int(size.strip().removesuffix("K")) << 10
+    except (OSError, ValueError):
+        return 0
 
-    Less is not worth waking a thread for. On a GPU a slab is everything.
+
+_SLAB = min(max(1 << 20, _second_level_cache()), 1 << 21)  # bytes
+_SMALLEST_SLAB = 1 << 19
+
+
+def rows_per_slab(num_rows: int, bytes_per_row: int, like: Array) -> int:
+    """Rows of one slab: as much as fits into a core's second-level cache, 1 to 2 MB.
+
+    Smaller ones stay there with all that is computed from them, and take more calls, which costs
+    more. Down to half a megabyte, so that every thread has a slab; less is not worth waking a
+    thread for. On a GPU a slab is everything.
     """
     if array_module(like) is not np:
         return num_rows

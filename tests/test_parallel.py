@@ -449,9 +449,28 @@ def test_a_run_ends_the_same_at_any_thread_count(tmp_path):
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
-def test_what_is_small_is_not_worth_a_thread():
+@pytest.mark.parametrize("size", [1 << 20, 1 << 21])
+def test_a_slab_fills_the_cache_if_every_thread_has_one(size, monkeypatch):
+    monkeypatch.setattr(parallel, "_SLAB", size)
     with parallel.threads(4):
-        assert parallel.rows_per_slab(8, 1 << 12, LIKE) >= 8
-        assert parallel.rows_per_slab(32, 1 << 18, LIKE) == 4
+        assert parallel.rows_per_slab(64, 1 << 18, LIKE) == size >> 18
         assert parallel.rows_per_slab(8, 1 << 18, LIKE) == 2
         assert parallel.rows_per_slab(2, 1 << 30, LIKE) == 1
+        assert parallel.rows_per_slab(8, 1 << 12, LIKE) >= 8  # what is small is not worth a thread
+
+
+def test_a_slab_has_one_to_two_megabytes():
+    assert 1 << 20 <= parallel._SLAB <= 1 << 21
+
+
+@pytest.mark.parametrize(
+    ("told", "size"), [("2048K\n", 1 << 21), ("512K", 1 << 19), ("", 0), (None, 0)]
+)
+def test_what_linux_tells_of_the_cache(told, size, monkeypatch):
+    def read(path):
+        if told is None:
+            raise FileNotFoundError(path)
+        return told
+
+    monkeypatch.setattr(parallel.Path, "read_text", read)
+    assert parallel._second_level_cache() == size
