@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from devices import assert_close, host
+from devices import Device, assert_close, host
 from minisd import BatchNorm2d, ConvChain, Sequential
 from minisd.gradcheck import check_layer
-from minisd.ops import conv
+from minisd.ops import conv, conv_norm
 from minisd.ops.sources import Normalised, Plain, Thresholded, for_filters
 from minisd.residual import basic_branch
 
@@ -21,7 +21,8 @@ GAMMAS = {
 
 def normalised(device, rng, scale, relu=True):
     z, shift = device.standard_normal(rng, (6, 3, 5, 4)), device.standard_normal(rng, 3)
-    return Normalised(z, device.put(np.zeros(3)), device.put(scale), shift, relu)
+    zeros, ones = device.put(np.zeros(3)), device.put(np.ones(3))
+    return Normalised(z, zeros, ones, device.put(scale), shift, relu)
 
 
 def read(source, rows, columns):
@@ -42,11 +43,11 @@ def test_what_filters_take_is_the_same_images(gammas, rng, device):
         assert_close(read(for_filters(y), *where), read(y, *where), rtol=1e-12, atol=1e-12)
 
 
-def test_only_positive_scales_are_left_to_the_filters(rng, device):
+def test_only_scales_that_are_positive_and_not_small_are_left_to_the_filters(rng, device):
     """And on a GPU none, where to look at them would be to wait."""
     for gammas, scale in GAMMAS.items():
         taken = isinstance(for_filters(normalised(device, rng, scale)), Thresholded)
-        assert taken == (device.name == "cpu" and gammas in ("all positive", "one small"))
+        assert taken == (device.name == "cpu" and gammas == "all positive")
     plain, linear = (
         Plain(device.put(np.ones((1, 1, 1, 1)))),
         normalised(device, rng, [1.0] * 3, False),
@@ -111,3 +112,41 @@ def test_gradcheck_finds_a_factor_left_out(name, rng, device, monkeypatch):
     chain = branch(ConvChain, GAMMAS["all positive"], device, np.float64)
     x = device.standard_normal(rng, (3, 3, 5, 4))
     assert check_layer(chain, x, rng=rng).passed == (name is None)
+
+
+RIGHT_SUMS = conv_norm.gradient_sums_of_excess
+
+PLANTED_SUMS = {
+    "about the threshold": lambda dy, excess, above_mean: RIGHT_SUMS(dy, excess, 0 * above_mean),
+    "about the mean's mirror image": lambda dy, excess, above_mean: RIGHT_SUMS(
+        dy, excess, -above_mean
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [None, *PLANTED_SUMS])
+def test_gradcheck_finds_sums_about_a_wrong_place(name, rng, monkeypatch):
+    if name is not None:
+        monkeypatch.setattr(conv_norm, "gradient_sums_of_excess", PLANTED_SUMS[name])
+    cpu = Device("cpu")
+    chain = branch(ConvChain, GAMMAS["all positive"], cpu, np.float64)
+    x = cpu.standard_normal(rng, (3, 3, 5, 4))
+    assert check_layer(chain, x, rng=rng).passed == (name is None)
+
+
+@pytest.mark.parametrize("beta", [0.0, 3.0, -7.0, 15.0, 30.0])
+def test_sums_are_as_exact_far_from_the_mean(beta, rng):
+    """A threshold many standard deviations from the mean costs no accuracy: it is not used."""
+    x, dy = (rng.standard_normal((8, 3, 8, 8)) for _ in range(2))
+
+    def gradients(kind, dtype):
+        model = branch(kind, [1.0, 0.9, 1.1], Device("cpu"), dtype)
+        model.layers[1].beta.data[...] = beta
+        _, _, *parameters = results(model, x.astype(dtype), dy.astype(dtype))
+        return parameters[1:3]  # of gamma and beta
+
+    exact = gradients(Sequential, np.float64)
+    found, plain = (gradients(kind, np.float32) for kind in (ConvChain, Sequential))
+    for ours, luck, right in zip(found, plain, exact, strict=True):
+        error, theirs = (abs(a - right).max() for a in (ours, luck))
+        assert error <= 3 * theirs + 1e-6 * abs(right).max()

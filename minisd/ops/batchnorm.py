@@ -263,6 +263,23 @@ def gradient_sums(dy_runs: Array, x_runs: Array, mean: Array) -> tuple[Array, Ar
     return along_x, parallel.run_sums(xp, dy_runs)
 
 
+def gradient_sums_of_excess(
+    dy_runs: Array, excess: Array, above_mean: Array
+) -> tuple[Array, Array]:
+    """The same for max(x - threshold, 0) in place of x, if dy is zero where that is.
+
+        sum of dy (x - mean)  =  sum of dy (x - threshold)  +  (threshold - mean) * sum of dy
+
+    Parameters
+    ----------
+    above_mean : (C,)
+        threshold - mean.
+    """
+    xp = array_module(dy_runs)
+    sum_dy = parallel.run_sums(xp, dy_runs)
+    return parallel.run_dots(xp, dy_runs, excess) + above_mean * sum_dy, sum_dy
+
+
 @fused
 def products_with_deviations(
     xp: Any, dy_runs: Array, x_runs: Array, mean: Array, centred: Array | None = None

@@ -24,6 +24,7 @@ from minisd.ops.activation import let_through
 from minisd.ops.batchnorm import (
     check_statistics,
     gradient_sums,
+    gradient_sums_of_excess,
     moments,
     move_running,
     run_moments,
@@ -33,7 +34,7 @@ from minisd.ops.batchnorm import (
 from minisd.ops.check import check_conv2d
 from minisd.ops.conv import convolution_gradients, correlate
 from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
-from minisd.ops.sources import Normalised, NormGradient, Source, for_filters
+from minisd.ops.sources import Normalised, NormGradient, Source, Thresholded, for_filters
 
 Cache = tuple[Any, ...]
 
@@ -86,8 +87,8 @@ def conv_norm_forward(
     else:
         mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
     inv_std, scale, shift = scale_and_shift(mean, var, gamma, beta, float(eps))
-    y = Normalised(z, mean, scale, shift, relu)
-    return y, (x, seen, w, y, gamma, inv_std, stride, padding, training)
+    y = Normalised(z, mean, inv_std, scale, shift, relu)
+    return y, (x, seen, w, y, gamma, stride, padding, training)
 
 
 def conv_norm_backward(
@@ -112,12 +113,12 @@ def conv_norm_backward(
         Of that, if x was normalised.
     dw, dgamma, dbeta
     """
-    x, seen, w, y, gamma, inv_std, stride, padding, training = cache
+    x, seen, w, y, gamma, stride, padding, training = cache
     H, _, W, N = g.shape
     along_z, dbeta = sums(parts)
     M = H * W * N if training else math.inf  # in evaluation no x moves the statistics
     dgamma, factor, of_z, constant = gradient_coefficients(
-        along_z, dbeta, gamma, inv_std, y.mean, float(M)
+        along_z, dbeta, gamma, y.inv_std, y.mean, float(M)
     )
     dz = NormGradient(g, y.z, factor, of_z, constant)
 
@@ -127,6 +128,8 @@ def conv_norm_backward(
         if isinstance(x, Normalised):
             if x.relu:
                 let_positive_through(dx_runs, x_runs)
+            if isinstance(seen, Thresholded):
+                return gradient_sums_of_excess(dx_runs, x_runs, seen.above_mean)
             return gradient_sums(dx_runs, flat(x.z[part]), x.mean)
         return None
 

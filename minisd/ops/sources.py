@@ -21,6 +21,7 @@ from minisd.backend import Array, array_module, fused
 from minisd.ops.rows import as_images, empty_rows, slab
 
 _SMALL_SCALE = 1e-12  # a threshold is divided by the scale, and must not overflow
+_FAR = 16  # standard deviations: as many times more is lost to rounding
 
 
 class Source(Protocol):
@@ -67,16 +68,18 @@ class Normalised:
     Parameters
     ----------
     z : (H, C, W, N)
-    mean, scale, shift : (C,)
-        ``scale = gamma / std`` and ``shift = beta - mean * scale``; the mean itself is for the
-        gradient.
+    mean, inv_std, scale, shift : (C,)
+        ``scale = gamma * inv_std`` and ``shift = beta - mean * scale``; mean and standard deviation
+        themselves are for the gradient.
     relu : bool
     """
 
     factor = None
 
-    def __init__(self, z: Array, mean: Array, scale: Array, shift: Array, relu: bool) -> None:
-        self.z, self.mean, self.relu = z, mean, relu
+    def __init__(
+        self, z: Array, mean: Array, inv_std: Array, scale: Array, shift: Array, relu: bool
+    ) -> None:
+        self.z, self.mean, self.inv_std, self.relu = z, mean, inv_std, relu
         self.like = z
         self.scale, self.shift = scale[:, None, None], shift[:, None, None]
         self.shape = z.shape
@@ -110,7 +113,7 @@ class Normalised:
         if weight == 1:
             return self
         scale, shift = weight * self.scale[:, 0, 0], weight * self.shift[:, 0, 0]
-        return Normalised(self.z, self.mean, scale, shift, self.relu)
+        return Normalised(self.z, self.mean, self.inv_std, scale, shift, self.relu)
 
 
 class Thresholded:
@@ -128,6 +131,7 @@ class Thresholded:
         self.shape = y.shape
         self.factor = y.scale[:, 0, 0]
         self.threshold, self.zeros = -y.shift / y.scale, y.zeros
+        self.above_mean = self.threshold[:, 0, 0] - y.mean
 
     def read(self, rows: slice, columns: slice, out: Array) -> None:  # noqa: D102
         excess(self.z[rows, :, columns], self.threshold, self.zeros[columns], out)
@@ -136,13 +140,16 @@ class Thresholded:
 def for_filters(x: Source) -> Source:
     """Return what is multiplied with filters in place of ``x``: `Thresholded`, if it can be.
 
-    It needs positive scales, that is gammas, which start at 1; with one that is not, all are read
-    the longer way. On a GPU there is no gain: to read is one kernel, and to look at the scales
-    would be to wait for them.
+    It needs positive scales, that is gammas, which start at 1, and thresholds that are not far
+    from the means, or float32 would lose the difference; else all are read the longer way. On a GPU
+    there is no gain: to read is one kernel, and to look at the scales would be to wait for them.
     """
     if not isinstance(x, Normalised) or not x.relu or array_module(x.z) is not np:
         return x
-    return Thresholded(x) if (x.scale > _SMALL_SCALE).all() else x
+    if not (x.scale > _SMALL_SCALE).all():
+        return x
+    excess = Thresholded(x)
+    return excess if (abs(excess.above_mean * x.inv_std) < _FAR).all() else x
 
 
 @fused
