@@ -83,6 +83,7 @@ class Bench:
         make: Callable[[], dict[str, Callable[[int], Any]]],
         *,
         repeat: int | None = None,
+        in_a_row: int = 1,
         tolerance: float | None = None,
     ) -> dict[str, list[float]]:
         """Return seconds of each contestant that ``make()`` builds; once per label.
@@ -98,14 +99,18 @@ class Bench:
         def keep(number: int, seconds: dict[str, list[float]]) -> None:
             self.report.measurements[label] = seconds
             self.report.save()
-            last = ", ".join(f"{name} {milliseconds(of[-1])}" for name, of in seconds.items())
+            last = ", ".join(
+                f"{name} {milliseconds(min(of[-in_a_row:]))}" for name, of in seconds.items()
+            )
             self.say(f"{label}: {number}/{repeat}  {last}")
 
         def check(first: dict[str, Any]) -> None:
             if tolerance is not None:
                 self.report.agreement[label] = differences(first, tolerance)
 
-        self._done[label] = alternate(make(), repeat, after_warm_up=check, after_round=keep)
+        self._done[label] = alternate(
+            make(), repeat, in_a_row=in_a_row, after_warm_up=check, after_round=keep
+        )
         self.fresh_start()
         return self._done[label]
 
