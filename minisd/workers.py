@@ -1,7 +1,7 @@
 """Threads that wait to be asked for help: see `minisd.parallel`.
 
-`concurrent.futures` does this and much more, and each of its calls takes some 30 microseconds
-longer: with some hundred operations in a step, 2 to 4 % of the step.
+`concurrent.futures` does this and much more. With it an operation took some 30 microseconds longer,
+and a training step, which has some hundred of them, 2 to 4 %.
 """
 
 import contextvars

@@ -124,6 +124,11 @@ class Thresholded:
     Parameters
     ----------
     y : Normalised
+
+    Attributes
+    ----------
+    above_mean : (C,)
+        threshold - mean, of which the gradient's sums have need.
     """
 
     def __init__(self, y: Normalised) -> None:
@@ -148,8 +153,8 @@ def for_filters(x: Source) -> Source:
         return x
     if not (x.scale > _SMALL_SCALE).all():
         return x
-    excess = Thresholded(x)
-    return excess if (abs(excess.above_mean * x.inv_std) < _FAR).all() else x
+    thresholded = Thresholded(x)
+    return thresholded if (abs(thresholded.above_mean * x.inv_std) < _FAR).all() else x
 
 
 @fused
