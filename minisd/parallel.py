@@ -218,7 +218,7 @@ def slabs(task: Callable[[slice], T], size: int, thickness: int, like: Array) ->
             work()
         finally:
             waiting.clear()
-            errors = [help_.end() for help_ in asked]
+            errors = [request.end() for request in asked]
     for error in filter(None, errors):
         raise error
     return results

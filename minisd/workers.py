@@ -32,7 +32,10 @@ class Help:
 
     def end(self) -> BaseException | None:
         """Wait for the end if it has begun, else take it back; return what was raised, or None."""
-        return None if self._begun.acquire(blocking=False) else self._ended.get()
+        if self._begun.acquire(blocking=False):
+            del self._work  # and with it the arrays that it holds: all workers may be busy for long
+            return None
+        return self._ended.get()
 
 
 class _Team:
@@ -55,9 +58,9 @@ class _Team:
                 self.threads.append(thread)
 
     def serve(self) -> None:
-        while (help_ := self.asked.get()) is not None:
-            help_.begin()
-            del help_  # and with it the arrays that the work holds, while this thread waits
+        while (request := self.asked.get()) is not None:
+            request.begin()
+            del request  # or it would hold its arrays while this thread waits
 
 
 _team = _Team()

@@ -253,6 +253,7 @@ def test_no_number_is_read_before_it_is_written(gpu):
 
 def test_random_gates_need_no_more_memory_than_all_open(gpu):
     """How a pool cuts its memory is partly chance: the most of five is what all open needs."""
+    totals = []
 
     def two_steps(memory):
         rng = np.random.default_rng(20160330)
@@ -269,7 +270,6 @@ def test_random_gates_need_no_more_memory_than_all_open(gpu):
         totals.append(memory.pool.total_bytes())
         return model, step, rng
 
-    totals = []
     for _ in range(4):
         with Memory() as memory:
             two_steps(memory)

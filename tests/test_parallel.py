@@ -453,7 +453,7 @@ def test_a_run_ends_the_same_at_any_thread_count(tmp_path):
 def test_a_slab_fills_the_cache_if_every_thread_has_one(size, monkeypatch):
     monkeypatch.setattr(parallel, "_SLAB", size)
     with parallel.threads(4):
-        assert parallel.rows_per_slab(64, 1 << 18, LIKE) == size >> 18
+        assert parallel.rows_per_slab(32, 1 << 18, LIKE) == size >> 18
         assert parallel.rows_per_slab(8, 1 << 18, LIKE) == 2
         assert parallel.rows_per_slab(2, 1 << 30, LIKE) == 1
         assert parallel.rows_per_slab(8, 1 << 12, LIKE) >= 8  # what is small is not worth a thread

@@ -47,8 +47,12 @@ def test_help_that_has_not_begun_is_taken_back():
 
     first = workers.ask(long_work, 1)
     assert began.wait(30)
-    second = workers.ask(lambda: done.append("second"), 1)  # the only worker is busy
+    image = np.zeros(5)
+    kept = weakref.ref(image)
+    second = workers.ask(lambda image=image: done.append(image), 1)  # the only worker is busy
     assert second.end() is None
+    del image
+    assert kept() is None
     hold.set()
     assert first.end() is None
     third = workers.ask(lambda: done.append("third"), 1)
@@ -101,10 +105,13 @@ def test_errors_in_workers_and_in_the_caller_are_raised_once_all_have_ended():
     with parallel.threads(3), pytest.raises(KeyError):
         parallel.slabs(fail, 3, 1, LIKE)
 
+    failing = threading.Event()
+
     def fail_elsewhere(part):
         if threading.current_thread() is threading.main_thread():
-            time.sleep(0.05)
+            assert failing.wait(30)
         else:
+            failing.set()
             raise ValueError("of a worker")
 
     with parallel.threads(2), pytest.raises(ValueError, match="of a worker"):
