@@ -7,7 +7,7 @@ Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (t
 __version__ = "0.1.0"
 
 from minisd import flow, ops
-from minisd.chain import ConvChain
+from minisd.fused import ConvChain, FusedBlock, fuse, one_by_one
 from minisd.layers import (
     BatchNorm2d,
     Conv2d,
@@ -36,6 +36,7 @@ __all__ = [
     "BatchNorm2d",
     "Conv2d",
     "ConvChain",
+    "FusedBlock",
     "GlobalAvgPool",
     "Layer",
     "Linear",
@@ -50,7 +51,9 @@ __all__ = [
     "draw_gates",
     "expected_depth",
     "flow",
+    "fuse",
     "linear_decay",
+    "one_by_one",
     "ops",
     "resnet",
     "set_gates",

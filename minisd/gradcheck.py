@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array, array_module, beside
-from minisd.chain import ConvChain
 from minisd.gradcheck_report import (
     FLOOR,
     TOLERANCE,
@@ -31,7 +30,6 @@ from minisd.gradcheck_report import (
     Slope,
 )
 from minisd.layer import Layer
-from minisd.layers import ReLU
 
 STEP_SIZE = 1e-5
 
@@ -223,11 +221,10 @@ def check_layer(
         For `compare`.
     """
     buffers = [(buffer, buffer.copy()) for _, buffer in layer.buffers()]
-    relus = [each for each in layer.walk() if isinstance(each, ReLU | ConvChain)]
     x = x.copy()
 
     def pattern() -> bytes:
-        return b"".join(relu.signs() for relu in relus)
+        return b"".join(each.kinks() for each in layer.walk())
 
     layer.zero_grad()
     layer.forget()

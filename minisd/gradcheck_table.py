@@ -13,7 +13,7 @@ import numpy as np
 
 from minisd import ops
 from minisd.backend import Array, array_module, beside, to_device
-from minisd.chain import ConvChain
+from minisd.fused import ConvChain
 from minisd.gradcheck import KinkError, Report, check_layer, check_op, compare
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.models import resnet

@@ -38,11 +38,14 @@ class Layer:
     in a list or tuple), found in the order in which ``__init__`` made them.
 
     A forward in training mode saves what the backward needs, and the backward takes it: each
-    backward needs a training forward of its own. A forward in evaluation saves nothing, and drops
-    what an earlier one saved: a backward is always that of the last forward, or an error.
+    backward needs a training forward of its own. A forward in evaluation saves nothing (unless
+    asked: see `eval`), and drops what an earlier one saved: a backward is always that of the last
+    forward, or an error.
     """
 
     training: bool = True
+    saves: bool = True
+    """Whether a forward saves what its backward needs."""
     buffer_names: tuple[str, ...] = ()
     """Attributes that hold arrays which belong to the state but are not trained."""
     _cache: Any = None
@@ -56,16 +59,16 @@ class Layer:
         raise NotImplementedError
 
     def save(self, cache: Any) -> None:
-        """Keep ``cache`` for the backward, if training."""
-        self._cache = (cache,) if self.training else None  # in a tuple: a cache may be None
+        """Keep ``cache`` for the backward, if there may be one."""
+        self._cache = (cache,) if self.saves else None  # in a tuple: a cache may be None
 
     def take(self) -> Any:
         """Hand out what the last forward saved, once."""
         if self._cache is None:
             raise RuntimeError(
                 f"{type(self).__name__}.backward has nothing to work on: it needs one forward in "
-                "training mode (layer.train()) before each backward; one that raised an error "
-                "counts as a backward"
+                "training mode (layer.train()) before each backward, or in evaluation after "
+                "layer.eval(keep=True); one that raised an error counts as a backward"
             )
         (cache,) = self._cache
         self._cache = None
@@ -76,6 +79,13 @@ class Layer:
         self._cache = None
         for _, child in self.children():
             child.forget()
+
+    def kinks(self) -> bytes:
+        """Take what the last forward saved, and say on which side of its kinks it went.
+
+        For `minisd.gradcheck`: between two points with different answers there is no slope.
+        """
+        return b""
 
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (name, layer) of each layer directly inside this one."""
@@ -112,14 +122,25 @@ class Layer:
 
     def train(self, mode: bool = True) -> Self:
         """Switch this layer and all inside it to training, or with ``False`` to evaluation."""
-        self.training = mode
+        self.training = self.saves = mode
         for _, child in self.children():
             child.train(mode)
         return self
 
-    def eval(self) -> Self:
-        """Switch to evaluation: running statistics, no caches, every block present."""
-        return self.train(False)
+    def eval(self, *, keep: bool = False) -> Self:
+        """Switch to evaluation: running statistics, every block present.
+
+        Parameters
+        ----------
+        keep : bool
+            Let forwards save what a backward needs: the gradient of the network as it is tested.
+            Running statistics are constants there, and a branch counts as often as it was open.
+            A batch norm that is put in evaluation alone, in a `Sequential` that trains, saves too.
+        """
+        self.train(False)
+        for layer in self.walk():
+            layer.saves = keep
+        return self
 
     def zero_grad(self) -> None:
         """Forget all gradients. They become None: "not reached yet", which is not zero."""
@@ -160,3 +181,11 @@ def check_generator(who: str, rng: object) -> None:
             f"{who} draws random numbers and needs a generator, such as "
             f"numpy.random.default_rng(0); got {type(rng).__name__}"
         )
+
+
+def kind(layer: Layer) -> Any:
+    """Return the class of a layer; of one that is watched, that which it had before.
+
+    See `minisd.flow.hooks`.
+    """
+    return getattr(type(layer), "kind_before_hooks", type(layer))

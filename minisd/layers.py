@@ -12,7 +12,6 @@ from minisd import ops
 from minisd.backend import Array
 from minisd.layer import Layer, Parameter, check_generator
 from minisd.ops.check import whole_number
-from minisd.ops.sources import Normalised
 
 __all__ = [
     "BatchNorm2d",
@@ -137,20 +136,16 @@ class BatchNorm2d(Layer):
 class ReLU(Layer):
     """max(x, 0); see `minisd.ops.activation`."""
 
-    def forward(self, x: Array, plus: Array | Normalised | None = None) -> Array:
-        """Return max(x, 0), or max(x + plus, 0): the backward is the same, for either term."""
-        if plus is None:
-            y, cache = ops.relu_forward(x, keep=self.training)
-        else:
-            y, cache = ops.add_relu_forward(x, plus, keep=self.training)
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        y, cache = ops.relu_forward(x, keep=self.saves)
         self.save(cache)
         return y
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         return ops.relu_backward(dy, self.take())
 
-    def signs(self) -> bytes:
-        """Take what the forward saved, and return where it was positive: see `gradcheck`."""
+    def kinks(self) -> bytes:
+        """Where the last forward's x was positive."""
         return b"" if self._cache is None else b"".join(bits.tobytes() for bits in self.take()[0])
 
 
@@ -215,6 +210,7 @@ class Sequential(Layer):
 
     def forward(self, x: Array) -> Array:  # noqa: D102
         for layer in self.layers:
+            layer.saves = self.saves  # also a batch norm that is in evaluation alone
             x = layer.forward(x)
         return x
 

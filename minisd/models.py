@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd.backend import Array
-from minisd.chain import ConvChain
-from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU
+from minisd.fused import fuse
+from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.ops.check import whole_number
 from minisd.recompute import Saved, backward_again, forward_forgetting
 from minisd.residual import (
@@ -31,7 +31,7 @@ class ResNet(Layer):
 
     Attributes
     ----------
-    stem : ConvChain
+    stem : Sequential
         conv 3x3 - BN - ReLU.
     blocks : list of ResidualBlock
         f_1 to f_L, all groups in one list.
@@ -135,6 +135,7 @@ def resnet(
     gamma: str = "one",
     scale: str = "test",
     checkpoint_every: int | None = None,
+    fused: bool = True,
     rng: np.random.Generator,
     dtype: DTypeLike = np.float32,
 ) -> ResNet:
@@ -160,6 +161,9 @@ def resnet(
         Where survival weights a branch; see `minisd.residual.ResidualBlock`.
     checkpoint_every : int, optional
         Recompute this many blocks at a time in the backward: less memory, more time, the same bits.
+    fused : bool
+        Let `minisd.fused` do several layers in one pass. False: layer by layer, as it is written in
+        `minisd.residual`; the same function and the same parameters, but for rounding.
     rng : numpy Generator
         Draws the weights, on the host: the same seed gives the same network on every device.
 
@@ -193,7 +197,7 @@ def resnet(
         raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
 
     make_branch, _, expansion = BRANCHES[branch]
-    stem = ConvChain(
+    stem = Sequential(
         Conv2d(in_channels, width, 3, padding=1, rng=rng, dtype=dtype),
         BatchNorm2d(width, gamma=gamma, rng=rng, dtype=dtype),
         ReLU(),
@@ -218,7 +222,8 @@ def resnet(
         )
         channels = out_channels
     head = Linear(channels, num_classes, rng=rng, dtype=dtype)
-    return ResNet(stem, blocks, GlobalAvgPool(), head, checkpoint_every=checkpoint_every)
+    model = ResNet(stem, blocks, GlobalAvgPool(), head, checkpoint_every=checkpoint_every)
+    return fuse(model) if fused else model
 
 
 def check_image_size(

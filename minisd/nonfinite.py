@@ -1,11 +1,12 @@
 """Where the first number that is not finite comes from."""
 
+from collections.abc import Callable
 from typing import Any
 
 from minisd.backend import Array, array_module
-from minisd.chain import ConvChain
+from minisd.flow.hooks import Hooks
+from minisd.fused import one_by_one
 from minisd.layer import Layer
-from minisd.layers import Sequential
 
 
 def first_nonfinite(model: Layer, x: Array) -> str:
@@ -16,52 +17,31 @@ def first_nonfinite(model: Layer, x: Array) -> str:
     xp = array_module(x)
     if not xp.isfinite(x).all():
         return "no layer: the images themselves are not finite"
-    found: list[str] = []
-    watched: list[tuple[Layer, str, Any]] = []
+    first: list[str] = []
+    hooks = Hooks()
 
-    def cover_later(layer: Layer, method: str) -> Any:
-        """Return a method, and note what stood on the layer itself, such as a recorder's."""
-        watched.append((layer, method, vars(layer).get(method)))
-        return getattr(layer, method)
-
-    def watch(name: str, layer: Layer) -> None:
-        original = cover_later(layer, "forward")
-
-        def forward(*inputs: Any, **named: Any) -> Array:
+    def look_at(name: str) -> Callable[..., Any]:
+        def forward(original: Callable[..., Array], *inputs: Any, **named: Any) -> Array:
             y = original(*inputs, **named)
-            if not found and not xp.isfinite(y).all():
-                found.append(name)
+            if not first and not xp.isfinite(y).all():
+                first.append(name)
             return y
 
-        setattr(layer, "forward", forward)  # noqa: B010 (on the instance, for this once)
-
-    def watch_chain(chain: ConvChain) -> None:
-        original = cover_later(chain, "read")
-
-        def read(x: Array) -> Any:
-            Sequential.forward(chain, x)  # layer by layer: a chain does not call its layers
-            return original(x)
-
-        setattr(chain, "read", read)  # noqa: B010
+        return forward
 
     def walk(prefix: str, layer: Layer) -> None:
         for name, child in layer.children():
             walk(f"{prefix}{name}.", child)
-        if isinstance(layer, ConvChain):
-            watch_chain(layer)
-        elif prefix:
-            watch(f"{prefix[:-1]} ({type(layer).__name__})", layer)
+        if prefix:
+            hooks.add(layer, forward=look_at(f"{prefix[:-1]} ({type(layer).__name__})"))
 
-    walk("", model)
     statistics = [(buffer, buffer.copy()) for _, buffer in model.buffers()]
     try:
-        model.forward(x)
+        walk("", model)
+        with one_by_one(model):
+            model.forward(x)
     finally:
         for buffer, original in statistics:
             buffer[...] = original
-        for layer, method, before in reversed(watched):  # a layer may stand in two places
-            if before is None:
-                vars(layer).pop(method, None)
-            else:
-                setattr(layer, method, before)
-    return found[0] if found else "the loss: the logits are finite but too far apart"
+        hooks.remove()
+    return first[0] if first else "the loss: the logits are finite but too far apart"

@@ -7,15 +7,16 @@ to the new shape where channels double and the image halves. The gate b_l is wha
 adds: see `minisd.stochastic_depth`, which draws it.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd import ops
 from minisd.backend import Array
-from minisd.chain import ConvChain
-from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU
+from minisd.layer import kind
+from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
 from minisd.ops.rows import as_images, by_rows, empty_rows
-from minisd.ops.sources import Normalised
 
 SHORTCUTS = ("A", "A-subsample", "projection", "none")
 SCALES = ("test", "train")
@@ -30,9 +31,9 @@ def basic_branch(
     gamma: str = "one",
     rng: np.random.Generator,
     dtype: DTypeLike = np.float32,
-) -> ConvChain:
+) -> Sequential:
     """conv 3x3 - BN - ReLU - conv 3x3 - BN: the branch of the CIFAR and SVHN networks."""
-    return ConvChain(
+    return Sequential(
         Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, rng=rng, dtype=dtype),
         BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
         ReLU(),
@@ -49,13 +50,13 @@ def bottleneck_branch(
     gamma: str = "one",
     rng: np.random.Generator,
     dtype: DTypeLike = np.float32,
-) -> ConvChain:
+) -> Sequential:
     """conv 1x1 - BN - ReLU - conv 3x3 - BN - ReLU - conv 1x1 - BN, narrow in the middle.
 
     The middle has a quarter of ``out_channels``; the 3x3 convolution carries the stride.
     """
     middle = out_channels // BOTTLENECK_EXPANSION
-    return ConvChain(
+    return Sequential(
         Conv2d(in_channels, middle, 1, rng=rng, dtype=dtype),
         BatchNorm2d(middle, gamma=gamma, rng=rng, dtype=dtype),
         ReLU(),
@@ -156,9 +157,9 @@ def projection_shortcut(
     gamma: str = "one",
     rng: np.random.Generator,
     dtype: DTypeLike = np.float32,
-) -> ConvChain:
+) -> Sequential:
     """Shortcut B: a learned 1x1 convolution with batch norm, as in the ImageNet networks."""
-    return ConvChain(
+    return Sequential(
         Conv2d(in_channels, out_channels, 1, stride=stride, rng=rng, dtype=dtype),
         BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
     )
@@ -245,42 +246,51 @@ class ResidualBlock(Layer):
 
     def forward(self, x: Array) -> Array:  # noqa: D102
         is_open, weight = self.is_open or not self.training, self.branch_weight
-        h = self.shortcut.forward(x)
-        if is_open:
-            y = self.relu.forward(h, plus=self.weighted_branch(x, weight, h.shape))
-        else:
-            self.branch.forget()
-            y = self.relu.forward(h)
+        y = self.open_forward(x, weight) if is_open else self.closed_forward(x)
         self.save((is_open, weight))
         return y
 
-    def weighted_branch(
-        self, x: Array, weight: float, shape: tuple[int, ...]
-    ) -> Array | Normalised:
-        """Return weight * f(x), from a `ConvChain` in a form that the addition can read."""
-        weighted: Array | Normalised
-        if isinstance(self.branch, ConvChain):
-            read = self.branch.read(x)
-            found, weighted = read.images_shape, read.scaled(weight)
-        else:
-            f = self.branch.forward(x)
-            found, weighted = f.shape, f if weight == 1 else weight * f
-        if found != shape:
-            raise ValueError(f"the branch gives {found} but the shortcut {shape}")
-        return weighted
-
     def backward(self, dy: Array) -> Array:  # noqa: D102
-        is_open, weight = self.take()
-        branch = self.branch
-        if (
-            is_open
-            and weight == 1
-            and isinstance(branch, ConvChain)
-            and not isinstance(branch.layers[-1], ReLU)  # whose gradient is not dy's
-        ):
-            return branch.backward_of_sum(dy, self.relu.take(), self.shortcut.backward)
-        dh = self.relu.backward(dy)
-        dx = self.shortcut.backward(dh)
-        if is_open:
-            dx = ops.add(dx, self.branch.backward(dh if weight == 1 else weight * dh))
-        return dx
+        was_open, weight = self.take()
+        return self.open_backward(dy, weight) if was_open else self.closed_backward(dy)
+
+    def open_forward(self, x: Array, weight: float) -> Array:
+        """Return ReLU(weight f(x) + id(x)): eq. 2 with an open gate, and eq. 5."""
+        return self.relu.forward(ops.add(self.shortcut.forward(x), weight * self.run_branch(x)))
+
+    def open_backward(self, dy: Array, weight: float) -> Array:
+        """Return dx: the sum's gradient goes back both ways, and the two meet at x."""
+        ds = self.relu.backward(dy)
+        return ops.add(self.shortcut.backward(ds), self.branch.backward(weight * ds))
+
+    def closed_forward(self, x: Array) -> Array:
+        """Return ReLU(id(x)): eq. 2 with a closed gate. The branch is not entered."""
+        self.branch.forget()
+        return self.relu.forward(self.shortcut.forward(x))
+
+    def closed_backward(self, dy: Array) -> Array:
+        """Return dx: nothing goes back through the branch."""
+        return self.shortcut.backward(self.relu.backward(dy))
+
+    def run_branch(self, x: Array) -> Any:
+        """Return f(x). What looks into a network looks here."""
+        return self.branch.forward(x)
+
+
+def check_has_parts(block: Layer) -> None:
+    """Raise a TypeError unless an open block can be run as a closed one, and the other way round.
+
+    For whoever takes a block apart: surgery, paths, lesions. They call the four methods that
+    `ResidualBlock.forward` and ``backward`` choose from, and a subclass may have its own of those.
+    """
+    cls = kind(block)
+    if (
+        not isinstance(block, ResidualBlock)
+        or cls.forward is not ResidualBlock.forward
+        or cls.backward is not ResidualBlock.backward
+    ):
+        raise TypeError(
+            f"{cls.__name__} cannot be taken apart: it must be a ResidualBlock whose own "
+            "mathematics is in open_forward, open_backward, closed_forward and closed_backward, "
+            "not in forward or backward"
+        )

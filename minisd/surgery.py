@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from minisd.backend import Array
 from minisd.layer import Layer
 from minisd.models import ResNet
-from minisd.residual import IdentityShortcut, ResidualBlock
+from minisd.residual import IdentityShortcut, ResidualBlock, check_has_parts
 
 
 class FixedBlock(Layer):
@@ -19,15 +19,14 @@ class FixedBlock(Layer):
     """
 
     def __init__(self, block: ResidualBlock, weight: float) -> None:
+        check_has_parts(block)
         self.block = block
         self.weight = weight
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        block = self.block
-        h = block.shortcut.forward(x)
-        if not self.weight:
-            return block.relu.forward(h)
-        return block.relu.forward(h, plus=block.weighted_branch(x, self.weight, h.shape))
+        if self.weight:
+            return self.block.open_forward(x, self.weight)
+        return self.block.closed_forward(x)
 
 
 @contextmanager

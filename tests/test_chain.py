@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from devices import assert_close, assert_equal
-from minisd import BatchNorm2d, Conv2d, ConvChain, ReLU, ResidualBlock, Sequential, memory, ops
+from minisd import (
+    BatchNorm2d,
+    Conv2d,
+    ConvChain,
+    ReLU,
+    ResidualBlock,
+    Sequential,
+    fuse,
+    memory,
+    ops,
+)
 from minisd.gradcheck import check_layer
 from minisd.ops import conv_norm, sources
 from minisd.residual import basic_branch, bottleneck_branch, make_shortcut
@@ -98,8 +108,8 @@ def test_a_block_with_a_chain_equals_one_with_its_layers(make, stride, scale, rn
         weights = np.random.default_rng(4)
         branch = make(8, 8 * stride, stride=stride, rng=weights, dtype=np.float64)
         shortcut = make_shortcut("A", 8, 8 * stride, stride, rng=weights, dtype=np.float64)
-        made = ResidualBlock(kind(*branch.layers), shortcut, survival_prob=0.6, scale=scale)
-        return made.to(device.name)
+        made = ResidualBlock(branch, shortcut, survival_prob=0.6, scale=scale)
+        return (fuse(made) if kind is ConvChain else made).to(device.name)
 
     x = device.standard_normal(rng, (5, 8, 6, 4))
     dy = device.standard_normal(rng, (5, 8 * stride, 6 // stride, 4 // stride))
@@ -127,7 +137,7 @@ def test_other_layers_are_refused(kinds, words, rng):
 
 
 def test_one_number_per_channel_is_refused(rng, device):
-    chain = basic_branch(2, 2, rng=rng).to(device.name)
+    chain = fuse(basic_branch(2, 2, rng=rng)).to(device.name)
     statistics = [buffer.copy() for _, buffer in chain.buffers()]
     with pytest.raises(ValueError, match="more than one number per channel"):
         chain.forward(device.put(np.ones((1, 2, 1, 1), np.float32)))
@@ -159,8 +169,7 @@ def kept_by(model, x):
 
 def test_what_batch_norm_and_relu_give_is_not_kept(rng):
     x = rng.standard_normal((64, 16, 16, 16)).astype(np.float32)
-    chain = basic_branch(16, 16, rng=rng)
-    plain = Sequential(*basic_branch(16, 16, rng=rng).layers)
+    chain, plain = fuse(basic_branch(16, 16, rng=rng)), basic_branch(16, 16, rng=rng)
     one = x.nbytes
     assert kept_by(chain, x) == 2 * one  # the output of each convolution
     # and of batch norm and ReLU in between: its y is the next convolution's x
@@ -170,8 +179,8 @@ def test_what_batch_norm_and_relu_give_is_not_kept(rng):
 
 def test_a_backward_frees_as_it_goes(rng):
     x = rng.standard_normal((64, 16, 16, 16)).astype(np.float32)
-    blocks = [ResidualBlock(basic_branch(16, 16, rng=rng), make_shortcut(
-        "A", 16, 16, 1, rng=rng)) for _ in range(6)]  # fmt: skip
+    blocks = [fuse(ResidualBlock(basic_branch(16, 16, rng=rng), make_shortcut(
+        "A", 16, 16, 1, rng=rng))) for _ in range(6)]  # fmt: skip
     h = x
     for block in blocks:
         h = block.forward(h)
@@ -219,7 +228,8 @@ def test_a_planted_wrong_gradient_fails(name, rng, device, monkeypatch):
     block = ResidualBlock(
         basic_branch(3, 3, gamma="uniform", rng=rng, dtype=np.float64),
         make_shortcut("A", 3, 3, 1, rng=rng, dtype=np.float64),
-    ).to(device.name)
+    )
+    block = fuse(block).to(device.name)
     x = 1 + device.standard_normal(rng, (3, 3, 5, 4))
     if name is not None:
         monkeypatch.setattr(conv_norm, *PLANTED[name])
@@ -230,8 +240,9 @@ def test_a_block_whose_branch_ends_in_a_relu(rng, device):
     def block(kind):
         r = np.random.default_rng(3)
         conv = Conv2d(4, 4, 3, padding=1, rng=r, dtype=np.float64)
-        branch = kind(conv, BatchNorm2d(4, dtype=np.float64), ReLU())
-        return ResidualBlock(branch, make_shortcut("A", 4, 4, 1, rng=r)).to(device.name)
+        branch = Sequential(conv, BatchNorm2d(4, dtype=np.float64), ReLU())
+        made = ResidualBlock(branch, make_shortcut("A", 4, 4, 1, rng=r))
+        return (fuse(made) if kind is ConvChain else made).to(device.name)
 
     x, dy = (device.standard_normal(rng, (3, 4, 6, 5)) for _ in range(2))
     chain, plain = (everything(block(kind), x, dy) for kind in (ConvChain, Sequential))

@@ -12,7 +12,7 @@ ROOT = Path(minisd.__file__).parent
 ON_DEVICES = sorted(
     [*(ROOT / "ops").glob("*.py")]
     + [ROOT / f"{name}.py" for name in (
-        "chain", "gradcheck", "gradcheck_table", "layer", "layers", "memory", "models", "nonfinite",
+        "fused", "gradcheck", "gradcheck_table", "layer", "layers", "memory", "models", "nonfinite",
         "optim", "parallel", "products", "recompute", "residual", "stochastic_depth", "surgery",
         "train",
     )]

@@ -1,6 +1,5 @@
 """The recorder beside its numbers: the network it leaves alone, its file, and runs that go on."""
 
-import inspect
 import json
 import re
 import signal
@@ -10,11 +9,13 @@ import numpy as np
 import pytest
 
 from devices import Device
-from minisd import SGD, GlobalAvgPool, Linear, Sequential, set_gates
+from minisd import SGD, ConvChain, GlobalAvgPool, Linear, Sequential, set_gates
 from minisd.errors import ConfigError, NonFiniteError, RunFolderError
 from minisd.flow import Recorder, load
+from minisd.flow.hooks import is_hooked
 from minisd.flow.records import COUNTS, OF_BLOCKS, OF_PARAMETERS
 from minisd.interrupt import Interrupted
+from minisd.layer import kind
 from minisd.progress import Progress
 from minisd.session import resume, train
 from minisd.train import train_step
@@ -38,23 +39,22 @@ def train_for(steps, model, optimizer, recorder):
 # The network is left alone
 
 
-def functions(layer):
-    """Names of all functions that stand on a layer, or on one inside it, instead of its class."""
-    own = [name for name, value in vars(layer).items() if inspect.isfunction(value)]
-    return own + [name for _, child in layer.children() for name in functions(child)]
+def hooked(layer):
+    """The classes of this layer and of those inside it that are being watched."""
+    return [kind(each) for each in layer.walk() if is_hooked(each)]
 
 
 @pytest.mark.parametrize("leave", ["close", "detach", "error"])
 def test_nothing_stays_on_the_network(path, leave):
     model, optimizer = network(CPU, shortcut="projection")
-    assert functions(model) == []
+    assert hooked(model) == []
     with (
         pytest.raises(ZeroDivisionError) if leave == "error" else nullcontext(),
         Recorder(model, optimizer, path) as recorder,
     ):
-        assert sorted(functions(model)) == ["backward"] * L + ["forward"] * 2 * L + ["read"] * L
+        assert len(hooked(model)) == 3 * L  # each block, its branch and its shortcut
         getattr(recorder, leave, lambda: 1 / 0)()
-    assert functions(model) == []
+    assert hooked(model) == []
 
 
 def test_nothing_stays_on_the_network_when_the_disk_is_full(path, monkeypatch):
@@ -64,7 +64,7 @@ def test_nothing_stays_on_the_network_when_the_disk_is_full(path, monkeypatch):
     monkeypatch.setattr("minisd.files.os.fsync", lambda descriptor: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         recorder.close()
-    assert functions(model) == []
+    assert hooked(model) == []
 
 
 def test_a_second_recorder_is_refused_and_changes_nothing(path):
@@ -73,14 +73,14 @@ def test_a_second_recorder_is_refused_and_changes_nothing(path):
     other.blocks[2].branch = model.blocks[2].branch  # another network, with a part in common
     with Recorder(model, optimizer, path, write_every=1) as recorder:
         train_for(3, model, optimizer, recorder)
-        watched, before = functions(model), path.read_bytes()
+        watched, before = hooked(model), path.read_bytes()
         for where, done in ((path, 1), (path.with_name("new"), 0)):
             with pytest.raises(RuntimeError, match="close the other recorder first"):
                 Recorder(model, optimizer, where, done=done)
         with pytest.raises(RuntimeError, match="close the other recorder first"):
             Recorder(other, optimizer, path.with_name("new"))
-        assert functions(model) == watched
-        assert functions(other) == ["read"]  # that of the first recorder
+        assert hooked(model) == watched
+        assert hooked(other) == [ConvChain]  # which the first recorder watches
         assert path.read_bytes() == before
         assert [file.name for file in path.parent.iterdir()] == [path.name]
     Recorder(model, optimizer, path.with_name("new")).close()
@@ -262,7 +262,7 @@ def test_a_damaged_file_is_refused_and_stays_as_it_is(written, path, number, lin
         with pytest.raises(RunFolderError, match=f"{path}.*{said}"):
             read()
     assert path.read_bytes() == before
-    assert functions(model) == []
+    assert hooked(model) == []
 
 
 def test_a_file_that_is_not_this_recorders_is_refused_and_stays_as_it_is(written, path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from devices import assert_close, assert_equal, ones_like
-from minisd import SGD, ops
+from minisd import SGD, ConvChain, ops, set_gates
+from minisd.gradcheck import check_layer
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.models import resnet
 
@@ -195,3 +196,43 @@ def test_a_layer_computes_what_its_operation_computes(rng, device):
     x = device.standard_normal(rng, (2, 3, 5, 6), np.float32)
     y, _ = ops.conv2d_forward(x, conv.w.data, conv.b.data, stride=2, padding=1)
     assert_equal(conv.forward(x), y)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("scale", ["test", "train"])
+def test_the_gradient_of_a_network_in_evaluation_if_asked(fused, scale, rng, device):
+    """Branches weighted by survival, running statistics as constants: that of what is tested."""
+    model = resnet(
+        8, width=3, survival=[0.9, 0.6, 0.5], scale=scale, fused=fused, rng=rng, dtype=np.float64
+    ).to(device.name)
+    x = device.standard_normal(rng, (5, 3, 8, 4))
+    model.forward(x)  # moves the statistics
+    set_gates(model, [False] * 3)  # which plays no part
+    tested = model.eval().forward(x)
+    with pytest.raises(RuntimeError, match="eval\\(keep=True\\)"):
+        model.backward(ones_like(tested))
+    assert_equal(model.eval(keep=True).forward(x), tested)
+    before = [buffer.copy() for _, buffer in model.buffers()]
+    assert check_layer(model, x, rng=rng, elements=6).passed
+    for (_, buffer), old in zip(model.buffers(), before, strict=True):
+        assert_equal(buffer, old)
+    model.eval().forward(x)
+    with pytest.raises(RuntimeError, match="forward"):
+        model.backward(ones_like(tested))
+
+
+@pytest.mark.parametrize("kind", [Sequential, ConvChain])
+def test_batch_norm_frozen_alone_in_a_network_that_trains(kind, rng, device):
+    chain = kind(
+        Conv2d(3, 4, 3, rng=rng, dtype=np.float64), BatchNorm2d(4, dtype=np.float64), ReLU()
+    ).to(device.name)
+    x = device.standard_normal(rng, (3, 3, 6, 5))
+    chain.forward(x)
+    chain.layers[1].eval()
+    before = [buffer.copy() for _, buffer in chain.buffers()]
+    assert check_layer(chain, x, rng=rng).passed
+    for (_, buffer), old in zip(chain.buffers(), before, strict=True):
+        assert_equal(buffer, old)
+    chain.eval().forward(x)
+    with pytest.raises(RuntimeError, match="needs one forward"):
+        chain.backward(ones_like(chain.forward(x)))

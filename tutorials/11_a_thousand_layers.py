@@ -28,6 +28,7 @@ from minisd import (
     Sequential,
     draw_gates,
     expected_depth,
+    fuse,
     linear_decay,
     memory,
     ops,
@@ -119,18 +120,19 @@ for name, (layer, expected) in pieces.items():
 #
 # Layer by layer that is $x$ and $y_1$ for the convolutions, $z_1$ and $z_2$ for the batch norms,
 # and two arrays of bits: $4 \frac{1}{16}$. But $y_1$ is a multiplication, an addition and a
-# comparison away from $z_1$. The library's `ConvChain` does not keep it and makes it again, and
-# the inner bits with it, while the second convolution's backward reads its input ([tutorial
-# 10](10_fast.py)). That leaves $x$, $z_1$, $z_2$ and the bits of the last ReLU: $3 \frac{1}{32}$.
+# comparison away from $z_1$. The `ConvChain` that the library's `fuse` makes of a branch does not
+# keep it and makes it again, and the inner bits with it, while the second convolution's backward
+# reads its input ([tutorial 10](10_fast.py)). That leaves $x$, $z_1$, $z_2$ and the bits of the
+# last ReLU: $3 \frac{1}{32}$.
 
 # %%
 PER_BLOCK = 3 + 1 / 32
 branch = basic_branch(16, 16, rng=rng)
-for name, layers, expected in (
-    ("layer by layer", Sequential(*branch.layers), 4 + 1 / 16),
-    ("as a ConvChain", branch, PER_BLOCK),
+for name, block, expected in (
+    ("layer by layer", ResidualBlock(branch, IdentityShortcut()), 4 + 1 / 16),
+    ("with a ConvChain", fuse(ResidualBlock(branch, IdentityShortcut())), PER_BLOCK),
 ):
-    found = kept(ResidualBlock(layers, IdentityShortcut())) / one
+    found = kept(block) / one
     claim(
         f"a block {name}: {found:.2f} arrays, by hand {expected:.2f}", abs(found - expected) < 0.05
     )
@@ -326,7 +328,7 @@ def chain(L, channels=8, dtype=np.float32):
     """Blocks of equal size; the same seed every time, so the same weights."""
     rng = np.random.default_rng(1)
     branches = [basic_branch(channels, channels, rng=rng, dtype=dtype) for _ in range(L)]
-    return [ResidualBlock(branch, IdentityShortcut()) for branch in branches]
+    return [fuse(ResidualBlock(branch, IdentityShortcut())) for branch in branches]
 
 
 def gradients(model, x, dy):
@@ -902,8 +904,9 @@ claim(f"spread of its logits: {before:.1f}, then {after:.1f}", after < 0.7 * bef
 # Solutions are in `solutions/11_a_thousand_layers.py`.
 #
 # **1.** How many bytes does an open *bottleneck* block keep, with the identity for its shortcut?
-# Its branch (`bottleneck_branch` in `minisd/residual.py`) is a `ConvChain` of three convolutions,
-# of which the first two have $C/4$ channels. Write `bottleneck_bytes(N, C, H, W)`, for float32.
+# Its branch (`bottleneck_branch` in `minisd/residual.py`) is three convolutions, here in a
+# `ConvChain`, of which the first two have $C/4$ channels. Write `bottleneck_bytes(N, C, H, W)`, for
+# float32.
 # Which of the two kinds of block keeps less per layer?
 
 
@@ -915,7 +918,7 @@ def bottleneck_bytes(N, C, H, W):
 def check(bottleneck_bytes):
     for batch_size, channels in ((256, 64), (128, 128)):
         branch = bottleneck_branch(channels, channels, rng=rng)
-        block = ResidualBlock(branch, IdentityShortcut())
+        block = fuse(ResidualBlock(branch, IdentityShortcut()))
         yours = bottleneck_bytes(batch_size, channels, 8, 8)
         found = kept(block, batch=batch_size, channels=channels)
         # what is measured has a few small arrays more

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from minisd.backend import Array
-from minisd.chain import ConvChain
 from minisd.experiments.path_lengths import unmoved
+from minisd.fused import ConvChain
 from minisd.layer import Layer
 from minisd.layers import BatchNorm2d, Conv2d, ReLU
 

@@ -5,17 +5,18 @@ shortcut. Backward is linear, so the gradient is the sum over all paths, and wha
 of them can be had alone: at each block, backward through the branch only or the shortcut only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import comb
 
 import numpy as np
 
 from minisd import ops
-from minisd.backend import Array, to_numpy
+from minisd.backend import Array, array_module, to_numpy
+from minisd.flow.hooks import Hooks
 from minisd.layer import Layer
 from minisd.models import ResNet
-from minisd.residual import ResidualBlock
+from minisd.residual import ResidualBlock, check_has_parts
 from minisd.stochastic_depth import set_gates
 
 
@@ -28,19 +29,37 @@ def backward_along(model: ResNet, dy: Array, along_branch: Sequence[bool]) -> Ar
     along_branch : list of L bool
         For each block: along the branch, or along the shortcut.
     """
+    for block in model.blocks:
+        check_has_parts(block)
     model.take()
     dh = model.pool.backward(model.head.backward(dy))
     for block, through_branch in zip(reversed(model.blocks), reversed(along_branch), strict=True):
         is_open, weight = block.take()
-        dh = block.relu.backward(dh)
-        if not through_branch:
-            dh = block.shortcut.backward(dh)
-        elif is_open:
-            dh = block.branch.backward(weight * dh)
-        else:
+        if through_branch and not is_open:
             raise ValueError("a path cannot go along the branch of a closed block")
+        if through_branch:
+            with nothing_back_through(block.shortcut):
+                dh = block.open_backward(dh, weight)
+        else:
+            dh = block.closed_backward(dh)
         block.forget()
     return model.stem.backward(dh)
+
+
+@contextmanager
+def nothing_back_through(layer: Layer) -> Iterator[None]:
+    """Let the layer's backward return zeros inside the block."""
+
+    def backward(original: Callable[[Array], Array], dy: Array) -> Array:
+        dx = original(dy)
+        return array_module(dx).zeros_like(dx)
+
+    hooks = Hooks()
+    hooks.add(layer, backward=backward)
+    try:
+        yield
+    finally:
+        hooks.remove()
 
 
 @contextmanager
@@ -48,8 +67,8 @@ def unmoved(model: Layer) -> Iterator[None]:
     """Put statistics, gradients, mode and gates back as they were at the end of the block."""
     statistics = [(buffer, buffer.copy()) for _, buffer in model.buffers()]
     grads = [(parameter, parameter.grad) for _, parameter in model.parameters()]
-    modes = [(layer, layer.training) for layer in model.walk()]
-    gates = [(layer, layer.is_open) for layer, _ in modes if isinstance(layer, ResidualBlock)]
+    modes = [(layer, layer.training, layer.saves) for layer in model.walk()]
+    gates = [(each, each.is_open) for each in model.walk() if isinstance(each, ResidualBlock)]
     model.zero_grad()  # gradients are added to: not to those
     try:
         yield
@@ -58,8 +77,8 @@ def unmoved(model: Layer) -> Iterator[None]:
             buffer[...] = before
         for parameter, grad in grads:
             parameter.grad = grad
-        for layer, training in modes:
-            layer.training = training
+        for layer, training, saves in modes:
+            layer.training, layer.saves = training, saves
         for block, is_open in gates:
             block.is_open = is_open
         model.forget()

@@ -1,19 +1,13 @@
-"""Looking at what goes through residual blocks, without a hook in any of them.
-
-A method of one object can be covered by a function of the same name on that object. That is how the
-blocks of one network, and no others, are watched; taking the functions away uncovers the methods.
-"""
+"""Looking at what goes through residual blocks, by hooks around their methods."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from minisd.backend import Array, array_module
-from minisd.chain import ConvChain
-from minisd.layer import Layer
+from minisd.flow.hooks import Hooks, is_hooked
 from minisd.ops.batchnorm import channel_moments
 from minisd.ops.rows import by_rows
-from minisd.ops.sources import Normalised, written_down
 from minisd.residual import ResidualBlock
 
 
@@ -27,20 +21,17 @@ class Look:
     arrays: dict[str, Array] = field(default_factory=dict)
     numbers_per_channel: dict[str, int] = field(default_factory=dict)
 
-    def see(self, what: str, x: Array | Normalised) -> None:
-        """Take the moments of an array (N, C, H, W) or (N, C), or of one that is not written."""
-        if isinstance(x, Normalised) and x.relu:
-            x = written_down(x)
-        if isinstance(x, Normalised):
-            mean, var = channel_moments(x.z)
-            scale, shift = x.scale[:, 0, 0], x.shift[:, 0, 0]
-            moments = scale * mean + shift, scale**2 * var
-            size = x.z.size
+    def see(self, what: str, x: Any) -> None:
+        """Take the moments of an array (N, C, H, W) or (N, C), or of what can tell its own.
+
+        What a fused layer has not written down has ``channel_moments()`` and ``size``.
+        """
+        if hasattr(x, "channel_moments"):
+            moments = x.channel_moments()
         else:
             moments = channel_moments(by_rows(x if x.ndim == 4 else x.reshape(*x.shape, 1, 1)))
-            size = x.size
         self.arrays[what] = array_module(moments[0]).stack(moments)
-        self.numbers_per_channel[what] = size // len(moments[0])
+        self.numbers_per_channel[what] = x.size // len(moments[0])
 
 
 class Watch:
@@ -57,7 +48,7 @@ class Watch:
         self.blocks = blocks
         self.is_looking = is_looking
         self._seen: list[Look | None] = [None] * len(blocks)
-        self._covered: list[tuple[Layer, str]] = []
+        self._hooks = Hooks()
         try:
             for number in range(len(blocks)):
                 self._watch(number)
@@ -90,60 +81,54 @@ class Watch:
 
     def detach(self) -> None:
         """Leave the blocks as they were."""
-        for layer, method in self._covered:
-            vars(layer).pop(method, None)
-        self._covered = []
+        self._hooks.remove()
 
     def _watch(self, number: int) -> None:
         block = self.blocks[number]
+        for layer in (block, block.shortcut, block.branch):
+            if is_hooked(layer):
+                raise RuntimeError(
+                    f"block {number + 1} ({type(layer).__name__}) is being watched already: close "
+                    "the other recorder first, and let no two blocks share a layer"
+                )
 
-        def begin(x: Array) -> None:
-            self._seen[number] = Look(block.is_open, block.branch_weight)
-
-        def begin_backward(dy: Array) -> None:
+        def look() -> Look | None:
+            """What is to be filled in, if the block is open and this step is looked at."""
             look = self._seen[number]
-            if look is not None:
-                look.went_back = True
-            see("output_grad")(dy)
+            return look if look is not None and look.gate and self.is_looking() else None
 
-        def see(what: str) -> Callable[[Any], None]:
-            def look_at(x: Any) -> None:
-                look = self._seen[number]
-                if look is not None and look.gate and self.is_looking():
-                    look.see(what, x)
+        def see(what: str) -> Callable[..., Any]:
+            def around(original: Callable[[Array], Any], x: Array) -> Any:
+                y, present = original(x), look() if block.training else None
+                if present is not None and what not in present.arrays:
+                    present.see(what, y)
+                return y
 
-            return look_at
+            return around
 
-        method = "read" if isinstance(block.branch, ConvChain) else "forward"
-        self._cover(block, block, "forward", before=begin, after=see("output"))
-        self._cover(block, block, "backward", before=begin_backward)
-        self._cover(block, block.shortcut, "forward", after=see("shortcut"))
-        self._cover(block, block.branch, method, after=see("branch"))
-
-    def _cover(
-        self,
-        block: ResidualBlock,
-        layer: Layer,
-        method: str,
-        *,
-        before: Callable[[Any], None] = lambda x: None,
-        after: Callable[[Any], None] = lambda y: None,
-    ) -> None:
-        """Let ``before`` see the argument, and ``after`` the result, of a call in training."""
-        if method in vars(layer):
-            raise RuntimeError(
-                f"{type(layer).__name__}.{method} is being watched already: close the other "
-                "recorder first, and let no two blocks share a layer"
-            )
-        original = getattr(layer, method)
-
-        def watched(x: Any) -> Any:
-            if not block.training and method != "backward":
+        def forward(original: Callable[[Array], Array], x: Array) -> Array:
+            if not block.training:
                 return original(x)
-            before(x)
-            y = original(x)
-            after(y)
+            self._seen[number] = Look(block.is_open, block.branch_weight)
+            y, present = original(x), look()
+            if present is not None:
+                present.see("output", y)
+                missing = {"branch", "shortcut"} - present.arrays.keys()
+                if missing:
+                    raise RuntimeError(
+                        f"block {number + 1} ({type(block).__name__}) is open, but did not call "
+                        f"forward of its {' and '.join(sorted(missing))}: a recorder looks there"
+                    )
             return y
 
-        setattr(layer, method, watched)
-        self._covered.append((layer, method))
+        def backward(original: Callable[[Array], Array], dy: Array) -> Array:
+            if self._seen[number] is not None:
+                self._seen[number].went_back = True  # type: ignore[union-attr]
+            present = look()
+            if present is not None:
+                present.see("output_grad", dy)
+            return original(dy)
+
+        self._hooks.add(block, forward=forward, backward=backward, run_branch=see("branch"))
+        self._hooks.add(block.shortcut, forward=see("shortcut"))
+        self._hooks.add(block.branch, forward=see("branch"))

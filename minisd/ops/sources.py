@@ -18,7 +18,8 @@ import numpy as np
 
 from minisd import parallel
 from minisd.backend import Array, array_module, fused
-from minisd.ops.rows import as_images, empty_rows, slab
+from minisd.ops.batchnorm import channel_moments
+from minisd.ops.rows import as_images, by_rows, empty_rows, slab
 
 _SMALL_SCALE = 1e-12  # a threshold is divided by the scale, and must not overflow
 _FAR = 16  # standard deviations: as many times more is lost to rounding
@@ -107,6 +108,19 @@ class Normalised:
         """Write numbers ``part``, whole rows, of the images as one run into ``out``."""
         _, C, W, N = self.shape
         self.read(self.rows_of(part), slice(0, W), out.reshape(-1, C, W, N))
+
+    @property
+    def size(self) -> int:
+        """How many numbers these are."""
+        return int(self.z.size)
+
+    def channel_moments(self) -> tuple[Array, Array]:
+        """Return every channel's mean and (biased) variance (C,)."""
+        if self.relu:
+            return channel_moments(by_rows(written_down(self)))
+        mean, var = channel_moments(self.z)
+        scale, shift = self.scale[:, 0, 0], self.shift[:, 0, 0]
+        return scale * mean + shift, scale**2 * var
 
     def scaled(self, weight: float) -> "Normalised":
         """``weight`` (at least 0) times these images."""
