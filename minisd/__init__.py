@@ -4,8 +4,6 @@ Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (t
 `minisd.ops` (the mathematics), `minisd.train` (the loop), `minisd.flow` (what flows in training).
 """
 
-__version__ = "0.1.0"
-
 from minisd import flow, ops
 from minisd.fused import ConvChain, FusedBlock, fuse, one_by_one
 from minisd.layers import (
@@ -18,9 +16,9 @@ from minisd.layers import (
     ReLU,
     Sequential,
 )
+from minisd.machine import set_threads
 from minisd.models import ResNet, resnet
 from minisd.optim import SGD, StepSchedule
-from minisd.parallel import set_threads
 from minisd.residual import ResidualBlock
 from minisd.stochastic_depth import (
     depth_distribution,
@@ -30,6 +28,7 @@ from minisd.stochastic_depth import (
     set_gates,
     uniform,
 )
+from minisd.version import __version__
 
 __all__ = [
     "SGD",

@@ -3,7 +3,7 @@
 A network is written with `Sequential` and `ResidualBlock`, which call their layers one after
 another. Here are a chain and a block that compute the same with fewer passes over memory:
 
-- `ConvChain`: convolution, batch norm and ReLU, any number of times (see `minisd.ops.conv_norm`);
+- `ConvChain`: convolution, batch norm and ReLU, any number of times (see `minisd.fast.conv_norm`);
 - `FusedBlock`: a residual block around such a chain. Its addition and last ReLU read what the chain
   would have written.
 
@@ -17,14 +17,15 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from minisd import ops
+from minisd import fast
 from minisd.backend import Array
+from minisd.fast.activation import add_relu_forward
+from minisd.fast.conv_norm import back_through, conv_norm_backward, conv_norm_forward
+from minisd.fast.layout import as_images, by_rows
+from minisd.fast.sources import Normalised, Plain, written_down
 from minisd.layer import Layer, kind
 from minisd.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 from minisd.ops.check import check_arrays, check_ndim, check_upstream
-from minisd.ops.conv_norm import back_through, conv_norm_backward, conv_norm_forward
-from minisd.ops.rows import as_images, by_rows
-from minisd.ops.sources import Normalised, Plain, written_down
 from minisd.residual import ResidualBlock
 
 Link = tuple[Conv2d, BatchNorm2d, bool]
@@ -38,9 +39,12 @@ _one_by_one: WeakSet[Layer] = WeakSet()  # no attribute of theirs: a copy is a l
 def links(layers: Sequence[Layer]) -> list[Link]:
     """Return ``layers`` as links of a chain; [] unless they are such links, first to last.
 
-    A convolution with a bias is none: batch norm takes the bias away again.
+    A convolution with a bias is none, as batch norm takes the bias away again; nor is a layer that
+    computes with another edition than `minisd.fast`.
     """
     found: list[Link] = []
+    if any(layer.ops is not fast for layer in layers):
+        return []
     rest = list(layers)
     while [kind(layer) for layer in rest[:2]] == [Conv2d, BatchNorm2d]:
         conv, norm, *rest = rest
@@ -99,6 +103,7 @@ class ConvChain(Sequential):
                 momentum=norm.momentum,
                 eps=norm.eps,
                 relu=relu,
+                group=norm.group,
             )
             saved.append((y, cache, conv, norm))
         assert isinstance(y, Normalised)
@@ -129,7 +134,7 @@ class ConvChain(Sequential):
         ----------
         dy : (N, F, H, W)
         rectified
-            The cache of `minisd.ops.add_relu_forward`.
+            The cache of `minisd.fast.add_relu_forward`.
         skip : function
             The shortcut's backward.
         """
@@ -168,7 +173,7 @@ class FusedBlock(ResidualBlock):
         if not self._reads_branch() or weight < 0:
             return super().open_forward(x, weight)
         shortcut, branch = self.shortcut.forward(x), self.run_branch(x)
-        y, cache = ops.add_relu_forward(shortcut, branch.scaled(weight), keep=self.relu.saves)
+        y, cache = add_relu_forward(shortcut, branch.scaled(weight), keep=self.relu.saves)
         self.relu.save(cache)
         # with another weight, or after a ReLU, the branch's gradient is not that of the sum
         self._sums_in_one_pass = weight == 1 and not branch.relu
@@ -183,8 +188,13 @@ class FusedBlock(ResidualBlock):
     def _reads_branch(self) -> bool:
         """Whether the branch is a chain that is done in one pass, and the last layer a ReLU."""
         branch: Any = self.branch
-        plain = self in _one_by_one or kind(branch) is not ConvChain or kind(self.relu) is not ReLU
-        return not plain and bool(branch.links)
+        return (
+            self not in _one_by_one
+            and kind(branch) is ConvChain
+            and kind(self.relu) is ReLU
+            and self.ops is self.relu.ops is fast
+            and bool(branch.links)
+        )
 
 
 # ---- putting them into a network, and looking between their layers ----

@@ -1,11 +1,14 @@
 """What every layer has: parameters, a forward, a backward, and a memory between the two."""
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minisd import fast
 from minisd.backend import Array, to_device
 
 
@@ -49,6 +52,41 @@ class Layer:
     buffer_names: tuple[str, ...] = ()
     """Attributes that hold arrays which belong to the state but are not trained."""
     _cache: Any = None
+    _edition: str = fast.__name__
+
+    @property
+    def ops(self) -> Any:
+        """The operations that this layer computes with: `minisd.fast`, or the book, `minisd.ops`.
+
+        A layer keeps the module's name only, as a module can be neither copied nor pickled.
+        """
+        return import_module(self._edition)
+
+    def use(self, edition: ModuleType) -> Self:
+        """Let this layer and all inside it compute with ``edition`` from now on.
+
+        ``model.use(ops)`` puts the book under a network, ``model.use(fast)`` takes it back. What
+        forwards have saved is dropped.
+
+        Parameters
+        ----------
+        edition : module
+            `minisd.ops`, `minisd.fast`, or another module with all of their functions.
+
+        Raises
+        ------
+        TypeError
+            If it is no module, or lacks a function.
+        """
+        if not isinstance(edition, ModuleType):
+            raise TypeError(f"use takes a module such as minisd.ops, got {edition!r}")
+        missing = [name for name in fast.__all__ if not hasattr(edition, name)]
+        if missing:
+            raise TypeError(f"{edition.__name__} has no {', '.join(missing)}")
+        for layer in self.walk():
+            layer._edition = edition.__name__
+        self.forget()
+        return self
 
     def forward(self, x: Array) -> Array:
         """Return the layer's output, ``y``."""

@@ -4,11 +4,11 @@ A layer only remembers. The mathematics, forward and backward, is in `minisd.ops
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minisd import ops
 from minisd.backend import Array
 from minisd.layer import Layer, Parameter, check_generator
 from minisd.ops.check import whole_number
@@ -29,7 +29,7 @@ GAMMAS = ("one", "uniform")
 
 
 class Conv2d(Layer):
-    """Convolution with square filters; see `minisd.ops.conv`.
+    """Convolution with square filters; see `minisd.fast.conv`.
 
     Weights are drawn from N(0, 2 / (in_channels * kernel_size^2)), which keeps the variance of
     activations through ReLUs (He et al. 2015, arXiv:1502.01852, eq. 10). The bias starts at 0.
@@ -61,12 +61,14 @@ class Conv2d(Layer):
 
     def forward(self, x: Array) -> Array:  # noqa: D102 (here and below: see Layer)
         b = None if self.b is None else self.b.data
-        y, cache = ops.conv2d_forward(x, self.w.data, b, stride=self.stride, padding=self.padding)
+        y, cache = self.ops.conv2d_forward(
+            x, self.w.data, b, stride=self.stride, padding=self.padding
+        )
         self.save(cache)
         return y
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
-        dx, dw, db = ops.conv2d_backward(dy, self.take())
+        dx, dw, db = self.ops.conv2d_backward(dy, self.take())
         self.w.accumulate(dw)
         if self.b is not None and db is not None:
             self.b.accumulate(db)
@@ -74,7 +76,7 @@ class Conv2d(Layer):
 
 
 class BatchNorm2d(Layer):
-    """Batch normalisation per channel; see `minisd.ops.batchnorm`.
+    """Batch normalisation per channel; see `minisd.fast.batchnorm`.
 
     Parameters
     ----------
@@ -84,6 +86,11 @@ class BatchNorm2d(Layer):
         the paper's released code.
     rng : numpy Generator
         Needed by ``gamma="uniform"``.
+
+    Attributes
+    ----------
+    group : object with ``gather``, or None
+        If a batch is normalised in several parts: see `minisd.ops.batchnorm2d_forward`.
     """
 
     buffer_names = ("running_mean", "running_var")
@@ -111,9 +118,10 @@ class BatchNorm2d(Layer):
         self.running_var = np.ones(channels, dtype)
         self.momentum = momentum
         self.eps = eps
+        self.group: Any = None
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        y, cache = ops.batchnorm2d_forward(
+        y, cache = self.ops.batchnorm2d_forward(
             x,
             self.gamma.data,
             self.beta.data,
@@ -122,47 +130,51 @@ class BatchNorm2d(Layer):
             training=self.training,
             momentum=self.momentum,
             eps=self.eps,
+            group=self.group,
         )
         self.save(cache)
         return y
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
-        dx, dgamma, dbeta = ops.batchnorm2d_backward(dy, self.take())
+        dx, dgamma, dbeta = self.ops.batchnorm2d_backward(dy, self.take())
         self.gamma.accumulate(dgamma)
         self.beta.accumulate(dbeta)
         return dx
 
 
 class ReLU(Layer):
-    """max(x, 0); see `minisd.ops.activation`."""
+    """max(x, 0); see `minisd.fast.activation`."""
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        y, cache = ops.relu_forward(x, keep=self.saves)
+        y, cache = self.ops.relu_forward(x, keep=self.saves)
         self.save(cache)
         return y
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
-        return ops.relu_backward(dy, self.take())
+        return self.ops.relu_backward(dy, self.take())
 
     def kinks(self) -> bytes:
         """Where the last forward's x was positive."""
-        return b"" if self._cache is None else b"".join(bits.tobytes() for bits in self.take()[0])
+        if self._cache is None:
+            return b""
+        positive, *_ = self.take()
+        return b"".join(part.tobytes() for part in positive)
 
 
 class GlobalAvgPool(Layer):
-    """(N, C, H, W) to (N, C), the mean over the image; see `minisd.ops.pooling`."""
+    """(N, C, H, W) to (N, C), the mean over the image; see `minisd.fast.pooling`."""
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        y, cache = ops.global_avg_pool_forward(x)
+        y, cache = self.ops.global_avg_pool_forward(x)
         self.save(cache)
         return y
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
-        return ops.global_avg_pool_backward(dy, self.take())
+        return self.ops.global_avg_pool_backward(dy, self.take())
 
 
 class Linear(Layer):
-    """Fully connected layer with a bias; see `minisd.ops.linear`.
+    """Fully connected layer with a bias; see `minisd.fast.linear`.
 
     Weights are drawn from U(-1/sqrt(in), 1/sqrt(in)), as Torch does; the bias, which Torch draws
     likewise, starts at 0.
@@ -185,12 +197,12 @@ class Linear(Layer):
         self.b = Parameter(np.zeros(out_features, dtype))
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        y, cache = ops.linear_forward(x, self.w.data, self.b.data)
+        y, cache = self.ops.linear_forward(x, self.w.data, self.b.data)
         self.save(cache)
         return y
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
-        dx, dw, db = ops.linear_backward(dy, self.take())
+        dx, dw, db = self.ops.linear_backward(dy, self.take())
         self.w.accumulate(dw)
         if db is not None:
             self.b.accumulate(db)

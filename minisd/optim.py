@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minisd.backend import Array, array_module, fused
+from minisd.backend import Array, array_module, one_kernel
 from minisd.layer import Layer, Parameter
 
 DROPPED = ("coast", "freeze")
@@ -94,7 +94,7 @@ def _gather(w: Array, dw: Array | float, v: Array, momentum: float, decay: float
     return g
 
 
-@fused
+@one_kernel
 def nesterov_step(
     xp: Any, w: Array, dw: Array | float, v: Array, lr: float, momentum: float, decay: float
 ) -> None:
@@ -103,7 +103,7 @@ def nesterov_step(
     w -= lr * (g + momentum * v)
 
 
-@fused
+@one_kernel
 def momentum_step(
     xp: Any, w: Array, dw: Array | float, v: Array, lr: float, momentum: float, decay: float
 ) -> None:

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minisd import ops
 from minisd.backend import Array
 from minisd.layer import kind
 from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
-from minisd.ops.rows import as_images, by_rows, empty_rows
 
 SHORTCUTS = ("A", "A-subsample", "projection", "none")
 SCALES = ("test", "train")
@@ -105,26 +103,19 @@ class PadShortcut(Layer):
         self.subsample = subsample
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        if self.subsample:
-            small, cache = x[:, :, :: self.stride, :: self.stride], x.shape
-        else:
-            small, cache = ops.avg_pool2d_forward(x, self.stride)
-        self.save(cache)
-        N, C, H, W = small.shape
-        y = empty_rows((N, self.out_channels, H, W), x)
-        y[:, :C] = by_rows(small)
-        y[:, C:] = 0
-        return as_images(y)
+        ops, S = self.ops, self.stride
+        shrink = ops.subsample_forward if self.subsample else ops.avg_pool2d_forward
+        small, shrunk = shrink(x, S)
+        y, padded = ops.pad_channels_forward(small, self.out_channels)
+        self.save((shrunk, padded))
+        return y
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
-        cache = self.take()
-        dsmall = dy[:, : self.in_channels]  # the zeros were constants: their gradient ends here
-        if not self.subsample:
-            return ops.avg_pool2d_backward(dsmall, cache)
-        dx = empty_rows(cache, dy)
-        dx[...] = 0
-        dx[:: self.stride, :, :: self.stride] = by_rows(dsmall)
-        return as_images(dx)
+        shrunk, padded = self.take()
+        dsmall = self.ops.pad_channels_backward(dy, padded)
+        if self.subsample:
+            return self.ops.subsample_backward(dsmall, shrunk)
+        return self.ops.avg_pool2d_backward(dsmall, shrunk)
 
 
 class NoShortcut(Layer):
@@ -135,18 +126,13 @@ class NoShortcut(Layer):
         self.stride = stride
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        self.save(x.shape)
         N, _, H, W = x.shape
+        self.save(x.shape)
         height, width = -(-H // self.stride), -(-W // self.stride)
-        return self._zeros((N, self.out_channels, height, width), x)
+        return self.ops.zeros((N, self.out_channels, height, width), x)
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
-        return self._zeros(self.take(), dy)
-
-    def _zeros(self, shape: tuple[int, ...], like: Array) -> Array:
-        rows = empty_rows(shape, like)
-        rows[...] = 0
-        return as_images(rows)
+        return self.ops.zeros(self.take(), dy)
 
 
 def projection_shortcut(
@@ -256,12 +242,14 @@ class ResidualBlock(Layer):
 
     def open_forward(self, x: Array, weight: float) -> Array:
         """Return ReLU(weight f(x) + id(x)): eq. 2 with an open gate, and eq. 5."""
-        return self.relu.forward(ops.add(self.shortcut.forward(x), weight * self.run_branch(x)))
+        return self.relu.forward(
+            self.ops.add(self.shortcut.forward(x), weight * self.run_branch(x))
+        )
 
     def open_backward(self, dy: Array, weight: float) -> Array:
         """Return dx: the sum's gradient goes back both ways, and the two meet at x."""
         ds = self.relu.backward(dy)
-        return ops.add(self.shortcut.backward(ds), self.branch.backward(weight * ds))
+        return self.ops.add(self.shortcut.backward(ds), self.branch.backward(weight * ds))
 
     def closed_forward(self, x: Array) -> Array:
         """Return ReLU(id(x)): eq. 2 with a closed gate. The branch is not entered."""

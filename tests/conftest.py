@@ -5,15 +5,17 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
+import minisd
 from devices import NAMES, Device
-from minisd import parallel
-from minisd.backend import usable_cupy
+from minisd import machine
 from minisd.errors import DeviceError
+from minisd.gpu import usable_cupy
 from tiny_studies import make
 
 
@@ -21,6 +23,12 @@ from tiny_studies import make
 def rng() -> np.random.Generator:
     """A generator of the test's own, so that tests do not depend on their order."""
     return np.random.default_rng(20160330)
+
+
+@pytest.fixture(params=[minisd.ops, minisd.fast], ids=["ops", "fast"])
+def ops(request: pytest.FixtureRequest) -> ModuleType:
+    """Both editions in turn, the book and the engine."""
+    return request.param
 
 
 @functools.cache
@@ -64,7 +72,7 @@ def device(request: pytest.FixtureRequest) -> Device:
 @pytest.fixture(scope="session", autouse=True)
 def _one_blas_thread() -> Iterator[None]:
     """Tests run side by side: more threads than cores only wait for one another."""
-    with parallel.threads(1):
+    with machine.threads(1):
         yield
 
 

@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from minisd import notebooks, parallel
+from minisd.tutorial import notebooks
 
 FOLDER = Path(__file__).resolve().parent.parent / "tutorials"
 README = FOLDER / "README.md"
@@ -46,7 +46,7 @@ def measure() -> None:
     found = {
         "date": datetime.now(UTC).date().isoformat(),
         "processor": machine.processor(),
-        "cores": parallel.available_cores(),
+        "cores": machine.available_cores(),
         "seconds": seconds,
     }
     SECONDS.write_text(json.dumps(found, indent=2) + "\n")

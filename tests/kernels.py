@@ -17,8 +17,8 @@ def record(folder: Path) -> int:
     """Train with every shortcut and branch, evaluate, and write down what CuPy compiles."""
     from cupy.cuda import compiler
 
-    from minisd.gpu_check import trained
-    from minisd.session import train
+    from minisd.cli.gpu_check import trained
+    from minisd.runs.session import train
     from tests.tiny_runs import tiny
 
     folder.mkdir(parents=True, exist_ok=True)

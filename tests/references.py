@@ -4,7 +4,7 @@ import numpy as np
 
 
 def conv2d(x, w, b, stride, padding):
-    """Seven loops, as the definition in `minisd.ops.conv` has it."""
+    """Seven loops, as the definition in `minisd.fast.conv` has it."""
     N, C, H, W = x.shape
     F, _, KH, KW = w.shape
     OH, OW = (H + 2 * padding - KH) // stride + 1, (W + 2 * padding - KW) // stride + 1

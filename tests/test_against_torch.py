@@ -26,7 +26,7 @@ def agree(ours, theirs):
 @pytest.mark.parametrize(
     ("stride", "padding", "kernel"), [(1, 1, 3), (2, 1, 3), (3, 2, 5), (1, 0, 1)]
 )
-def test_conv2d(stride, padding, kernel, rng):
+def test_conv2d(ops, stride, padding, kernel, rng):
     x, w, b = (rng.standard_normal(s) for s in ((2, 3, 9, 7), (4, 3, kernel, kernel), (4,)))
     y, cache = ops.conv2d_forward(x, w, b, stride=stride, padding=padding)
     tx, tw, tb = map(tensor, (x, w, b))
@@ -39,7 +39,7 @@ def test_conv2d(stride, padding, kernel, rng):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_batchnorm2d(training, rng):
+def test_batchnorm2d(ops, training, rng):
     x = 2 + 3 * rng.standard_normal((3, 4, 5, 2))
     gamma, beta, mean = (rng.standard_normal(4) for _ in range(3))
     var = 1 + rng.random(4)
@@ -56,7 +56,7 @@ def test_batchnorm2d(training, rng):
         agree(ours, theirs.grad)
 
 
-def test_the_other_operations(rng):
+def test_the_other_operations(ops, rng):
     x = rng.standard_normal((2, 3, 4, 6))
     for forward, backward, judge in (
         (ops.relu_forward, ops.relu_backward, F.relu),
@@ -73,7 +73,7 @@ def test_the_other_operations(rng):
         agree(backward(dy, cache), tx.grad)
 
 
-def test_linear_and_cross_entropy(rng):
+def test_linear_and_cross_entropy(ops, rng):
     x, w, b = (rng.standard_normal(s) for s in ((5, 7), (4, 7), (4,)))
     labels = rng.integers(0, 4, 5)
     y, cache = ops.linear_forward(x, w, b)

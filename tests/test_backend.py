@@ -11,9 +11,10 @@ import pytest
 
 import minisd
 from devices import assert_close, host
-from minisd import backend
-from minisd.backend import array_module, beside, resolve_device, to_device, usable_cupy
+from minisd import gpu as gpus
+from minisd.backend import array_module, beside, to_device
 from minisd.errors import DeviceError
+from minisd.gpu import resolve_device, usable_cupy
 
 # A GPU that cannot be used: with pretended libraries, so that every machine tests every sentence
 
@@ -67,7 +68,7 @@ class Numbers:
 @pytest.fixture
 def pretend(monkeypatch):
     def with_library(library):
-        monkeypatch.setattr(backend, "_proven", None)
+        monkeypatch.setattr(gpus, "_proven", None)
         monkeypatch.setitem(sys.modules, "cupy", library)
 
     return with_library
@@ -108,7 +109,7 @@ def test_what_is_wrong_with_a_gpu_is_said_with_what_to_do(case, pretend):
     with pytest.raises(DeviceError, match=sentence) as caught:
         usable_cupy()
     assert "--device cpu" in str(caught.value)
-    assert not backend.gpu_available()
+    assert not gpus.gpu_available()
     with pytest.raises(DeviceError, match=sentence):
         minisd.Linear(2, 2, rng=np.random.default_rng(0)).to("cuda")
     device, why = resolve_device("auto")

@@ -19,10 +19,10 @@ from minisd import (
     ReLU,
     ResidualBlock,
     StepSchedule,
-    backend,
     depth_distribution,
     draw_gates,
     expected_depth,
+    gpu,
     linear_decay,
     ops,
     resnet,
@@ -30,11 +30,11 @@ from minisd import (
 )
 from minisd.backend import to_device
 from minisd.cli import main
-from minisd.config import resolve
 from minisd.data import Dataset, Normaliser, Split, load, split_validation
 from minisd.errors import ConfigError, DataError, DeviceError
 from minisd.gradcheck import compare
 from minisd.residual import IdentityShortcut, PadShortcut, make_shortcut
+from minisd.runs.config import resolve
 from tiny_runs import options
 
 RNG = np.random.default_rng(0)
@@ -241,7 +241,7 @@ def test_a_batch_of_one_single_pixel_is_refused_before_training(tmp_path, monkey
 
 
 def test_a_gpu_that_is_not_there_is_refused_with_what_was_found(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(backend, "_proven", None)
+    monkeypatch.setattr(gpu, "_proven", None)
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
     for command in (["train", "--out", str(tmp_path / "run")], ["gradcheck"]):
         assert main([*command, "--device", "cuda"]) == 2
@@ -250,7 +250,7 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_was_found(tmp_path, monkey
 
 
 def test_auto_trains_without_a_gpu_and_says_why(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(backend, "_proven", None)
+    monkeypatch.setattr(gpu, "_proven", None)
     monkeypatch.setitem(sys.modules, "cupy", None)
     folder = tmp_path / "run"
     assert main(["train", *options(epochs=1), "--device", "auto", "--out", str(folder)]) == 0

@@ -6,19 +6,10 @@ import numpy as np
 import pytest
 
 from devices import assert_close, assert_equal
-from minisd import (
-    BatchNorm2d,
-    Conv2d,
-    ConvChain,
-    ReLU,
-    ResidualBlock,
-    Sequential,
-    fuse,
-    memory,
-    ops,
-)
+from minisd import BatchNorm2d, Conv2d, ConvChain, ReLU, ResidualBlock, Sequential, fuse
+from minisd.fast import activation, conv_norm, sources
 from minisd.gradcheck import check_layer
-from minisd.ops import conv_norm, sources
+from minisd.machine import memory
 from minisd.residual import basic_branch, bottleneck_branch, make_shortcut
 
 
@@ -218,7 +209,7 @@ PLANTED = {
     "sums of the wrong size": ("gradient_sums", sums_of_twice),
     "sums about zero": ("gradient_sums", lambda dy, z, mean: RIGHT_SUMS(dy, z, 0 * mean)),
     "ReLU of the sum lets all through": (
-        "let_through", lambda dy, cache, finish: ops.activation.let_through(
+        "let_through", lambda dy, cache, finish: activation.let_through(
             dy, ([255 | bits for bits in cache[0]], *cache[1:]), finish)),
 }  # fmt: skip
 

@@ -10,14 +10,14 @@ import zipfile
 import numpy as np
 import pytest
 
-from minisd import checkpoint
 from minisd.errors import CheckpointError
 from minisd.files import write_atomically
-from minisd.interrupt import StopSignals
-from minisd.progress import Progress
-from minisd.run import Run
-from minisd.session import train
-from minisd.train import fit
+from minisd.runs import checkpoint
+from minisd.runs.fit import fit
+from minisd.runs.interrupt import StopSignals
+from minisd.runs.progress import Progress
+from minisd.runs.run import Run
+from minisd.runs.session import train
 from tiny_runs import (
     bits,
     contents,

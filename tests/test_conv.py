@@ -5,16 +5,15 @@ import pytest
 
 import references
 from devices import assert_close, assert_equal, host
-from minisd import ops, parallel
+from minisd import fast, machine, ops
+from minisd.fast import winograd
+from minisd.fast.conv import fastest
 from minisd.gradcheck import check_op
-from minisd.ops import winograd
-from minisd.ops.conv import fastest
-from minisd.ops.conv_im2col import conv2d_im2col_backward, conv2d_im2col_forward
 
 WAYS = {
-    "views": (ops.conv2d_forward, ops.conv2d_backward),
-    "row pairs": (ops.conv2d_forward, ops.conv2d_backward),
-    "im2col": (conv2d_im2col_forward, conv2d_im2col_backward),
+    "views": (fast.conv2d_forward, fast.conv2d_backward),
+    "row pairs": (fast.conv2d_forward, fast.conv2d_backward),
+    "im2col": (ops.conv2d_forward, ops.conv2d_backward),
 }
 
 GEOMETRIES = [  # (N, C, H, W), (F, KH, KW), stride, padding
@@ -38,7 +37,7 @@ GEOMETRIES = [  # (N, C, H, W), (F, KH, KW), stride, padding
 @pytest.fixture
 def row_pairs(monkeypatch):
     """Convolve by pairs of rows however few channels there are, wherever it can be done."""
-    monkeypatch.setattr(parallel, "additions_pay", lambda w: True)
+    monkeypatch.setattr(machine, "additions_pay", lambda w: True)
 
 
 def make(geometry, rng, device, dtype=np.float64):
@@ -76,9 +75,9 @@ def test_forward_and_backward_equal_the_loops(way, geometry, with_bias, rng, dev
 def test_backward_is_the_adjoint(geometry, rng, device):
     """<conv(x), y> = <x, conv^T(y)> = <w, ...>: no step size, no reference."""
     x, w, _, where = make(geometry, rng, device)
-    y, cache = ops.conv2d_forward(x, w, **where)
+    y, cache = fast.conv2d_forward(x, w, **where)
     other = device.standard_normal(rng, y.shape)
-    dx, dw, _ = ops.conv2d_backward(other, cache)
+    dx, dw, _ = fast.conv2d_backward(other, cache)
     inner = float((y * other).sum())
     assert float((x * dx).sum()) == pytest.approx(inner, rel=1e-12)
     assert float((w * dw).sum()) == pytest.approx(inner, rel=1e-12)
@@ -87,28 +86,28 @@ def test_backward_is_the_adjoint(geometry, rng, device):
 @pytest.mark.parametrize("geometry", GEOMETRIES[:4])
 def test_memory_order_of_the_arguments_changes_nothing(geometry, rng, device):
     x, w, b, where = make(geometry, rng, device)
-    y, cache = ops.conv2d_forward(x, w, b, **where)
+    y, cache = fast.conv2d_forward(x, w, b, **where)
     dy = device.standard_normal(rng, y.shape)
-    gradients = ops.conv2d_backward(dy, cache)
+    gradients = fast.conv2d_backward(dy, cache)
     for order in [(1, 0, 2, 3), (2, 3, 1, 0), (3, 2, 1, 0)]:
         back = tuple(np.argsort(order))
 
         def reordered(a, order=order, back=back):
             return a.transpose(order).copy(order="C").transpose(back)
 
-        y2, cache2 = ops.conv2d_forward(reordered(x), reordered(w), b, **where)
+        y2, cache2 = fast.conv2d_forward(reordered(x), reordered(w), b, **where)
         assert_equal(y2, y)
-        for g2, g in zip(ops.conv2d_backward(reordered(dy), cache2), gradients, strict=True):
+        for g2, g in zip(fast.conv2d_backward(reordered(dy), cache2), gradients, strict=True):
             assert_equal(g2, g)
 
 
 def test_a_float32_result_is_close_to_float64(rng, device):
     x, w, b, where = make(GEOMETRIES[0], rng, device, np.float32)
-    y, cache = ops.conv2d_forward(x, w, b, **where)
+    y, cache = fast.conv2d_forward(x, w, b, **where)
     exact = references.conv2d(*(host(a).astype(np.float64) for a in (x, w, b)), **where)
     assert y.dtype == np.float32
     assert_close(y, exact, rtol=1e-5, atol=1e-5)
-    assert all(g.dtype == np.float32 for g in ops.conv2d_backward(y, cache))
+    assert all(g.dtype == np.float32 for g in fast.conv2d_backward(y, cache))
 
 
 BIG = [  # several slabs, several pieces, and sizes that cannot be cut evenly
@@ -132,14 +131,14 @@ def test_large_convolutions_equal_im2col(geometry, dtype, rng, device):
     arguments = make(geometry, rng, device)
     x, w, b = (a.astype(dtype) for a in arguments[:3])
     where = arguments[3]
-    y, cache = ops.conv2d_forward(x, w, b, **where)
+    y, cache = fast.conv2d_forward(x, w, b, **where)
     dy = device.standard_normal(rng, y.shape, dtype)
-    found = (y, *ops.conv2d_backward(dy, cache))
+    found = (y, *fast.conv2d_backward(dy, cache))
     as_64 = [host(a).astype(np.float64) for a in (x, w, b, dy)]
-    y64, cache64 = conv2d_im2col_forward(*as_64[:3], **where)
-    exact = (y64, *conv2d_im2col_backward(as_64[3], cache64))
-    y32, cache32 = conv2d_im2col_forward(x, w, b, **where)
-    plain = (y32, *conv2d_im2col_backward(dy, cache32))
+    y64, cache64 = ops.conv2d_forward(*as_64[:3], **where)
+    exact = (y64, *ops.conv2d_backward(as_64[3], cache64))
+    y32, cache32 = ops.conv2d_forward(x, w, b, **where)
+    plain = (y32, *ops.conv2d_backward(dy, cache32))
     for ours, theirs, right in zip(found, plain, exact, strict=True):
         scale = abs(right).max()
         error, luck = (abs(host(a) - right).max() / scale for a in (ours, theirs))
@@ -177,13 +176,13 @@ def test_pairs_of_rows_take_two_thirds_of_the_multiplications(monkeypatch, rng):
         "sum_of_products": lambda a, b, out: a.shape[0] * a.shape[-1] * out.size,
         "products_with_transpose": lambda a, b: a.size * b.shape[1],
     }.items():
-        monkeypatch.setattr(parallel, name, counted(getattr(parallel, name), size))
+        monkeypatch.setattr(machine, name, counted(getattr(machine, name), size))
     found = []
     for few in (False, True):
-        monkeypatch.setattr(parallel, "additions_pay", lambda w, few=few: few)
+        monkeypatch.setattr(machine, "additions_pay", lambda w, few=few: few)
         count = 0
-        _, cache = ops.conv2d_forward(x, w, padding=1)
-        ops.conv2d_backward(dy, cache)
+        _, cache = fast.conv2d_forward(x, w, padding=1)
+        fast.conv2d_backward(dy, cache)
         found.append(count)
     assert found == [3 * 9 * 64 * 64 * x[:, 0].size, 3 * 6 * 64 * 64 * x[:, 0].size]
 
@@ -212,10 +211,10 @@ def test_gradcheck_and_im2col_find_a_wrong_transform(name, rng, device, monkeypa
 
         monkeypatch.setattr(winograd, where, wrong)
     report = check_op(
-        "conv2d", lambda x, w: ops.conv2d_forward(x, w, padding=1),
-        lambda dy, cache: ops.conv2d_backward(dy, cache)[:2], {"x": x, "w": w}, rng=rng,
+        "conv2d", lambda x, w: fast.conv2d_forward(x, w, padding=1),
+        lambda dy, cache: fast.conv2d_backward(dy, cache)[:2], {"x": x, "w": w}, rng=rng,
     )  # fmt: skip
-    y, _ = ops.conv2d_forward(x, w, padding=1)
-    plain, _ = conv2d_im2col_forward(x, w, padding=1)
+    y, _ = fast.conv2d_forward(x, w, padding=1)
+    plain, _ = ops.conv2d_forward(x, w, padding=1)
     close = np.allclose(host(y), host(plain), rtol=1e-12, atol=1e-12)
     assert (report.passed and close) == (name is None)

@@ -10,15 +10,14 @@ import minisd
 
 ROOT = Path(minisd.__file__).parent
 ON_DEVICES = sorted(
-    [*(ROOT / "ops").glob("*.py")]
-    + [ROOT / f"{name}.py" for name in (
-        "fused", "gradcheck", "gradcheck_table", "layer", "layers", "memory", "models", "nonfinite",
-        "optim", "parallel", "products", "recompute", "residual", "stochastic_depth", "surgery",
-        "train",
-    )]
-    + [ROOT / "data" / "batches.py"]
-    + [ROOT / "flow" / f"{name}.py" for name in ("recorder", "step", "watch")]
-)  # fmt: skip
+    path
+    for room in ("ops", "fast", "machine", "gradcheck", "flow")
+    for path in (ROOT / room).glob("*.py")
+    if path.stem not in ("records", "statistics", "report", "table")  # on the host
+) + [ROOT / "data" / "batches.py"] + [ROOT / f"{name}.py" for name in (
+    "fused", "layer", "layers", "models", "optim", "recompute", "residual", "stochastic_depth",
+    "surgery", "train",
+)]  # fmt: skip
 """Files whose functions may be given arrays of a GPU."""
 
 UFUNC_KEYWORDS = {"out", "dtype", "casting"}  # no where=, no order=
@@ -29,7 +28,7 @@ HARMLESS = {
 }  # fmt: skip
 """They take no array."""
 ON_THE_HOST = {
-    ("batches", "floor"), ("gradcheck", "asarray"), ("gradcheck", "linalg.norm"),
+    ("batches", "floor"), ("compare", "asarray"), ("compare", "linalg.norm"),
     ("layers", "sqrt"), ("memory", "asarray"), ("recorder", "array"), ("step", "array"),
     ("step", "cumsum"),
 }  # fmt: skip

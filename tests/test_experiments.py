@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minisd import session
 from minisd.cli import main, make_parser
 from minisd.experiments import pool, training_time
 from minisd.experiments.catalogue import EXPERIMENTS
@@ -19,7 +18,8 @@ from minisd.experiments.depth_distribution import DRAWS, open_counts
 from minisd.experiments.gradients_by_depth import RULES
 from minisd.experiments.study import Study
 from minisd.experiments.trained import TrainedRun
-from minisd.run import Run
+from minisd.runs import session
+from minisd.runs.run import Run
 from minisd.stochastic_depth import linear_decay, uniform
 from tiny_runs import is_one_sentence, read_log
 from tiny_studies import (

@@ -8,11 +8,11 @@ import pytest
 
 from devices import Device, host
 from minisd import SGD, Sequential, linear_decay, ops, resnet, set_gates
-from minisd.checkpoint import layer_arrays
 from minisd.flow import Recorder
 from minisd.flow.records import OF_BLOCKS, OF_PARAMETERS, OF_TENSORS
 from minisd.flow.statistics import statistics
 from minisd.flow.watch import Watch
+from minisd.runs.checkpoint import layer_arrays
 from minisd.train import train_step
 from tiny_runs import bits
 

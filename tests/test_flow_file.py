@@ -14,10 +14,10 @@ from minisd.errors import ConfigError, NonFiniteError, RunFolderError
 from minisd.flow import Recorder, load
 from minisd.flow.hooks import is_hooked
 from minisd.flow.records import COUNTS, OF_BLOCKS, OF_PARAMETERS
-from minisd.interrupt import Interrupted
 from minisd.layer import kind
-from minisd.progress import Progress
-from minisd.session import resume, train
+from minisd.runs.interrupt import Interrupted
+from minisd.runs.progress import Progress
+from minisd.runs.session import resume, train
 from minisd.train import train_step
 from test_flow import L, batch, network, recorded, rows_of
 from tiny_runs import STEPS_PER_EPOCH, outcome, tiny

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from devices import NAMES, assert_close, assert_equal
-from minisd import SGD, draw_gates, gpu_check, linear_decay, ops, resnet
+from minisd import SGD, draw_gates, linear_decay, ops, resnet
 from minisd.backend import to_device_together, values
-from minisd.cli import main
+from minisd.cli import gpu_check, main
+from minisd.cli.gpu_check import Finding, difference, trained
 from minisd.data import Normaliser, load
 from minisd.data.batches import Augmentation, evaluation_batches, training_batches
 from minisd.errors import NonFiniteError, OutOfMemoryError
-from minisd.gpu_check import Finding, difference, trained
-from minisd.interrupt import Interrupted
-from minisd.progress import Progress
-from minisd.run import Run
-from minisd.session import resume, train
-from minisd.train import error_rate, train_step
+from minisd.runs.fit import error_rate, train_step
+from minisd.runs.interrupt import Interrupted
+from minisd.runs.progress import Progress
+from minisd.runs.run import Run
+from minisd.runs.session import resume, train
 from tiny_runs import outcome, read_log, tiny
 
 L = 6

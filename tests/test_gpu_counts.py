@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import launches
-from minisd import SGD, draw_gates, linear_decay, losses, ops, resnet, set_gates
+from minisd import SGD, draw_gates, fast, linear_decay, resnet, set_gates
 from minisd import train as training
 from minisd.data import Normaliser, load
 from minisd.data.batches import Augmentation, training_batches
 from minisd.residual import IdentityShortcut, ResidualBlock, basic_branch
-from minisd.run import Run
-from minisd.session import train
+from minisd.runs import pending_losses
+from minisd.runs.run import Run
+from minisd.runs.session import train
 from minisd.train import train_step
 from tiny_runs import tiny
 
@@ -63,14 +64,14 @@ def test_a_training_step_is_one_transfer_and_no_wait(counter, rng):
 
 
 def test_a_run_looks_at_its_losses_at_the_interval_only(counter, tmp_path, monkeypatch):
-    looked, original = [], losses.values
+    looked, original = [], pending_losses.values
 
     def values(numbers):
         looked.append(len(numbers))
         return original(numbers)
 
-    monkeypatch.setattr(losses, "values", values)
-    monkeypatch.setattr(losses, "INTERVAL", 3)
+    monkeypatch.setattr(pending_losses, "values", values)
+    monkeypatch.setattr(pending_losses, "INTERVAL", 3)
     monkeypatch.setattr(training, "error_rate", lambda *arguments: 0.5)
     for copies_back in ("save", "keep_best"):
         monkeypatch.setattr(Run, copies_back, lambda *arguments: None)
@@ -97,8 +98,8 @@ def test_a_closed_block_costs_nothing_but_its_relu(counter, gpu, rng):
         block.backward(block.forward(x))
 
     def through_the_relu():
-        y, cache = ops.relu_forward(x)
-        ops.relu_backward(y, cache)
+        y, cache = fast.relu_forward(x)
+        fast.relu_backward(y, cache)
 
     found = []
     for gate, function in ((True, through_the_block), (False, through_the_block),

@@ -11,10 +11,10 @@ from minisd import SGD, ResidualBlock, draw_gates, fuse, linear_decay, ops, resn
 from minisd.experiments.path_lengths import backward_along
 from minisd.flow import Recorder, load
 from minisd.flow.hooks import Hooks, is_hooked
+from minisd.flow.nonfinite import first_nonfinite
 from minisd.fused import FusedBlock
 from minisd.layer import kind
 from minisd.layers import Conv2d
-from minisd.nonfinite import first_nonfinite
 from minisd.residual import IdentityShortcut, basic_branch
 from minisd.surgery import FixedBlock, blocks_replaced, sub_network, without
 

@@ -14,11 +14,11 @@ from functools import partial
 
 import pytest
 
-from minisd.interrupt import Interrupted, StopSignals
-from minisd.progress import Progress
-from minisd.run import Run
-from minisd.session import resume, train
-from minisd.train import fit
+from minisd.runs.fit import fit
+from minisd.runs.interrupt import Interrupted, StopSignals
+from minisd.runs.progress import Progress
+from minisd.runs.run import Run
+from minisd.runs.session import resume, train
 from tiny_runs import (
     STEPS_PER_EPOCH,
     command,
@@ -226,7 +226,7 @@ def test_training_in_another_thread_leaves_signals_alone(tmp_path, plain_outcome
 SIGNALLING = """
 import signal, sys
 from minisd import cli
-from minisd.progress import Console
+from minisd.runs.progress import Console
 
 step, number, times = (int(sys.argv.pop(1)) for _ in range(3))
 done = 0
@@ -280,7 +280,7 @@ def test_a_second_ctrl_c_leaves_the_checkpoint_before(tmp_path, plain_outcome):
 STUCK = """
 import sys, time
 from minisd import cli
-from minisd.progress import Console
+from minisd.runs.progress import Console
 
 def stuck(self, **what):
     print("stuck", flush=True)
@@ -365,7 +365,7 @@ def in_own_process(target, *arguments):
     """Run ``target`` in a process forked from a clean one, which has minisd loaded already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["tiny_runs", "minisd.session", "matplotlib.backends.backend_agg"]
+        ["tiny_runs", "minisd.runs.session", "matplotlib.backends.backend_agg"]
     )
     process = context.Process(target=target, args=arguments)
     process.start()

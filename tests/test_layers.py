@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from devices import assert_close, assert_equal, ones_like
-from minisd import SGD, ConvChain, ops, set_gates
+from minisd import SGD, ConvChain, fast, ops, set_gates
 from minisd.gradcheck import check_layer
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.models import resnet
@@ -194,8 +194,10 @@ def test_a_layer_computes_what_its_operation_computes(rng, device):
     conv = Conv2d(3, 2, 3, stride=2, padding=1, bias=True, rng=rng).to(device.name)
     conv.b.data += 1
     x = device.standard_normal(rng, (2, 3, 5, 6), np.float32)
-    y, _ = ops.conv2d_forward(x, conv.w.data, conv.b.data, stride=2, padding=1)
+    y, _ = fast.conv2d_forward(x, conv.w.data, conv.b.data, stride=2, padding=1)
     assert_equal(conv.forward(x), y)
+    y, _ = ops.conv2d_forward(x, conv.w.data, conv.b.data, stride=2, padding=1)
+    assert_equal(conv.use(ops).forward(x), y)
 
 
 @pytest.mark.parametrize("fused", [True, False])

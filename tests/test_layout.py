@@ -1,4 +1,4 @@
-"""The storeys of the house: an import only ever points down, and only backend.py names CuPy."""
+"""The storeys of the house: an import only ever points down; and the laws of its rooms."""
 
 import ast
 import subprocess
@@ -11,111 +11,133 @@ import minisd
 
 ROOT = Path(minisd.__file__).parent
 STOREYS = [
-    {"errors"},
-    {"backend", "files", "interrupt", "progress", "gradcheck_report"},
-    {"memory", "ops.check", "tutorial", "notebooks", "workers"},
-    {"products"},
-    {"parallel"},
-    {"ops.rows"},
-    {"ops.pooling", "ops.linear", "ops.loss", "ops.conv_im2col", "ops.batchnorm"},
-    {"ops.sources"},
-    {"ops.windows"},
-    {"ops.direct", "ops.winograd"},
-    {"ops.conv", "ops.activation"},
-    {"ops.conv_norm"},
-    {"ops"},
-    {"layer"},
-    {"layers"},
-    {"optim", "gradcheck", "data.dataset"},
-    {"data.digits", "data.cifar", "data.batches", "data.download"},
-    {"data.svhn"},
-    {"data"},
-    {"residual"},
-    {"fused"},
-    {"stochastic_depth", "recompute", "flow.hooks"},
-    {"nonfinite"},
-    {"models", "checkpoint", "runfolder"},
-    {"surgery"},
-    {"config", "gradcheck_table", "figures", "flow.records", "flow.watch"},
-    {"flow.step"},
-    {"flow.statistics"},
-    {"flow.recorder"},
-    {"flow"},
-    {"run"},
-    {"explain"},
-    {"losses"},
-    {"train"},
-    {"session", "gpu_check"},
-    {"experiments.paper_curves", "experiments.path_lengths", "experiments.pool"},
-    {"experiments.input_gradients", "experiments.trained"},
-    {"experiments.drawing", "experiments.study"},
-    {"experiments.publish"},
-    {
-        f"experiments.{name}"
-        for name in (
-            "depth_distribution",
-            "ensemble",
-            "gradients",
-            "gradients_by_depth",
-            "learning_curves",
-            "lesion",
-            "shattered",
-            "survival",
-            "training_time",
-            "update_ratios",
-        )
-    },
-    {"experiments.catalogue"},
-    {"experiments"},
-    {"commands"},
-    {"cli"},
-    {"__main__"},
+    "errors version",
+    "files",
+    "gpu figures tutorial",
+    "backend",
+    "machine data",
+    "ops",
+    "fast",
+    "layer",
+    "layers optim",
+    "residual",
+    "fused stochastic_depth recompute",
+    "models flow",
+    "train surgery gradcheck",
+    "runs",
+    "experiments",
+    "cli",
+    "__main__",
 ]
-FLOOR = {name: number for number, names in enumerate(STOREYS) for name in names}
+FLOOR = {room: floor for floor, rooms in enumerate(STOREYS) for room in rooms.split()}
 
 
 def modules() -> dict[str, Path]:
+    """Every file of the package by its dotted name; ``minisd/__init__.py`` stands outside."""
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         found[name.removesuffix(".__init__")] = path
-    del found["__init__"]  # the public face imports from everywhere
+    del found["__init__"]
     return found
+
+
+MODULES = modules()
 
 
 def imports(path: Path) -> set[str]:
     """Names of the modules of minisd that the file imports, at any place in it."""
-    known, found = modules(), set()
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("minisd"):
-            base = node.module.removeprefix("minisd").removeprefix(".")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "minisd":
+            base = (node.module or "").removeprefix("minisd").removeprefix(".")
             for alias in node.names:
                 full = f"{base}.{alias.name}".removeprefix(".")
-                found.add(full if full in known else base)
-    return found - {""}
+                found.add(full if full in MODULES else base)
+        if isinstance(node, ast.Import):
+            found |= {
+                alias.name.removeprefix("minisd").removeprefix(".")
+                for alias in node.names
+                if alias.name.split(".")[0] == "minisd"
+            }
+    return found
 
 
-def test_every_module_has_a_storey():
-    assert set(modules()) == set(FLOOR)
+def room(name: str) -> str:
+    """The file of the flat level, or the folder, that a module is in."""
+    return name.split(".")[0]
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
+def test_every_room_has_a_storey():
+    assert {room(name) for name in MODULES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_imports_point_down(name):
-    upward = {other for other in imports(modules()[name]) if FLOOR[other] >= FLOOR[name]}
-    upward -= {other for other in upward if other.startswith(f"{name}.")}  # a package's own parts
-    assert not upward
+    others = {room(other) for other in imports(MODULES[name])} - {room(name)}
+    assert "" not in others, "nobody imports from minisd/__init__.py"
+    assert not {other for other in others if FLOOR[other] >= FLOOR[room(name)]}
 
 
-@pytest.mark.parametrize("name", sorted(set(modules()) - {"backend"}))
-def test_only_the_backend_imports_cupy(name):
-    for node in ast.walk(ast.parse(modules()[name].read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        assert not any(part.split(".")[0] == "cupy" for part in names)
+@pytest.mark.parametrize("folder", sorted({room(name) for name in MODULES if "." in name}))
+def test_there_is_no_circle_inside_a_folder(folder):
+    """Modules are taken away as long as one imports none of the others; none may be left."""
+    inside = {name: imports(path) for name, path in MODULES.items() if room(name) == folder}
+    while free := [name for name, needs in inside.items() if not needs & inside.keys() - {name}]:
+        for name in free:
+            del inside[name]
+    assert not inside
+
+
+def names_imported(path: Path) -> set[str]:
+    """The first word of everything that the file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+def test_the_book_imports_nothing_of_the_engine():
+    for name, path in MODULES.items():
+        if room(name) == "ops":
+            others = {room(other) for other in imports(path)} - {"ops"}
+            assert others <= {"backend", "errors"}, name
+
+
+def test_only_fused_reaches_inside_the_engine():
+    for name, path in MODULES.items():
+        if room(name) not in ("fast", "fused"):
+            inner = {other for other in imports(path) if other.startswith("fast.")}
+            assert not inner, f"{name} imports {inner}: everybody else sees fast's face"
+
+
+def test_only_backend_and_gpu_import_cupy():
+    for name, path in MODULES.items():
+        if name not in ("backend", "gpu"):
+            assert not names_imported(path) & {"cupy", "cupyx", "cupy_backends"}, name
+
+
+def test_only_distributed_imports_mpi():
+    for name, path in MODULES.items():
+        if room(name) != "distributed":
+            assert not names_imported(path) & {"mpi4py"}, name
+
+
+def test_the_machine_knows_nothing_of_images():
+    for name, path in MODULES.items():
+        if room(name) == "machine":
+            assert {room(other) for other in imports(path)} <= {"backend", "errors", "machine"}
+
+
+def test_the_two_editions_have_the_same_names():
+    assert minisd.ops.__all__ == minisd.fast.__all__
 
 
 def test_there_is_no_pickle_and_no_global_random_state():
-    for path in modules().values():
+    for path in MODULES.values():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 assert not {alias.name for alias in node.names} & {"pickle", "random"}

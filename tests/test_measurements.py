@@ -12,8 +12,8 @@ from minisd.experiments.ensemble import errors_of_averages, member_gates
 from minisd.experiments.lesion import kendall, lesions, shuffled_order
 from minisd.experiments.study import Study
 from minisd.experiments.trained import TrainedRun
+from minisd.runs.fit import error_rate
 from minisd.surgery import FixedBlock
-from minisd.train import error_rate
 from tiny_studies import (
     CONSTANT,
     EPOCHS,

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from devices import assert_close, assert_equal, host, ones_like
-from minisd import linear_decay, ops, resnet
-from minisd.config import resolve
+from minisd import fast, linear_decay, ops, resnet
 from minisd.errors import ConfigError
 from minisd.models import check_image_size, num_blocks
 from minisd.residual import SHORTCUTS, PadShortcut, make_shortcut
+from minisd.runs.config import resolve
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_odd_images_work_where_nothing_is_tiled(shortcut, rng, device):
 def test_shortcut_a_averages_and_appends_zeros(rng, device):
     x = device.standard_normal(rng, (2, 3, 4, 6), np.float32)
     y = PadShortcut(3, 7, 2).forward(x)
-    assert_equal(y[:, :3], ops.avg_pool2d_forward(x, 2)[0])
+    assert_equal(y[:, :3], fast.avg_pool2d_forward(x, 2)[0])
     assert not y[:, 3:].any()
     y = PadShortcut(3, 7, 2, subsample=True).forward(x)
     assert_equal(y[:, :3], x[:, :, ::2, ::2])

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from minisd import SGD, draw_gates, linear_decay, memory, ops, parallel, products, resnet
-from minisd.checkpoint import layer_arrays
+from minisd import SGD, draw_gates, fast, linear_decay, machine, resnet
 from minisd.errors import ConfigError
-from minisd.products import (
+from minisd.machine import memory, products, slabs
+from minisd.machine.products import (
     products_with_transpose,
     run_dots,
     run_sums,
     sum_of_products,
     sum_over_rows,
 )
-from minisd.session import train
+from minisd.runs.checkpoint import layer_arrays
+from minisd.runs.session import train
 from minisd.train import train_step
 from tiny_runs import outcome, python, tiny
 
@@ -34,32 +35,32 @@ def blas_threads():
 
 
 def test_the_default_is_the_cores_of_this_process():
-    with parallel.threads():
-        assert parallel.num_threads() == parallel.available_cores()
+    with machine.threads():
+        assert machine.num_threads() == machine.available_cores()
 
 
 def test_a_scope_is_undone_also_after_an_error():
-    with parallel.threads(3):
-        with parallel.threads(2) as count:
-            assert count == parallel.num_threads() == 2
-        assert parallel.num_threads() == 3
-        with pytest.raises(ZeroDivisionError), parallel.threads(5):
+    with machine.threads(3):
+        with machine.threads(2) as count:
+            assert count == machine.num_threads() == 2
+        assert machine.num_threads() == 3
+        with pytest.raises(ZeroDivisionError), machine.threads(5):
             _ = 1 / 0
-        assert parallel.num_threads() == 3
+        assert machine.num_threads() == 3
 
 
 def test_set_threads_stays_until_it_is_set_again():
-    with parallel.threads(1):  # which puts back what was there
-        parallel.set_threads(3)
-        assert parallel.num_threads() == 3
-        parallel.set_threads(None)
-        assert parallel.num_threads() == parallel.available_cores()
+    with machine.threads(1):  # which puts back what was there
+        machine.set_threads(3)
+        assert machine.num_threads() == 3
+        machine.set_threads(None)
+        assert machine.num_threads() == machine.available_cores()
 
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_less_than_one_thread_is_refused(count):
     with pytest.raises(ConfigError, match="at least 1"):
-        parallel.set_threads(count)
+        machine.set_threads(count)
 
 
 # ---- slabs ----
@@ -68,15 +69,15 @@ def test_less_than_one_thread_is_refused(count):
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize(("size", "thickness"), [(1, 1), (7, 2), (8, 2), (5, 9), (40, 1)])
 def test_every_row_is_in_one_slab_and_results_are_in_order(threads, size, thickness):
-    with parallel.threads(threads):
-        found = parallel.slabs(lambda part: (part.start, part.stop), size, thickness, LIKE)
+    with machine.threads(threads):
+        found = machine.in_slabs(lambda part: (part.start, part.stop), size, thickness, LIKE)
     assert [row for start, stop in found for row in range(start, stop)] == list(range(size))
 
 
 def test_slabs_run_on_as_many_threads_as_asked_for():
     meeting = threading.Barrier(3, timeout=10)  # passed only by three threads at once
-    with parallel.threads(3):
-        parallel.slabs(lambda part: meeting.wait(), 3, 1, LIKE)
+    with machine.threads(3):
+        machine.in_slabs(lambda part: meeting.wait(), 3, 1, LIKE)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -90,8 +91,8 @@ def test_an_error_in_a_slab_is_raised_and_ends_the_others(threads):
         done.append(part.start)
 
     before = blas_threads()
-    with parallel.threads(threads), pytest.raises(ValueError, match="slab 5"):
-        parallel.slabs(task, 1000, 1, LIKE)
+    with machine.threads(threads), pytest.raises(ValueError, match="slab 5"):
+        machine.in_slabs(task, 1000, 1, LIKE)
     assert len(done) < 100
     assert blas_threads() == before
 
@@ -101,17 +102,17 @@ def test_workers_have_the_error_state_of_the_caller():
         time.sleep(0.01)  # so that each thread has some
         return np.float32(1e30) * np.full(4, 1e30, np.float32)
 
-    with parallel.threads(4):
+    with machine.threads(4):
         with np.errstate(over="ignore"):
-            parallel.slabs(task, 8, 1, LIKE)
+            machine.in_slabs(task, 8, 1, LIKE)
         with np.errstate(over="raise"), pytest.raises(FloatingPointError):
-            parallel.slabs(task, 8, 1, LIKE)
+            machine.in_slabs(task, 8, 1, LIKE)
 
 
 def test_blas_and_numpy_are_as_before_afterwards():
     before, buffer = blas_threads(), np.getbufsize()
     inside = []
-    parallel.slabs(lambda part: inside.extend(blas_threads()), 4, 1, LIKE)
+    machine.in_slabs(lambda part: inside.extend(blas_threads()), 4, 1, LIKE)
     assert set(inside) == {1}
     assert blas_threads() == before
     assert np.getbufsize() == buffer
@@ -123,7 +124,7 @@ def test_blas_is_given_back_by_the_last_of_several_threads():
 import threading
 from threadpoolctl import threadpool_info, threadpool_limits
 import numpy as np
-from minisd import parallel
+from minisd import machine
 
 def count():
     return [p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"]
@@ -132,12 +133,12 @@ threadpool_limits(2, user_api="blas")
 first_in, second_out, like = threading.Event(), threading.Event(), np.empty(1)
 
 def first():
-    parallel.slabs(lambda part: (first_in.set(), second_out.wait(10)), 1, 1, like)
+    machine.in_slabs(lambda part: (first_in.set(), second_out.wait(10)), 1, 1, like)
 
 thread = threading.Thread(target=first)
 thread.start()
 first_in.wait(10)
-parallel.slabs(lambda part: None, 1, 1, like)
+machine.in_slabs(lambda part: None, 1, 1, like)
 assert set(count()) == {1}, count()  # the first is still at work
 second_out.set()
 thread.join()
@@ -152,8 +153,8 @@ def forward_and_backward(seed=0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((16, 8, 16, 16)).astype(np.float32)
     w = rng.standard_normal((8, 8, 3, 3)).astype(np.float32)
-    y, cache = ops.conv2d_forward(x, w, padding=1)
-    return [y, *ops.conv2d_backward(y, cache)[:2]]
+    y, cache = fast.conv2d_forward(x, w, padding=1)
+    return [y, *fast.conv2d_backward(y, cache)[:2]]
 
 
 def test_a_users_own_threads_get_what_one_gets():
@@ -165,7 +166,7 @@ def test_a_users_own_threads_get_what_one_gets():
         for _ in range(5):
             found[seed] = forward_and_backward(seed)
 
-    with parallel.threads(2):
+    with machine.threads(2):
         threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
         for thread in threads:
             thread.start()
@@ -180,14 +181,14 @@ def test_a_users_own_threads_get_what_one_gets():
 FORKED = """
 import os, sys
 import numpy as np
-from minisd import ops, parallel
+from minisd import fast, machine
 
 def work():
     x = np.random.default_rng(0).standard_normal((16, 8, 16, 16))
     w = np.random.default_rng(1).standard_normal((8, 8, 3, 3))
-    return ops.conv2d_forward(x, w, padding=1)[0].sum()
+    return fast.conv2d_forward(x, w, padding=1)[0].sum()
 
-parallel.set_threads(2)
+machine.set_threads(2)
 expected = work()  # there are workers now
 child = os.fork()
 if child == 0:
@@ -268,34 +269,34 @@ def test_a_sum_over_rows_is_the_same_however_they_were_cut(shape, rng):
 def test_sums_over_a_slab_do_not_keep_other_threads_waiting(channels, side):
     """NumPy lets go of the interpreter lock in a matmul with 500 results or more."""
     images = np.empty((side, channels, side, 128), np.float32)
-    rows = parallel.rows_per_slab(side, images[0].nbytes, images)
+    rows = machine.rows_per_slab(side, images[0].nbytes, images)
     runs = images[:rows].reshape(rows, channels, -1)
     assert np.prod(products._stretches(runs).shape[:3]) >= 500
 
 
 def test_arrays_in_use_never_share_memory_and_idle_memory_is_used_again():
-    parallel.release()
+    machine.release()
     shape = (64, 1024)
-    first = parallel.empty(shape, np.float32, LIKE)
-    second = parallel.empty(shape, np.float32, LIKE)
+    first = machine.empty(shape, np.float32, LIKE)
+    second = machine.empty(shape, np.float32, LIKE)
     assert not np.shares_memory(first, second)
     address = first.__array_interface__["data"][0]
     view = first[3:5].T  # a view keeps the memory, too
     view[...] = 7
     del first
-    third = parallel.empty(shape, np.float32, LIKE)
+    third = machine.empty(shape, np.float32, LIKE)
     assert not np.shares_memory(third, view)
     third[...] = 1
     assert (view == 7).all()
     del view
-    fourth = parallel.empty(shape, np.float32, LIKE)
+    fourth = machine.empty(shape, np.float32, LIKE)
     assert fourth.__array_interface__["data"][0] == address
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(3,), (100, 1000), (7, 11, 13, 101), (1 << 20,)])
 def test_an_array_from_the_pool_is_an_ordinary_array(shape, dtype):
-    array = parallel.empty(shape, dtype, LIKE)
+    array = machine.empty(shape, dtype, LIKE)
     assert array.shape == shape
     assert array.dtype == dtype
     assert array.flags.c_contiguous
@@ -306,14 +307,14 @@ def test_an_array_from_the_pool_is_an_ordinary_array(shape, dtype):
 
 def test_memory_of_sizes_no_longer_used_is_given_back(monkeypatch):
     monkeypatch.setattr(memory, "_ALWAYS_KEPT", 1 << 20)
-    parallel.release()
+    machine.release()
     for number in range(1, 40):
-        parallel.empty((number, 1 << 16), np.float32, LIKE)
+        machine.empty((number, 1 << 16), np.float32, LIKE)
     assert memory.bytes_idle() <= 2 * 39 << 18
-    kept = [parallel.empty((1, 1 << 16), np.float32, LIKE) for _ in range(9)]
+    kept = [machine.empty((1, 1 << 16), np.float32, LIKE) for _ in range(9)]
     del kept
     again = memory._allocated
-    kept = [parallel.empty((1, 1 << 16), np.float32, LIKE) for _ in range(9)]
+    kept = [machine.empty((1, 1 << 16), np.float32, LIKE) for _ in range(9)]
     assert memory._allocated == again  # the same sizes come from the pool
     assert len(kept) == 9
 
@@ -321,7 +322,7 @@ def test_memory_of_sizes_no_longer_used_is_given_back(monkeypatch):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(6, 16, 10, 40), (3, 2, 4, 1)])
 def test_a_frame_is_zero_whenever_its_memory_comes_back(shape, dtype):
-    parallel.release()
+    machine.release()
     like = np.empty(1, dtype)
     frames = [((0, shape[0] - 1), (1, shape[2] - 1)), ((1, shape[0]), (0, shape[2] - 2))]
     for _ in range(3):
@@ -336,7 +337,7 @@ def test_a_frame_is_zero_whenever_its_memory_comes_back(shape, dtype):
 
 
 def test_a_step_leaves_every_frame_zero(rng):
-    parallel.release()
+    machine.release()
     model = resnet(14, in_channels=1, width=32, rng=rng)
     images = rng.standard_normal((32, 1, 16, 16)).astype(np.float32)
     train_step(model, SGD(model, 0.1), images, rng.integers(0, 10, 32))
@@ -357,19 +358,19 @@ def test_a_step_leaves_every_frame_zero(rng):
 
 def test_zeros_are_made_once_and_cannot_be_written():
     for shape in ((3, 4), (20000,), (2, 5), (0,)):
-        found = parallel.zeros(shape, LIKE)
+        found = machine.zeros(shape, LIKE)
         assert found.shape == shape
         assert found.dtype == LIKE.dtype
         assert not found.any()
         with pytest.raises(ValueError, match="read-only"):
             found[...] = 1
-    assert np.shares_memory(parallel.zeros((9,), LIKE), parallel.zeros((7, 2), LIKE))
+    assert np.shares_memory(machine.zeros((9,), LIKE), machine.zeros((7, 2), LIKE))
 
 
 def test_release_gives_idle_memory_back():
-    parallel.empty((1 << 20,), np.float32, LIKE)
+    machine.empty((1 << 20,), np.float32, LIKE)
     assert any(memory._idle.values())
-    parallel.release()
+    machine.release()
     assert not any(memory._idle.values())
     assert forward_and_backward()[0].size  # and all goes on
 
@@ -391,7 +392,7 @@ def test_a_step_gives_back_all_it_took(rng):
 
 def three_steps(threads, dtype, depth=14, **options):
     rng = np.random.default_rng(5)
-    with parallel.threads(threads):
+    with machine.threads(threads):
         model = resnet(
             depth,
             survival=linear_decay(6, 0.6),
@@ -410,8 +411,8 @@ def three_steps(threads, dtype, depth=14, **options):
 @pytest.fixture
 def small_slabs(monkeypatch):
     """Let small networks, too, be cut as large ones are."""
-    monkeypatch.setattr(parallel, "_SLAB", 1 << 14)
-    monkeypatch.setattr(parallel, "_SMALLEST_SLAB", 1 << 10)
+    monkeypatch.setattr(slabs, "_SLAB", 1 << 14)
+    monkeypatch.setattr(slabs, "_SMALLEST_SLAB", 1 << 10)
 
 
 @pytest.mark.usefixtures("small_slabs")
@@ -432,8 +433,8 @@ def test_slabs_do_differ_between_thread_counts():
     """Otherwise the test above would prove nothing."""
     found = set()
     for threads in (1, 2, 4):
-        with parallel.threads(threads):
-            found.add(parallel.rows_per_slab(16, 1 << 10, LIKE))
+        with machine.threads(threads):
+            found.add(machine.rows_per_slab(16, 1 << 10, LIKE))
     assert found == {16, 8, 4}
 
 
@@ -451,16 +452,16 @@ def test_a_run_ends_the_same_at_any_thread_count(tmp_path):
 
 @pytest.mark.parametrize("size", [1 << 20, 1 << 21])
 def test_a_slab_fills_the_cache_if_every_thread_has_one(size, monkeypatch):
-    monkeypatch.setattr(parallel, "_SLAB", size)
-    with parallel.threads(4):
-        assert parallel.rows_per_slab(32, 1 << 18, LIKE) == size >> 18
-        assert parallel.rows_per_slab(8, 1 << 18, LIKE) == 2
-        assert parallel.rows_per_slab(2, 1 << 30, LIKE) == 1
-        assert parallel.rows_per_slab(8, 1 << 12, LIKE) >= 8  # what is small is not worth a thread
+    monkeypatch.setattr(slabs, "_SLAB", size)
+    with machine.threads(4):
+        assert machine.rows_per_slab(32, 1 << 18, LIKE) == size >> 18
+        assert machine.rows_per_slab(8, 1 << 18, LIKE) == 2
+        assert machine.rows_per_slab(2, 1 << 30, LIKE) == 1
+        assert machine.rows_per_slab(8, 1 << 12, LIKE) >= 8  # what is small is not worth a thread
 
 
 def test_a_slab_has_one_to_two_megabytes():
-    assert 1 << 20 <= parallel._SLAB <= 1 << 21
+    assert 1 << 20 <= slabs._SLAB <= 1 << 21
 
 
 @pytest.mark.parametrize(
@@ -472,5 +473,5 @@ def test_what_linux_tells_of_the_cache(told, size, monkeypatch):
             raise FileNotFoundError(path)
         return told
 
-    monkeypatch.setattr(parallel.Path, "read_text", read)
-    assert parallel._second_level_cache() == size
+    monkeypatch.setattr(slabs.Path, "read_text", read)
+    assert slabs._second_level_cache() == size

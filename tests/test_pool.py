@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from minisd import session
 from minisd.cli import main
 from minisd.errors import ConfigError
 from minisd.experiments import pool
 from minisd.experiments.pool import epochs_done, train_all
-from minisd.interrupt import Interrupted, StopSignals
+from minisd.runs import session
+from minisd.runs.interrupt import Interrupted, StopSignals
 from tiny_runs import command, contents, is_one_sentence, minisd, outcome
 from tiny_studies import TINY_STUDY, arguments, study
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from devices import assert_equal
-from minisd import SGD, draw_gates, linear_decay, memory, resnet, set_gates
-from minisd.checkpoint import layer_arrays
+from minisd import SGD, draw_gates, linear_decay, resnet, set_gates
 from minisd.errors import ConfigError
-from minisd.session import resume, train
+from minisd.machine import memory
+from minisd.runs.checkpoint import layer_arrays
+from minisd.runs.session import resume, train
 from minisd.train import train_step
 from tiny_runs import outcome, tiny
 

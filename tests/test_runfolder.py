@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import minisd as package
-from minisd import runfolder
 from minisd.errors import CheckpointError, RunFolderError
+from minisd.flow.nonfinite import first_nonfinite
 from minisd.models import resnet
-from minisd.nonfinite import first_nonfinite
-from minisd.run import MACHINE_SETTINGS
-from minisd.session import resume, train
+from minisd.runs import folder as runfolder
+from minisd.runs.run import MACHINE_SETTINGS
+from minisd.runs.session import resume, train
 from tiny_runs import (
     STEPS_PER_EPOCH,
     TINY,

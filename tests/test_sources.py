@@ -5,9 +5,9 @@ import pytest
 
 from devices import Device, assert_close, host
 from minisd import BatchNorm2d, ConvChain, Sequential
+from minisd.fast import conv, conv_norm
+from minisd.fast.sources import Normalised, Plain, Thresholded, for_filters
 from minisd.gradcheck import check_layer
-from minisd.ops import conv, conv_norm
-from minisd.ops.sources import Normalised, Plain, Thresholded, for_filters
 from minisd.residual import basic_branch
 
 GAMMAS = {

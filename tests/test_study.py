@@ -10,7 +10,7 @@ import pytest
 from minisd.cli import main, make_parser
 from minisd.errors import ConfigError, UserError
 from minisd.experiments.study import Study
-from minisd.interrupt import Interrupted
+from minisd.runs.interrupt import Interrupted
 from tiny_runs import is_one_sentence
 from tiny_studies import arguments, study
 

@@ -10,7 +10,7 @@ from minisd.experiments import lesion
 from minisd.experiments.input_gradients import norms_of
 from minisd.layer import Layer
 from minisd.residual import IdentityShortcut
-from minisd.run import Run
+from minisd.runs.run import Run
 from minisd.surgery import FixedBlock, blocks_replaced, interchangeable, sub_network, without
 from minisd.train import evaluate
 from tiny_runs import tiny

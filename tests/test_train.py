@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from minisd import figures, ops
-from minisd.config import resolve
 from minisd.data.batches import training_batches
 from minisd.errors import OutOfMemoryError
-from minisd.progress import Progress
-from minisd.run import Run
-from minisd.session import train
-from minisd.train import error_rate, train_step
+from minisd.runs.config import resolve
+from minisd.runs.fit import error_rate, train_step
+from minisd.runs.progress import Progress
+from minisd.runs.run import Run
+from minisd.runs.session import train
 
 TINY = {"depth": 8, "width": 2, "limit": 120, "batch_size": 32, "epochs": 3, "threads": 1}
 
@@ -213,7 +213,7 @@ def test_too_little_memory_is_a_sentence_that_says_what_to_change(tmp_path, monk
     def no_memory(*arguments, **options):
         raise MemoryError("Unable to allocate 7.00 GiB.")
 
-    monkeypatch.setattr("minisd.train.train_step", no_memory)
+    monkeypatch.setattr("minisd.runs.fit.train_step", no_memory)
     with pytest.raises(OutOfMemoryError, match=r"computer is too small for batches of 32 through 8 "
                        r"layers \(Unable to allocate 7.00 GiB\): --checkpoint-every"):  # fmt: skip
         train(tiny(), tmp_path / "run")

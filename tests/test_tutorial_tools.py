@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import every_tutorial
-from minisd import notebooks
 from minisd.cli import main
 from minisd.errors import UserError
+from minisd.tutorial import notebooks
 
 
 def test_building_writes_a_notebook_beside_each_and_the_same_one_again(tmp_path, capsys):

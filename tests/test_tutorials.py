@@ -14,8 +14,8 @@ import results
 from benchmarks import readme
 from benchmarks.readme import parts_of
 from every_tutorial import FOLDER, README
-from minisd import notebooks
 from minisd.cli import make_parser
+from minisd.tutorial import notebooks
 from test_gpu_counts import BACKWARD, FORWARD
 
 SCRIPTS = notebooks.scripts(FOLDER)

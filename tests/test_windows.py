@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from devices import assert_equal
-from minisd import ops, parallel
-from minisd.ops import rows as memory_order
-from minisd.ops.sources import Plain
-from minisd.ops.windows import Windows
+from minisd import fast, machine
+from minisd.fast import layout
+from minisd.fast.sources import Plain
+from minisd.fast.windows import Windows
 
 
 class Noting(Plain):
@@ -60,7 +60,7 @@ def test_slabs_see_the_padded_images(geometry, thickness, rng, device):
 )
 def test_a_thread_takes_a_band_of_at_most_eight_slabs(threads, bands, monkeypatch):
     """24 rows in slabs of two."""
-    monkeypatch.setattr(parallel, "rows_per_slab", lambda *_: 2)
+    monkeypatch.setattr(machine, "rows_per_slab", lambda *_: 2)
     found = []
 
     def task(band, slabs):
@@ -69,31 +69,29 @@ def test_a_thread_takes_a_band_of_at_most_eight_slabs(threads, bands, monkeypatc
         assert all(part.stop - part.start == 2 for part in slabs)
         return slabs
 
-    with parallel.threads(threads):
-        slabs = memory_order.in_bands(task, np.zeros((24, 1, 1, 1)))
+    with machine.threads(threads):
+        slabs = layout.in_bands(task, np.zeros((24, 1, 1, 1)))
     assert sorted(found) == [start for start in bands if start < 24]
     assert [part.start for part in slabs] == list(range(0, 24, 2))
 
 
 def test_what_is_small_is_one_band():
-    with parallel.threads(4):
-        assert memory_order.in_bands(lambda band, slabs: [band], np.zeros((8, 3, 8, 4))) == [
-            slice(0, 8)
-        ]
+    with machine.threads(4):
+        assert layout.in_bands(lambda band, slabs: [band], np.zeros((8, 3, 8, 4))) == [slice(0, 8)]
 
 
 def test_bands_have_whole_pairs_where_pairs_are_asked_for(monkeypatch):
     def task(band, slabs):
         return [part.stop - part.start for part in slabs]
 
-    monkeypatch.setattr(parallel, "rows_per_slab", lambda *_: 1)
-    with parallel.threads(4):
-        found = memory_order.in_bands(task, np.zeros((14, 1, 1, 1)), 2)
+    monkeypatch.setattr(machine, "rows_per_slab", lambda *_: 1)
+    with machine.threads(4):
+        found = layout.in_bands(task, np.zeros((14, 1, 1, 1)), 2)
     assert found == [2, 2, 2, 2, 2, 2, 2]
 
 
 def test_no_row_is_read_twice_in_a_convolution_with_one_thread(monkeypatch, rng):
-    monkeypatch.setattr(parallel, "rows_per_slab", lambda *_: 2)
+    monkeypatch.setattr(machine, "rows_per_slab", lambda *_: 2)
     read = []
     plain = Plain.read
 
@@ -103,9 +101,9 @@ def test_no_row_is_read_twice_in_a_convolution_with_one_thread(monkeypatch, rng)
 
     monkeypatch.setattr(Plain, "read", noting)
     x = rng.standard_normal((2, 3, 12, 5))
-    with parallel.threads(1):
-        _, cache = ops.conv2d_forward(x, rng.standard_normal((4, 3, 3, 3)), padding=1)
+    with machine.threads(1):
+        _, cache = fast.conv2d_forward(x, rng.standard_normal((4, 3, 3, 3)), padding=1)
         assert read == list(range(12))
         read.clear()
-        ops.conv2d_backward(rng.standard_normal((2, 4, 12, 5)), cache)
+        fast.conv2d_backward(rng.standard_normal((2, 4, 12, 5)), cache)
     assert sorted(read) == sorted(2 * list(range(12)))  # x and dy

@@ -7,7 +7,8 @@ import weakref
 import numpy as np
 import pytest
 
-from minisd import parallel, workers
+from minisd import machine
+from minisd.machine import workers
 
 LIKE = np.empty(1)
 
@@ -63,21 +64,21 @@ def test_help_that_has_not_begun_is_taken_back():
 
 def test_an_operation_inside_an_operation_does_not_wait_for_itself():
     def outer(part):
-        return parallel.slabs(lambda inner: (part.start, inner.start), 4, 1, LIKE)
+        return machine.in_slabs(lambda inner: (part.start, inner.start), 4, 1, LIKE)
 
-    with parallel.threads(3):
-        found = parallel.slabs(outer, 6, 1, LIKE)
+    with machine.threads(3):
+        found = machine.in_slabs(outer, 6, 1, LIKE)
     assert found == [[(i, j) for j in range(4)] for i in range(6)]
 
 
 def test_workers_are_as_many_as_were_asked_for_and_end():
     workers.release()
     assert alive() == []
-    with parallel.threads(3):
+    with machine.threads(3):
         for _ in range(5):
-            parallel.slabs(lambda part: time.sleep(0.001), 8, 1, LIKE)
+            machine.in_slabs(lambda part: time.sleep(0.001), 8, 1, LIKE)
         assert len(alive()) == 2
-        parallel.slabs(lambda part: None, 2, 1, LIKE)
+        machine.in_slabs(lambda part: None, 2, 1, LIKE)
         assert len(alive()) == 2
     assert alive() == []
 
@@ -102,8 +103,8 @@ def test_errors_in_workers_and_in_the_caller_are_raised_once_all_have_ended():
         time.sleep(0.01)
         raise KeyError(part.start)
 
-    with parallel.threads(3), pytest.raises(KeyError):
-        parallel.slabs(fail, 3, 1, LIKE)
+    with machine.threads(3), pytest.raises(KeyError):
+        machine.in_slabs(fail, 3, 1, LIKE)
 
     failing = threading.Event()
 
@@ -114,6 +115,6 @@ def test_errors_in_workers_and_in_the_caller_are_raised_once_all_have_ended():
             failing.set()
             raise ValueError("of a worker")
 
-    with parallel.threads(2), pytest.raises(ValueError, match="of a worker"):
-        parallel.slabs(fail_elsewhere, 2, 1, LIKE)
-    assert parallel.slabs(lambda part: part.start, 2, 1, LIKE) == [0, 1]
+    with machine.threads(2), pytest.raises(ValueError, match="of a worker"):
+        machine.in_slabs(fail_elsewhere, 2, 1, LIKE)
+    assert machine.in_slabs(lambda part: part.start, 2, 1, LIKE) == [0, 1]

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minisd import checkpoint, files
-from minisd.config import Config, resolve
-from minisd.session import resume, train
+from minisd import files
+from minisd.runs import checkpoint
+from minisd.runs.config import Config, resolve
+from minisd.runs.session import resume, train
 
 TINY = {
     "depth": 8,

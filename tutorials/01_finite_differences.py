@@ -373,8 +373,8 @@ exercise(3, complex_step, check)
 # ## What to read next
 #
 # [Tutorial 2](02_linear_softmax.py) derives the first backward worth having, that of a linear
-# classifier, and trains it. The instrument itself is `minisd/gradcheck.py`, with its report in
-# `minisd/gradcheck_report.py`; `tests/test_gradcheck.py` is the test of the tester. On doing it in
-# practice: [the CS231n notes](https://cs231n.github.io/neural-networks-3/#gradcheck). On the
+# classifier, and trains it. The instrument itself is `minisd/gradcheck/compare.py`, with its report
+# in `minisd/gradcheck/report.py`; `tests/test_gradcheck.py` is the test of the tester. On doing it
+# in practice: [the CS231n notes](https://cs231n.github.io/neural-networks-3/#gradcheck). On the
 # complex step: W. Squire and G. Trapp, *Using complex variables to estimate derivatives of real
 # functions*, 1998.

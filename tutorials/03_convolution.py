@@ -21,11 +21,10 @@ import time
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minisd import SGD, Conv2d, GlobalAvgPool, Linear, ReLU, Sequential, StepSchedule, ops
+from minisd import SGD, Conv2d, GlobalAvgPool, Linear, ReLU, Sequential, StepSchedule, fast, ops
 from minisd.data import load
 from minisd.figures import new_figure
 from minisd.gradcheck import check_op
-from minisd.ops.conv_im2col import conv2d_im2col_backward, conv2d_im2col_forward
 from minisd.tutorial import claim, exercise, is_quick, show
 
 QUICK = is_quick()
@@ -219,9 +218,9 @@ def fastest(function, times=5):
 images = rng.standard_normal((4 if QUICK else 16, 8, 8, 8))
 filters, zeros = rng.standard_normal((8, 8, 3, 3)), np.zeros(8)
 slow = fastest(lambda: conv_loops(images, filters, zeros, 1, 1), times=1)
-fast = fastest(lambda: conv_forward(images, filters, zeros, 1, 1))
-print(f"loops {slow:.0f} ms, im2col {fast:.2f} ms")
-claim(f"im2col is {slow / fast:.0f} times as fast as the loops", slow > 20 * fast)
+quick = fastest(lambda: conv_forward(images, filters, zeros, 1, 1))
+print(f"loops {slow:.0f} ms, im2col {quick:.2f} ms")
+claim(f"im2col is {slow / quick:.0f} times as fast as the loops", slow > 20 * quick)
 
 # %% [markdown]
 # ## The loops run backwards
@@ -539,17 +538,17 @@ claim(f"col2im is the adjoint of im2col ({error:.0e})", error < 1e-14)
 #
 # ## The library's two versions
 #
-# `minisd/ops/conv_im2col.py` is what you have just written, with the images last in memory, so
-# that columns are copied in longer runs. `minisd/ops/conv.py`, which networks use as
-# `ops.conv2d_forward` and `ops.conv2d_backward`, copies no window: it lays out memory so that the
-# columns are there already, and its $dx$ is the turned convolution of above. [Tutorial
-# 10](10_fast.py) takes it apart.
+# Open `minisd/ops/conv.py`: there is your `im2col`, with the images last in memory, so that columns
+# are copied in longer runs. The library calls `minisd/ops/` *the book*. `minisd/fast/`, the engine,
+# has functions of the same names, and networks use those. Its convolution copies no window: it lays
+# out memory so that the columns are there already, and its $dx$ is the turned convolution of above.
+# [Tutorial 10](10_fast.py) takes it apart.
 
 # %%
 versions = {
     "this tutorial": (conv_forward, conv_backward),
-    "conv_im2col": (conv2d_im2col_forward, conv2d_im2col_backward),
-    "conv": (ops.conv2d_forward, ops.conv2d_backward),
+    "the book": (ops.conv2d_forward, ops.conv2d_backward),
+    "the engine": (fast.conv2d_forward, fast.conv2d_backward),
 }
 for S, P in ((1, 0), (1, 1), (2, 1), (3, 2)):
     dy_here = rng.standard_normal(output_shape(x, w, S, P))
@@ -851,8 +850,8 @@ exercise(3, dilated_backward, check)
 # ## What to read next
 #
 # [Tutorial 4](04_batchnorm.py) is on the layer that follows every convolution of the paper, and on
-# what its backward does to gradients. In the library, `minisd/ops/conv_im2col.py`, then
-# `minisd/ops/conv.py`; the tests of both are in `tests/test_conv.py`.
+# what its backward does to gradients. In the library, `minisd/ops/conv.py`, then
+# `minisd/fast/conv.py`; the tests of both are in `tests/test_conv.py`.
 # On the arithmetic of strides, padding and transposed convolutions: V. Dumoulin and F. Visin, *A
 # guide to convolution arithmetic for deep learning*, 2016 (arXiv:1603.07285). On looking at
 # filters through what excites them: M. Zeiler and R. Fergus, *Visualizing and understanding

@@ -25,15 +25,16 @@ from pathlib import Path
 
 import numpy as np
 
-from minisd import StepSchedule, checkpoint, draw_gates, linear_decay, ops, session
-from minisd.config import resolve
+from minisd import StepSchedule, draw_gates, linear_decay, ops
 from minisd.data import Normaliser, load
 from minisd.data.batches import Augmentation
 from minisd.figures import INK, LOSS, TEST, VALIDATION, new_figure, tidy
-from minisd.interrupt import Interrupted, StopSignals
-from minisd.progress import Progress
-from minisd.run import Run
-from minisd.train import fit
+from minisd.runs import checkpoint, session
+from minisd.runs.config import resolve
+from minisd.runs.fit import fit
+from minisd.runs.interrupt import Interrupted, StopSignals
+from minisd.runs.progress import Progress
+from minisd.runs.run import Run
 from minisd.tutorial import claim, exercise, is_quick, show
 
 QUICK = is_quick()
@@ -842,10 +843,10 @@ exercise(3, compare, check)
 # ## What to read next
 #
 # [Tutorial 8](08_gradient_flow.py) looks inside a run while it trains. The loop is
-# `minisd/train.py`, all that belongs to a run `minisd/run.py`, folders and resuming
-# `minisd/session.py`, and `tests/test_interruption.py` kills runs at every moment at which they
-# could die. On comparing classifiers: T. Dietterich, *Approximate statistical tests for comparing
-# supervised classification learning algorithms*, 1998. The classic leak is in T. Hastie, R.
-# Tibshirani and J. Friedman, *The Elements of Statistical Learning*, section 7.10.2. Whether years
-# of looking at one test set have spoilt it: B. Recht et al., *Do ImageNet classifiers generalize to
-# ImageNet?*, 2019.
+# `minisd/train.py`, all that belongs to a run `minisd/runs/run.py`, folders and resuming
+# `minisd/runs/session.py`, and `tests/test_interruption.py` kills runs at every moment at which
+# they could die. On comparing classifiers: T. Dietterich, *Approximate statistical tests for
+# comparing supervised classification learning algorithms*, 1998. The classic leak is in T. Hastie,
+# R. Tibshirani and J. Friedman, *The Elements of Statistical Learning*, section 7.10.2. Whether
+# years of looking at one test set have spoilt it: B. Recht et al., *Do ImageNet classifiers
+# generalize to ImageNet?*, 2019.

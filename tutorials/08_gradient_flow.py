@@ -35,7 +35,6 @@ from minisd import (
     resnet,
     set_gates,
 )
-from minisd.config import resolve
 from minisd.data import Normaliser, load
 from minisd.data.batches import training_batches
 from minisd.experiments import lesion, paper_curves
@@ -44,7 +43,8 @@ from minisd.experiments.path_lengths import unmoved
 from minisd.experiments.trained import label
 from minisd.figures import new_figure, tidy
 from minisd.residual import make_shortcut
-from minisd.run import Run
+from minisd.runs.config import resolve
+from minisd.runs.run import Run
 from minisd.surgery import without
 from minisd.train import train_step
 from minisd.tutorial import claim, exercise, is_quick, show

@@ -25,16 +25,16 @@ from collections import Counter
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from minisd import SGD, backend, linear_decay, ops, resnet
+from minisd import SGD, backend, gpu, linear_decay, ops, resnet
+from minisd.cli.gpu_check import difference, trained
 from minisd.data.batches import Augmentation
 from minisd.figures import INK, LOSS, TEST, VALIDATION, new_figure, tidy
-from minisd.gpu_check import difference, trained
 from minisd.stochastic_depth import sample_gates
 from minisd.train import train_step
 from minisd.tutorial import claim, exercise, is_quick, show
 
 QUICK = is_quick()
-GPU = backend.gpu_available()
+GPU = gpu.gpu_available()
 rng = np.random.default_rng(9)
 
 # %% [markdown]
@@ -450,9 +450,9 @@ claim(f"{every_kernel / free:.1f} times as long; rW is the largest of the three"
 
 # %% [markdown]
 # Hence three habits of the library. Gates are drawn on the host. Losses stay on the device and are
-# looked at every 50 steps (`minisd/losses.py`). And no operation looks at its result: on a GPU a
-# loss that is not finite is noticed late, and the layer it came from is not named, while on a CPU,
-# where looking is free, it is named at once.
+# looked at every 50 steps (`minisd/runs/pending_losses.py`). And no operation looks at its result:
+# on a GPU a loss that is not finite is noticed late, and the layer it came from is not named, while
+# on a CPU, where looking is free, it is named at once.
 #
 # Notice what the table does not say. A single wait is cheap. The one for the loss is dear because
 # of what the host does next, which was hidden and is not any more. Those for the gates add up,
@@ -468,9 +468,9 @@ claim(f"{every_kernel / free:.1f} times as long; rW is the largest of the three"
 # A launch-bound program is helped by launching less. Elementwise mathematics such as
 # `(x - mean) / std * gamma + beta` is four kernels in CuPy as it stands, each of which reads its
 # input from memory and writes its output there. *Fused* it is one kernel that reads and writes
-# once. In minisd such a function is written once and marked `@fused` (`minisd/backend.py`): NumPy
-# runs it as it stands, for CuPy it becomes one kernel. Without, an open block launched 115 and 145
-# kernels instead of 29 and 34 (the README again). What is that worth in the model?
+# once. In minisd such a function is written once and marked `@one_kernel` (`minisd/backend.py`).
+# NumPy runs it as it stands, for CuPy it becomes one kernel. Without, an open block launched 115
+# and 145 kernels instead of 29 and 34 (the README again). What is that worth in the model?
 
 # %%
 sizes = np.array([8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512])
@@ -549,7 +549,7 @@ claim("packing saves three latencies", np.isclose(one_by_one[1] - packed[1], 3 *
 #
 # ## On a real one
 #
-# Here is that comparison. `minisd.gpu_check.trained` trains a small network with gates on the
+# Here is that comparison. `minisd.cli.gpu_check.trained` trains a small network with gates on the
 # device that it is told, and returns all of its numbers, and the gates. `difference` returns the
 # largest difference, as a share of the largest number of each array. A GPU adds in another order
 # than a CPU, so there must be a tolerance; but one that other gates do not pass. That can be seen
@@ -572,7 +572,7 @@ claim(f"and trains to other numbers ({apart:.0e})", apart > 10 * TOLERANCE)
 # knows no asynchrony; whether on a real one, the README says.)
 
 # %%
-device, why = backend.resolve_device("auto")
+device, why = gpu.resolve_device("auto")
 print(f"{device} ({why})")
 if GPU:
     logits_there = backend.to_device(logits, "cuda")
@@ -711,8 +711,8 @@ exercise(3, finish_times, check)
 # ## What to read next
 #
 # [Tutorial 10](10_fast.py) makes the same code fast where most of us run it, on a CPU. In the
-# library, `minisd/backend.py` is the only file that names CuPy, `minisd/losses.py` decides when to
-# look, `minisd/gpu_check.py` is the command `minisd gpu-check`, and `tests/test_gpu_counts.py`
-# counts launches, transfers and waits. CuPy's user guide has a page on
+# library, `minisd/backend.py` is the only file that names CuPy, `minisd/runs/pending_losses.py`
+# decides when to look, `minisd/cli/gpu_check.py` is the command `minisd gpu-check`, and
+# `tests/test_gpu_counts.py` counts launches, transfers and waits. CuPy's user guide has a page on
 # [performance](https://docs.cupy.dev/en/stable/user_guide/performance.html), which begins with how
 # to time it.

@@ -26,11 +26,11 @@ from matplotlib.patches import Rectangle
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from threadpoolctl import threadpool_limits
 
-from minisd import ops, parallel
+from minisd import fast, machine, ops
+from minisd.fast.layout import as_images, by_rows
 from minisd.figures import INK, LOSS, TEST, VALIDATION, new_figure, tidy
 from minisd.gradcheck import check_op
-from minisd.ops.conv_im2col import conv2d_im2col_forward, im2col
-from minisd.ops.rows import as_images, by_rows
+from minisd.ops.conv import im2col
 from minisd.tutorial import claim, exercise, is_quick, show
 
 BATCH, ROUNDS = (32, 3) if is_quick() else (128, 9)
@@ -86,7 +86,7 @@ def convolution(C, size):
     case = SimpleNamespace(name=f"{C} channels of {size}x{size}")
     case.x, case.w = random((BATCH, C, size, size)), random((C, C, 3, 3))
     case.rows = np.ascontiguousarray(by_rows(case.x))  # in another order, explained below
-    case.y = by_rows(ops.conv2d_forward(case.x, case.w, padding=1)[0])  # to compare with
+    case.y = by_rows(fast.conv2d_forward(case.x, case.w, padding=1)[0])  # to compare with
     case.flop, case.moved = 2 * case.x.size * C * 9, 2 * case.x.nbytes
     case.floor = max(case.flop / R, case.moved / B)
     print(f"{case.name}: {case.flop / 1e9:.2f} GFLOP, {case.moved / 1e6:.1f} MB,", end=" ")
@@ -115,7 +115,7 @@ def allocated(task):
 
 
 columns = im2col(early.x, early.w.shape, 1, 1)
-plain = partial(conv2d_im2col_forward, early.x, early.w, padding=1)
+plain = partial(ops.conv2d_forward, early.x, early.w, padding=1)
 copies = allocated(plain) / early.x.nbytes
 claim("the columns are nine times the images", columns.nbytes == 9 * early.x.nbytes)
 claim(f"at its peak im2col holds {copies:.1f} times the images", copies > 9)
@@ -382,7 +382,7 @@ claim("i and k exchanged, which no shape tells: seen", not report.passed)
 # small products, that does no harm. And `threadpoolctl` does not know every BLAS, not Apple's.)
 
 # %%
-cores = parallel.available_cores()
+cores = machine.available_cores()
 pool = ThreadPoolExecutor(cores)
 for told, length in (("pieces", early.length), ("whole rows", None)):
     for blas in (1, cores):
@@ -405,31 +405,31 @@ claim(f"from 2, 3, 4 shares, a part {differ} of dw has other bits than with one"
 
 found = set()
 for count in (1, 2, 3, 5):
-    with parallel.threads(count):
-        y, cache = ops.conv2d_forward(as_images(early.rows), early.w, padding=1)
-        dx, dw, _ = ops.conv2d_backward(y, cache)
+    with machine.threads(count):
+        y, cache = fast.conv2d_forward(as_images(early.rows), early.w, padding=1)
+        dx, dw, _ = fast.conv2d_backward(y, cache)
     found.add(y.tobytes() + dx.tobytes() + dw.tobytes())
 claim("the library's y, dx, dw have the same bits with 1, 2, 3, 5 threads", len(found) == 1)
 
 # %% [markdown]
 # ## Everything in one picture
 #
-# Last, the library itself. `ops.conv2d_forward` is our last step with more care, and a *pool* of
+# Last, the library itself. `fast.conv2d_forward` is our last step with more care, and a *pool* of
 # memory: arrays that nobody holds are used again. (Here the C library does as much, as sizes come
 # again; a training step holds hundreds.) Red bars copy windows; blue do not; green use threads,
 # ours at most one for each slab: where slabs are fewer than cores, some cores idle.
 
 # %%
-again = partial(ops.conv2d_forward, as_images(early.rows), early.w, padding=1)
-with parallel.threads(1):  # which empties the pool at its end, as it did above
+again = partial(fast.conv2d_forward, as_images(early.rows), early.w, padding=1)
+with machine.threads(1):  # which empties the pool at its end, as it did above
     first, second = (allocated(again) / early.x.nbytes for _ in range(2))
 claim(f"allocated first {first:.1f}, then {second:.1f} times the images", second < 0.1 < 1 < first)
 
 with threadpool_limits(cores, user_api="blas"):
     R_all = max(product_rate(n, n, n) for n in (256, 512, 1024))
 steps = {
-    "im2col": lambda case: conv2d_im2col_forward(case.x, case.w, padding=1),
-    "batch last": lambda case: conv2d_im2col_forward(as_images(case.rows), case.w, padding=1),
+    "im2col": lambda case: ops.conv2d_forward(case.x, case.w, padding=1),
+    "batch last": lambda case: ops.conv2d_forward(as_images(case.rows), case.w, padding=1),
     "no copies, row by row": lambda case: zero_copy(case.rows, case.w),
     "no copies, all at once": lambda case: sum(
         W @ X for W, X in zip(by_column(case.w), windows(framed(case.rows, 1), 3), strict=True)
@@ -438,7 +438,7 @@ steps = {
     "in pieces": lambda case: in_slabs(case.rows, case.w, case.length, len(case.rows)),
     "in slabs and pieces": lambda case: in_slabs(case.rows, case.w, case.length),
     "all that, on threads": lambda case: in_slabs(case.rows, case.w, case.length, each=pool.map),
-    "the library": lambda case: ops.conv2d_forward(as_images(case.rows), case.w, padding=1),
+    "the library": lambda case: fast.conv2d_forward(as_images(case.rows), case.w, padding=1),
 }
 for case in cases:
     case.times = fastest({name: partial(step, case) for name, step in steps.items()})
@@ -447,8 +447,8 @@ for case in cases:
     for name, t in case.times.items():
         rate = case.flop / t
         print(f"  {name:22} {t:6.2f} ms {rate / 1e6:4.0f} GFLOP/s, {rate / R:4.0%} of R")
-    _, cache = ops.conv2d_forward(as_images(case.rows), case.w, padding=1)
-    t = fastest({"": partial(ops.conv2d_backward, as_images(case.y), cache)})[""]
+    _, cache = fast.conv2d_forward(as_images(case.rows), case.w, padding=1)
+    t = fastest({"": partial(fast.conv2d_backward, as_images(case.y), cache)})[""]
     print(f"  its backward {t:.2f} ms, twice that on all cores {2 * case.flop / R_all:.2f} ms")
 gain = early.times["im2col"] / max(list(early.times.values())[6:])
 claim(
@@ -473,7 +473,7 @@ show(figure, "10_steps")
 # %% [markdown]
 # Near the floor the rest counts. Batch norm and ReLU do few operations per byte: memory is the
 # limit; not to write is best. `ConvChain`, of which residual branches are made, never writes a
-# ReLU's output: the next convolution makes it while filling its frame (`minisd/ops/conv_norm.py`).
+# ReLU's output: the next convolution makes it while filling its frame (`minisd/fast/conv_norm.py`).
 #
 # ## Exercises
 #
@@ -514,7 +514,8 @@ def average_backward(dy, K):
 def check(average_backward):
     for K in (2, 3):
         dy, shape = random((8, 16, 6, 64)), (64, 16, 8 * K, 6 * K)
-        expected = by_rows(ops.avg_pool2d_backward(as_images(dy), (shape, K)))
+        _, cache = ops.avg_pool2d_forward(np.zeros(shape, dy.dtype), K)
+        expected = by_rows(ops.avg_pool2d_backward(as_images(dy), cache))
         dx = average_backward(dy, K)
         same = dx.shape == expected.shape and np.allclose(dx, expected)
         assert same, f"K = {K}: not the gradient, or shape {dx.shape} is not {expected.shape}"
@@ -540,7 +541,7 @@ def check(strided):
     for F, S in ((4, 1), (4, 2), (6, 3)):
         x, w = random((64, 8, 13, 12)), random((F, 8, 3, 3))
         frame = framed(by_rows(x), 1)
-        expected = ops.conv2d_forward(x, w, stride=S, padding=1)[0].transpose(2, 3, 1, 0)
+        expected = fast.conv2d_forward(x, w, stride=S, padding=1)[0].transpose(2, 3, 1, 0)
         y = strided(frame, w, S)
         same = y.shape == expected.shape and np.allclose(y, expected, atol=1e-3)
         assert same, f"S = {S}: not the convolution, or shape {y.shape} is not {expected.shape}"
@@ -554,8 +555,8 @@ exercise(3, strided, check)
 # ## What to read next
 #
 # [Tutorial 11](11_a_thousand_layers.py) spends on depth what was gained here. In the library,
-# `minisd/ops/conv.py` is this tutorial for any stride; products are cut in `minisd/products.py`,
-# threads are in `minisd/parallel.py`, the pool in `minisd/memory.py`. On the roofline: S. Williams,
-# A. Waterman and D. Patterson, *Roofline: an insightful visual performance model for multicore
-# architectures*, 2009. On packing: K. Goto and R. van de Geijn, *Anatomy of high-performance matrix
-# multiplication*, 2008.
+# `minisd/fast/conv.py` is this tutorial for any stride; products are cut in
+# `minisd/machine/products.py`, threads are in `minisd/machine/slabs.py`, the pool in
+# `minisd/machine/memory.py`. On the roofline: S. Williams, A. Waterman and D. Patterson, *Roofline:
+# an insightful visual performance model for multicore architectures*, 2009. On packing: K. Goto and
+# R. van de Geijn, *Anatomy of high-performance matrix multiplication*, 2008.

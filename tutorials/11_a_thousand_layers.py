@@ -30,16 +30,16 @@ from minisd import (
     expected_depth,
     fuse,
     linear_decay,
-    memory,
+    machine,
     ops,
-    parallel,
     resnet,
 )
 from minisd.data import Normaliser, load
+from minisd.fast.layout import as_images
 from minisd.figures import INK, LOSS, TEST, VALIDATION, new_figure, tidy
 from minisd.gradcheck import check_layer
 from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU
-from minisd.ops.rows import as_images
+from minisd.machine import memory
 from minisd.residual import IdentityShortcut, ResidualBlock, basic_branch, bottleneck_branch
 from minisd.train import train_step
 from minisd.tutorial import claim, exercise, is_quick, show
@@ -64,14 +64,15 @@ rng = np.random.default_rng(1)
 #
 # To measure it we ask `tracemalloc`, which sees every array that NumPy makes. (It makes Python
 # slow, so it runs only while we measure.) The library keeps freed memory in a pool,
-# `minisd.memory`, to use it again; what lies idle there is in nobody's cache, so we subtract it.
+# `minisd.machine.memory`, to use it again; what lies idle there is in nobody's cache, so we
+# subtract it.
 
 
 # %%
 @contextmanager
 def tracing():
     memory.release_idle()  # tracemalloc has not seen it come, and must not see it used
-    with parallel.threads(1):  # a second thread may hold an array for a moment longer
+    with machine.threads(1):  # a second thread may hold an array for a moment longer
         tracemalloc.start()
         try:
             yield
@@ -989,7 +990,7 @@ exercise(3, two_levels, check)
 # %% [markdown]
 # ## What to read next
 #
-# This was the last tutorial. In the library: `minisd/recompute.py`, `minisd/memory.py`, and
+# This was the last tutorial. In the library: `minisd/recompute.py`, `minisd/machine/memory.py`, and
 # `tests/test_recompute.py`, which asks for equal bits in more situations than we did. What longer
 # runs show is in `tutorials/results`, and `minisd experiment` makes them. T. Chen, B.
 # Xu, C. Zhang and C. Guestrin, *Training deep nets with sublinear memory cost*, 2016

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minisd.backend import Array, fused, to_device
+from minisd.backend import Array, one_kernel, to_device
 from minisd.errors import DataError
 
 _CHUNK = 4096  # images converted to floats at a time when statistics are taken
@@ -165,7 +165,7 @@ class Normaliser:
         return normalised_images(images.astype(np.float32), self.mean, self.std)
 
 
-@fused
+@one_kernel
 def normalised_images(xp: Any, images: Array, mean: Array, std: float) -> Array:
     """Return (images - mean) / std."""
     return (images - mean) / std

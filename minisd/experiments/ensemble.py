@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from minisd import parallel
+from minisd import machine
 from minisd.backend import array_module, to_numpy
 from minisd.data.batches import evaluation_batches
 from minisd.experiments.drawing import INK, new_figure, tidy, title
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.experiments.trained import TrainedRun, label
-from minisd.run import Run
+from minisd.runs.run import Run
 from minisd.stochastic_depth import sample_gates
 from minisd.surgery import blocks_replaced, sub_network
 
@@ -104,7 +104,7 @@ def _of_network(study: Study, one: TrainedRun, images: int, members: int) -> lis
         return np.round(probabilities(run, images, gates).astype(float), 5).tolist()
 
     where = f"{one.name}/{study.fingerprint(one.seed)}/{images}"
-    with parallel.threads():
+    with machine.threads():
         keys = [f"{where}/{member}" for member in ("scaled", *range(members))]
         found = [np.array(table) for table in study.each(NAME, keys, compute).values()]
     labels = one.network.test.labels[:images]

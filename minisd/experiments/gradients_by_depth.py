@@ -20,7 +20,7 @@ from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.experiments.trained import label
 from minisd.flow import Recorder, load
-from minisd.run import Run
+from minisd.runs.run import Run
 from minisd.stochastic_depth import draw_gates
 from minisd.train import train_step
 

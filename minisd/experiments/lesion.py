@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minisd import parallel
+from minisd import machine
 from minisd.data import Split
 from minisd.data.batches import evaluation_batches
 from minisd.experiments.drawing import colour, new_figure, tidy, title, whole_numbers
@@ -19,7 +19,7 @@ from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.experiments.trained import TrainedRun, label
 from minisd.layer import Layer
-from minisd.run import Run
+from minisd.runs.run import Run
 from minisd.surgery import blocks_replaced, interchangeable, without
 from minisd.train import evaluate
 
@@ -131,7 +131,7 @@ def _of_network(study: Study, one: TrainedRun, size: dict[str, int]) -> list[dic
         return sampled_norms(run.model, images, labels, k, samples=size["samples"], rng=rng)
 
     where = f"{one.name}/{study.fingerprint(one.seed)}"
-    with parallel.threads():
+    with machine.threads():
         swappable = bool(interchangeable(one.network.model))
         plans = lesions(L, swappable, size["repeats"])
         errors = study.each(NAME, [f"{where}/{size['images']}/{p}" for p in plans], lesion_error)

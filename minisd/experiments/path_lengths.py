@@ -11,7 +11,6 @@ from math import comb
 
 import numpy as np
 
-from minisd import ops
 from minisd.backend import Array, array_module, to_numpy
 from minisd.flow.hooks import Hooks
 from minisd.layer import Layer
@@ -105,7 +104,7 @@ def sampled_norms(
         set_gates(model, [True] * L)
         for _ in range(samples):
             path = (rng.permutation(L) < k).tolist()
-            _, dlogits = ops.softmax_cross_entropy(model.forward(images), labels)
+            _, dlogits = model.ops.softmax_cross_entropy(model.forward(images), labels)
             dx = to_numpy(backward_along(model, dlogits, path)).astype(np.float64)
             norms.append(float(np.sqrt((dx**2).sum())))
     return norms

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
-from minisd import runfolder
-from minisd.config import Config
-from minisd.interrupt import Interrupted, StopSignals
-from minisd.parallel import available_cores
+from minisd.machine import available_cores
+from minisd.runs import folder as runfolder
+from minisd.runs.config import Config
+from minisd.runs.interrupt import Interrupted, StopSignals
 
 _LOOK = 0.2  # seconds between looks at the processes
 

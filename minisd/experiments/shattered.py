@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minisd import parallel
+from minisd import machine
 from minisd.experiments.drawing import INK, colour, new_figure, tidy, title
 from minisd.experiments.input_gradients import (
     autocorrelation,
@@ -22,7 +22,7 @@ from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.experiments.trained import label
 from minisd.models import ResNet, resnet
-from minisd.run import Run
+from minisd.runs.run import Run
 from minisd.stochastic_depth import draw_gates
 
 NAME = "shattered-gradients"
@@ -112,7 +112,7 @@ def run(study: Study) -> Result:
         model = network(study, rule, p_last, depth, images[0].shape[1], rng)
         return measure(model, images[0], points, rng)
 
-    with parallel.threads():
+    with machine.threads():
         found = study.each(NAME, plans, compute)
     rows: list[dict[str, Any]] = []
     for rule, p_last in RULES:

@@ -16,16 +16,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from minisd import data, runfolder
-from minisd.config import Config, resolve
+from minisd import data
 from minisd.errors import ConfigError, RunFolderError, UserError
 from minisd.experiments.pool import same_run, train_all
 from minisd.experiments.trained import Key, TrainedRun
 from minisd.files import append_durably, whole_lines, write_atomically
-from minisd.interrupt import StopSignals
-from minisd.parallel import available_cores
-from minisd.progress import Counting
-from minisd.run import MACHINE_SETTINGS
+from minisd.machine import available_cores
+from minisd.runs import folder as runfolder
+from minisd.runs.config import Config, resolve
+from minisd.runs.interrupt import StopSignals
+from minisd.runs.progress import Counting
+from minisd.runs.run import MACHINE_SETTINGS
 
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"data": "digits", "depth": 14, "epochs": 6, "flow": 5, "seeds": (1,)},
@@ -46,7 +47,7 @@ SIZES: dict[str, dict[str, Any]] = {
 SETTINGS = (
     "data", "data_dir", "depth", "width", "epochs", "batch_size", "lr", "limit", "flow", "device",
 )  # fmt: skip
-"""Fields of `minisd.config.Config` that a study may set, in place of its size's own."""
+"""Fields of `minisd.runs.config.Config` that a study may set, in place of its size's own."""
 
 Job = tuple[str, float, int, dict[str, Any]]
 """A run: rule, p_L, seed, and other settings than the study's."""

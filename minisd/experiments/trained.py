@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from minisd import figures, flow, runfolder, session
+from minisd import figures, flow
 from minisd.flow.records import LARGEST, count_of
-from minisd.run import Run
+from minisd.runs import folder as runfolder
+from minisd.runs import session
+from minisd.runs.run import Run
 
 Key = tuple[str, float, int]
 """Survival rule ("constant", "linear", "uniform" or "plain"), p_L, seed."""

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from minisd import parallel
-from minisd.backend import resolve_device, synchronize
+from minisd import machine
+from minisd.backend import synchronize
 from minisd.data.batches import training_batches
 from minisd.experiments.drawing import INK, colour, new_figure, tidy, title
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
-from minisd.run import Run
+from minisd.gpu import resolve_device
+from minisd.runs.run import Run
 from minisd.stochastic_depth import draw_gates, expected_depth, linear_decay, set_gates
 from minisd.train import train_step
 
@@ -80,10 +81,10 @@ def run(study: Study) -> Result:
 
     config = study.config("constant", 1.0, study.seeds[0])
     device, found = resolve_device(config.device)
-    with parallel.threads() as threads:
-        machine = f"{threads} thread{'s' if threads > 1 else ''} of a CPU"
-        machine = machine if device == "cpu" else found
-        where = f"{study.fingerprint(study.seeds[0])}/{machine.replace('/', ' ')}"
+    with machine.threads() as threads:
+        place = f"{threads} thread{'s' if threads > 1 else ''} of a CPU"
+        place = place if device == "cpu" else found
+        where = f"{study.fingerprint(study.seeds[0])}/{place.replace('/', ' ')}"
         keys = [f"{where}/by_open_blocks/{i}" for i in range(rounds)]
         opened = np.array(list(study.each(NAME, keys, compute).values()))
         keys = [f"{where}/by_p_last/{i}" for i in range(steps)]
@@ -115,7 +116,7 @@ def run(study: Study) -> Result:
         f"R^2 = {r2:.4f}. Right: mean time of {steps} steps with gates drawn for p_L, linear "
         "decay, over that of constant depth, timed in turn; dashed: the share of blocks that are "
         "open on average, (3L-1)/4L at p_L = 0.5. A run has the same number of steps for every "
-        f"p_L, so that this is the share of its total time, but for validation. On {machine}."
+        f"p_L, so that this is the share of its total time, but for validation. On {place}."
     )
     return Result(draw(rows, L), rows, caption, seeds=study.seeds[:1])
 

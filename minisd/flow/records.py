@@ -17,9 +17,10 @@ import numpy as np
 
 from minisd.errors import RunFolderError
 from minisd.files import append_durably, whole_lines, write_atomically
-from minisd.runfolder import FLOW
 
 FORMAT = 1
+FLOW = "flow.jsonl"
+"""The file's name in the folder of a run."""
 
 OF_TENSORS = ("grad_mean", "grad_norm", "grad_max", "weight_norm", "update_norm", "update_ratio")
 """Of a parameter; the same of all parameters of a block's branch together, named ``block_...``."""

@@ -1,17 +1,15 @@
-"""Batch normalisation of images, per channel (Ioffe and Szegedy 2015), forward and backward.
-
-It is written for images by rows, (H, C, W*N): a channel's numbers in one row of all images are one
-run. Sums are taken run by run and then over the rows, which is also what keeps them accurate.
-"""
+"""Batch normalisation of images, per channel (Ioffe and Szegedy 2015), forward and backward."""
 
 from typing import Any
 
-from minisd import parallel
-from minisd.backend import Array, array_module, fused
-from minisd.ops.check import check_arrays, check_ndim, check_shape, check_upstream
-from minisd.ops.rows import as_images, by_rows, empty_rows, flat, joined, slab
+from minisd.backend import Array
+from minisd.ops.check import check_batchnorm2d, check_upstream
+from minisd.ops.sums import mean_over, sum_over
 
 Cache = tuple[Any, ...]
+
+IMAGES = (0, 2, 3)
+"""The axes that a channel's numbers lie along: N, H and W."""
 
 
 def batchnorm2d_forward(
@@ -24,6 +22,7 @@ def batchnorm2d_forward(
     training: bool,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    group: Any = None,
 ) -> tuple[Array, Cache]:
     """Give every channel mean ``beta`` and standard deviation ``gamma`` (up to ``eps``).
 
@@ -33,9 +32,6 @@ def batchnorm2d_forward(
     place: ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance.
     In evaluation they are the running ones, which are then constants.
 
-    The variance is taken in two passes, as the mean of squared deviations: the shorter
-    ``E[x^2] - E[x]^2`` cancels catastrophically in float32 when the mean is large.
-
     Parameters
     ----------
     x : (N, C, H, W)
@@ -43,6 +39,9 @@ def batchnorm2d_forward(
         Scale and shift.
     running_mean, running_var : (C,)
         Moved in place when ``training``.
+    group : object with ``gather``, optional
+        For a batch in several parts, of which ``x`` is one: ``group.gather(mine)`` returns a list
+        of what all parts gave. None: ``x`` is the whole batch.
 
     Returns
     -------
@@ -56,39 +55,21 @@ def batchnorm2d_forward(
         If shapes do not fit, or if ``training`` with one single number per channel, whose
         variance says nothing.
     """
-    check_arrays(
-        "batchnorm2d",
-        x=x,
-        gamma=gamma,
-        beta=beta,
-        running_mean=running_mean,
-        running_var=running_var,
-    )
-    check_ndim("batchnorm2d", "x", x, "NCHW")
-    N, C, H, W = x.shape
-    for name, array in (
-        ("gamma", gamma),
-        ("beta", beta),
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-    ):
-        check_shape("batchnorm2d", name, array, (C,))
-
-    rows, y = by_rows(x), empty_rows(x.shape, x)
+    xp = check_batchnorm2d(x, gamma, beta, running_mean, running_var, training, group)
+    momentum, M = float(momentum), x.size // x.shape[1]  # M numbers of each channel
     if training:
-        check_statistics(x.shape)
-        mean, var = channel_moments(rows)
-        move_running(running_mean, running_var, mean, var, float(momentum), N * H * W)
+        mean, var = channel_moments(x)
+        if group is not None:
+            M, mean, var = pooled_moments(group.gather((M, mean, var)))
+        running_mean[...] = (1 - momentum) * running_mean + momentum * mean
+        running_var[...] = (1 - momentum) * running_var + momentum * var * (M / (M - 1))
     else:
-        mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
-    inv_std, scale, _ = scale_and_shift(mean, var, gamma, beta, float(eps))
+        mean, var = running_mean, running_var
 
-    def some_rows(part: slice) -> None:
-        x_runs, y_runs = flat(rows[part]), flat(y[part])
-        normalise_deviations(x_runs, mean[:, None], scale[:, None], beta[:, None], y_runs)
-
-    parallel.slabs(some_rows, H, slab(y), y)
-    return as_images(y), (x, mean, inv_std, gamma, training)
+    inv_std = 1 / xp.sqrt(var + float(eps))
+    x_hat = (x - mean[:, None, None]) * inv_std[:, None, None]
+    y = gamma[:, None, None] * x_hat + beta[:, None, None]
+    return y, (x_hat, inv_std, gamma, training, M, group)
 
 
 def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
@@ -100,7 +81,7 @@ def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
 
     the part of ``dy`` along the constant and the part along ``x_hat``: a change of ``x`` in
     either direction is normalised away. In evaluation the statistics are constants and
-    ``dx = gamma / std * dy``. Of ``x_hat`` only ``x`` is kept; the rest is done again.
+    ``dx = gamma / std * dy``.
 
     Parameters
     ----------
@@ -111,184 +92,44 @@ def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     dx : (N, C, H, W)
     dgamma, dbeta : (C,)
     """
-    x, mean, inv_std, gamma, training = cache
-    xp = check_upstream("batchnorm2d_backward", dy, x.shape, x)
-    N, _, H, W = x.shape
-    M = N * H * W
-    x_rows, dy_rows, dx = by_rows(x), by_rows(dy), empty_rows(x.shape, x)
-
-    parts = parallel.slabs(
-        lambda part: gradient_sums(flat(dy_rows[part]), flat(x_rows[part]), mean), H, slab(dx), dx
-    )
-    along_x, dbeta = sums(parts)
-    dgamma = along_x * inv_std
-
-    scale, along = (gamma * inv_std)[:, None], (-inv_std * dgamma / M)[:, None]
-    mean_dy = (dbeta / M)[:, None]
-
-    def some_rows(part: slice) -> None:
-        dx_runs, dy_runs = flat(dx[part]), flat(dy_rows[part])
-        if training:
-            x_runs = flat(x_rows[part])
-            gradient_of_norm(dy_runs, x_runs, mean[:, None], along, mean_dy, scale, dx_runs)
-        else:
-            xp.multiply(dy_runs, scale, out=dx_runs)
-
-    parallel.slabs(some_rows, H, slab(dx), dx)
-    return as_images(dx), dgamma, dbeta
+    x_hat, inv_std, gamma, training, M, group = cache
+    check_upstream("batchnorm2d_backward", dy, x_hat.shape, x_hat)
+    dgamma, dbeta = sum_over(dy * x_hat, axis=IMAGES), sum_over(dy, axis=IMAGES)
+    if group is not None:
+        parts = group.gather((dgamma, dbeta))
+        dgamma, dbeta = sum(part[0] for part in parts), sum(part[1] for part in parts)
+    dx = dy
+    if training:
+        mean_dy, mean_dy_x_hat = dbeta / M, dgamma / M
+        dx = dy - mean_dy[:, None, None] - x_hat * mean_dy_x_hat[:, None, None]
+    return (gamma * inv_std)[:, None, None] * dx, dgamma, dbeta
 
 
-@fused
-def normalise_deviations(
-    xp: Any, x: Array, mean: Array, scale: Array, beta: Array, out: Array
-) -> None:
-    """Write scale * (x - mean) + beta into ``out``."""
-    xp.subtract(x, mean, out=out)
-    out *= scale
-    out += beta
+def channel_moments(x: Array) -> tuple[Array, Array]:
+    """Return every channel's mean and (biased) variance.
 
-
-@fused
-def gradient_of_norm(
-    xp: Any,
-    dy: Array,
-    x: Array,
-    mean: Array,
-    along: Array,
-    mean_dy: Array,
-    scale: Array,
-    out: Array,
-) -> None:
-    """Write scale * (dy + along * (x - mean) - mean_dy) into ``out``."""
-    xp.subtract(x, mean, out=out)
-    out *= along
-    out += dy
-    out -= mean_dy
-    out *= scale
-
-
-def check_statistics(shape: tuple[int, ...]) -> None:
-    """Raise a ValueError if images of this shape (N, C, H, W) have one number per channel."""
-    N, _, H, W = shape
-    if N * H * W == 1:
-        raise ValueError(
-            f"batchnorm2d: training needs more than one number per channel, x is {shape}"
-        )
-
-
-def channel_moments(rows: Array) -> tuple[Array, Array]:
-    """Return every channel's mean and (biased) variance (C,) over images by rows (H, C, W, N)."""
-    H, _, W, N = rows.shape
-    parts = parallel.slabs(lambda part: run_moments(flat(rows[part])), H, slab(rows), rows)
-    return moments(parts, W * N)
-
-
-def run_moments(runs: Array) -> tuple[Array, Array]:
-    """Return m and Q (rows, C): every run's mean and sum of squared deviations from it.
+    The variance is taken in two passes, as the mean of squared deviations: the shorter
+    ``E[x^2] - E[x]^2`` cancels catastrophically in float32 when the mean is large.
 
     Parameters
     ----------
-    runs : (rows, C, W*N)
+    x : (N, C, H, W)
+
+    Returns
+    -------
+    mean, var : (C,)
     """
-    xp = array_module(runs)
-    m = parallel.run_sums(xp, runs) / runs.shape[2]
-    return m, squared_deviations(runs, m[:, :, None], *parallel.scratch(runs))
+    mean = mean_over(x, axis=IMAGES)
+    return mean, mean_over((x - mean[:, None, None]) ** 2, axis=IMAGES)
 
 
-@fused
-def squared_deviations(xp: Any, runs: Array, m: Array, centred: Array | None = None) -> Array:
-    """Sum of (runs - m)^2 over every run; ``centred`` may be overwritten."""
-    centred = xp.subtract(runs, m, out=centred)
-    return parallel.run_dots(xp, centred, centred)
+def pooled_moments(parts: list[tuple[int, Array, Array]]) -> Any:
+    """Return count, mean and (biased) variance of several parts together (Chan et al. 1979).
 
-
-def moments(parts: list[tuple[Array, Array]], n: int) -> tuple[Array, Array]:
-    """Return the channels' mean and (biased) variance (C,) from the moments of runs of n numbers.
-
-        mean = mean over runs of m        var = mean over runs of (Q / n + (m - mean)^2)
-
-    This is exact, and no less accurate than two passes over the whole.
+    M = sum of M_r        mean = sum of M_r mean_r / M
+    var = sum of M_r (var_r + (mean_r - mean)^2) / M
     """
-    m, Q = (joined(part) for part in zip(*parts, strict=True))
-    mean = m.mean(axis=0)
-    return mean, summed_variance(m, Q, mean, n) / len(m)
-
-
-@fused
-def summed_variance(xp: Any, m: Array, Q: Array, mean: Array, n: int) -> Array:
-    """Sum over the runs of Q / n + (m - mean)^2."""
-    return xp.sum(Q / n + xp.square(m - mean), axis=0)
-
-
-@fused
-def scale_and_shift(
-    xp: Any, mean: Array, var: Array, gamma: Array, beta: Array, eps: float
-) -> tuple[Array, Array, Array]:
-    """Return 1 / std, and scale and shift of y = gamma * (x - mean) / std + beta."""
-    inv_std = 1 / xp.sqrt(var + eps)
-    scale = gamma * inv_std
-    return inv_std, scale, beta - mean * scale
-
-
-def move_running(
-    running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float, M: int
-) -> None:
-    """Move the running statistics towards those of a batch of M numbers per channel, in place."""
-    unbiased = momentum * (M / (M - 1))
-    move_statistics(running_mean, running_var, mean, var, 1 - momentum, momentum, unbiased)
-
-
-@fused
-def move_statistics(
-    xp: Any,
-    running_mean: Array,
-    running_var: Array,
-    mean: Array,
-    var: Array,
-    stay: float,
-    move: float,
-    move_unbiased: float,
-) -> None:
-    """Take ``stay`` of the running statistics and add shares of the batch's."""
-    running_mean *= stay
-    running_mean += move * mean
-    running_var *= stay
-    running_var += move_unbiased * var
-
-
-def gradient_sums(dy_runs: Array, x_runs: Array, mean: Array) -> tuple[Array, Array]:
-    """Return the sums of dy * (x - mean) and of dy over every run: (rows, C) each."""
-    xp = array_module(dy_runs)
-    along_x = products_with_deviations(dy_runs, x_runs, mean[:, None], *parallel.scratch(x_runs))
-    return along_x, parallel.run_sums(xp, dy_runs)
-
-
-def gradient_sums_of_excess(
-    dy_runs: Array, excess: Array, above_mean: Array
-) -> tuple[Array, Array]:
-    """The same for max(x - threshold, 0) in place of x, if dy is zero where that is.
-
-        sum of dy (x - mean)  =  sum of dy (x - threshold)  +  (threshold - mean) * sum of dy
-
-    Parameters
-    ----------
-    above_mean : (C,)
-        threshold - mean.
-    """
-    xp = array_module(dy_runs)
-    sum_dy = parallel.run_sums(xp, dy_runs)
-    return parallel.run_dots(xp, dy_runs, excess) + above_mean * sum_dy, sum_dy
-
-
-@fused
-def products_with_deviations(
-    xp: Any, dy_runs: Array, x_runs: Array, mean: Array, centred: Array | None = None
-) -> Array:
-    """Sum of dy * (x - mean) over every run; ``centred`` may be overwritten."""
-    return parallel.run_dots(xp, dy_runs, xp.subtract(x_runs, mean, out=centred))
-
-
-def sums(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Return the sums over all runs, (C,) each, from those of `gradient_sums`."""
-    first, second = zip(*parts, strict=True)
-    return joined(first).sum(axis=0), joined(second).sum(axis=0)
+    M = sum(count for count, _, _ in parts)
+    mean = sum(count * mean for count, mean, _ in parts) / M
+    var = sum(count * (var + (part - mean) ** 2) for count, part, var in parts) / M
+    return M, mean, var

@@ -104,7 +104,110 @@ def whole_number(what: str, value: object, least: int) -> int:
     return number
 
 
-def check_upstream(operation: str, dy: Array, y_shape: tuple[int, ...], like: Array) -> Any:
-    """Check the upstream gradient ``dy`` against the output's shape and an array of the forward."""
+def check_upstream(
+    operation: str, dy: Array, y_shape: tuple[int, ...], like: Array, dtype: Any = None
+) -> Any:
+    """Check the upstream gradient ``dy`` and return its array module.
+
+    It must have the output's shape, and be where ``like`` is, an array of the forward, and of its
+    dtype (or of ``dtype``).
+    """
     check_shape(operation, "dy", dy, y_shape)
-    return check_arrays(operation, dy=dy, **{"the forward's input": like})
+    xp = check_arrays(operation, dy=dy)
+    try:
+        array_module(dy, like)
+    except TypeError as error:
+        raise TypeError(f"{operation}: {error}") from None
+    dtype = dtype or like.dtype
+    if dy.dtype != dtype:
+        raise TypeError(
+            f"{operation}: the arrays must have one dtype, got dy {dy.dtype}, the forward's input "
+            f"{dtype}"
+        )
+    return xp
+
+
+# ---- one for each operation that has several arguments ----
+
+
+def check_batchnorm2d(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    running_mean: Array,
+    running_var: Array,
+    training: bool,
+    group: object = None,
+) -> Any:
+    """Check the arguments of batch norm; return their array module."""
+    of_channels = {
+        "gamma": gamma,
+        "beta": beta,
+        "running_mean": running_mean,
+        "running_var": running_var,
+    }
+    xp = check_arrays("batchnorm2d", x=x, **of_channels)
+    check_ndim("batchnorm2d", "x", x, "NCHW")
+    for name, array in of_channels.items():
+        check_shape("batchnorm2d", name, array, x.shape[1:2])
+    if training and group is None:  # a group has more numbers than this part of the batch
+        check_statistics(x.shape)
+    return xp
+
+
+def check_statistics(shape: tuple[int, ...]) -> None:
+    """Raise a ValueError if images of this shape (N, C, H, W) have one number per channel."""
+    N, _, H, W = shape
+    if N * H * W == 1:
+        raise ValueError(
+            f"batchnorm2d: training needs more than one number per channel, x is {shape}"
+        )
+
+
+def check_images(operation: str, x: Array) -> tuple[int, ...]:
+    """Check that ``x`` is (N, C, H, W), and return its shape."""
+    check_arrays(operation, x=x)
+    check_ndim(operation, "x", x, "NCHW")
+    return x.shape
+
+
+def check_tiles(x: Array, kernel: int) -> int:
+    """Check that images can be cut into tiles of ``kernel`` x ``kernel`` pixels; return it."""
+    check_images("avg_pool2d", x)
+    K = whole_number("avg_pool2d: kernel", kernel, 1)
+    H, W = x.shape[2:]
+    if H % K or W % K:
+        raise ValueError(f"avg_pool2d: a {H}x{W} image cannot be cut into {K}x{K} tiles")
+    return K
+
+
+def check_linear(x: Array, w: Array, b: Array | None) -> None:
+    """Check the arguments of a fully connected layer."""
+    check_arrays("linear", x=x, w=w, b=b)
+    check_ndim("linear", "x", x, "ND")
+    check_ndim("linear", "w", w, "KD")
+    if x.shape[1] != w.shape[1]:
+        raise ValueError(
+            f"linear: x has {x.shape[1]} features but w wants {w.shape[1]} "
+            f"(x {x.shape}, w {w.shape})"
+        )
+    if b is not None:
+        check_shape("linear", "b", b, w.shape[:1])
+
+
+def check_labels(labels: Array, N: int, K: int) -> None:
+    """Check that ``labels`` are N integers between 0 and K - 1.
+
+    CuPy wraps an index out of range silently, and NumPy takes -1 for the last class, so a bad
+    label would train quietly towards the wrong answer.
+    """
+    array_module(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
+    if labels.shape != (N,):
+        raise ValueError(f"labels must have shape ({N},), one per image, got {labels.shape}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= K:
+        raise ValueError(
+            f"labels must lie between 0 and {K - 1} for {K} classes, got {low} to {high}"
+        )

@@ -1,36 +1,22 @@
-"""Convolution as matrix products on views of memory, forward and backward.
+"""Convolution as one matrix product (im2col), forward and backward.
 
 As everywhere in deep learning, "convolution" means cross-correlation: the kernel is not flipped.
 
-    y[n, f, h, w] = b[f] + sum over c, i, k of  w[f, c, i, k] * x_padded[n, c, h*S + i, w*S + k]
+    y[n, f, h, v] = b[f] + sum over c, i, j of  w[f, c, i, j] * x_padded[n, c, h*S + i, v*S + j]
 
-where ``x_padded`` is ``x`` with ``P`` zeros around it and ``S`` is the stride. The plain way,
-`minisd.ops.conv_im2col`, copies what each output pixel sees into a column and so every pixel
-KH*KW times. Read that first. Here nothing is copied but the padding.
+where ``x_padded`` is ``x`` with ``P`` zeros around it and ``S`` is the stride. Write the
+``C*KH*KW`` numbers that one output pixel sees as a column, and all output pixels side by side: then
+the sum is a product of two matrices, and so are both gradients.
 
-Images lie in memory by rows (H, C, W, N): see `minisd.ops.rows`. Fix a kernel column k and an
-output row h. The numbers that the KH kernel rows and C channels contribute to the row are
-
-    X_k[h]:  KH*C rows (i, c)  by  OW*N columns (w, n)
-
-and they are in memory already: row (i, c) begins (h*S + i)*C + c runs from the start, and k pixels
-into the run; consecutive rows are one run apart. So X_k is a view (`minisd.ops.windows`), and a
-convolution is KW matrix products (`minisd.ops.direct`), the weights' gradient KW more, and the
-input's gradient again a convolution, of dy with the kernel flipped. With many channels two rows at
-a time need fewer products (`minisd.ops.winograd`).
+The columns lie in memory with the batch last, (C, KH, KW, OH, OW, N): they are then copied in long
+runs of neighbouring numbers. `minisd.fast.conv` does the same without the copies.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-from minisd import parallel
-from minisd.backend import Array
-from minisd.ops.check import check_conv2d, check_upstream
-from minisd.ops.direct import Direct, filter_products, filters, flipped
-from minisd.ops.rows import as_images, by_rows, empty_rows, flat, in_bands, slab
-from minisd.ops.sources import Plain, Source, times_factor, times_factors
-from minisd.ops.windows import Windows
-from minisd.ops.winograd import RowPairs
+from minisd.backend import Array, array_module
+from minisd.ops.check import check_conv2d, check_upstream, conv2d_output_size
+from minisd.ops.sums import sum_over
 
 Cache = tuple[Any, ...]
 
@@ -39,6 +25,8 @@ def conv2d_forward(
     x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: int = 0
 ) -> tuple[Array, Cache]:
     """Cross-correlate a batch of images with a set of filters.
+
+        Y = W X + b        W (F, C*KH*KW), the filters as rows        X the columns of `im2col`
 
     Parameters
     ----------
@@ -54,8 +42,7 @@ def conv2d_forward(
     Returns
     -------
     y : (N, F, OH, OW)
-        ``OH = (H + 2*padding - KH) // stride + 1`` and likewise ``OW``. A transposed view, see
-        `minisd.ops.rows`.
+        ``OH = (H + 2*padding - KH) // stride + 1`` and likewise ``OW``.
     cache
         For `conv2d_backward`.
 
@@ -65,13 +52,19 @@ def conv2d_forward(
         If dtypes, shapes, stride or padding do not fit.
     """
     OH, OW = check_conv2d(x, w, b, stride, padding)
-    y = empty_rows((x.shape[0], w.shape[0], OH, OW), x)
-    correlate(Plain(by_rows(x)), w, b, y, stride=stride, top=-padding, left=-padding)
-    return as_images(y), (x, w, b is not None, stride, padding)
+    N, F = x.shape[0], w.shape[0]
+    y = w.reshape(F, -1) @ im2col(x, w.shape, stride, padding)
+    if b is not None:
+        y += b[:, None]
+    return y.reshape(F, OH, OW, N).transpose(3, 0, 1, 2), (x, w, b is not None, stride, padding)
 
 
 def conv2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
     """Gradients of `conv2d_forward`.
+
+        dW = dY X^T        dX = W^T dY, added up by `col2im`        db = sum of dY over each row
+
+    The columns are gathered again rather than kept: they are KH*KW times as large as ``x``.
 
     Parameters
     ----------
@@ -85,206 +78,58 @@ def conv2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None
         None if the forward had no ``b``.
     """
     x, w, has_bias, stride, padding = cache
-    y_shape = (x.shape[0], w.shape[0], *check_conv2d(x, w, None, stride, padding))
-    check_upstream("conv2d_backward", dy, y_shape, x)
-    source = Plain(by_rows(dy))
-    dx, dw, _ = convolution_gradients(source, Plain(by_rows(x)), w, stride, padding)
-    return as_images(dx), dw, sum_per_channel(source) if has_bias else None
+    N, F = x.shape[0], w.shape[0]
+    OH, OW = conv2d_output_size(x.shape, w.shape, stride, padding)
+    check_upstream("conv2d_backward", dy, (N, F, OH, OW), x)
+
+    db = sum_over(dy, axis=(0, 2, 3)) if has_bias else None
+    dy = dy.transpose(1, 2, 3, 0).reshape(F, OH * OW * N)
+    dw = (dy @ im2col(x, w.shape, stride, padding).T).reshape(w.shape)
+    dx = col2im(w.reshape(F, -1).T @ dy, x.shape, w.shape, stride, padding)
+    return dx, dw, db
 
 
-def correlate(
-    x: Source,
-    w: Array,
-    b: Array | None,
-    y: Array,
-    *,
-    stride: int,
-    top: int,
-    left: int,
-    finish: Callable[[Array], Any] | None = None,
-) -> list[Any]:
-    """Write the cross-correlation of ``x`` and ``w`` into ``y``, both by rows, in slabs of rows.
-
-    Parameters
-    ----------
-    x : source of (H, C, W, N)
-    w : (F, C, KH, KW)
-    b : (F,) or None
-    y : (OH, F, OW, N)
-        Of any height and width: what a window sees outside of x is zero.
-    top, left : int
-        Where in x the window of output pixel (0, 0) begins; negative above, or left of, x.
-    finish : function of (rows, F, OW*N), optional
-        Called with every slab of y while it is in the cache.
+def im2col(x: Array, w_shape: tuple[int, ...], stride: int, padding: int) -> Array:
+    """Lay out what each output pixel sees as a column.
 
     Returns
     -------
-    list
-        What ``finish`` returned, in the order of the slabs.
+    cols : (C*KH*KW, OH*OW*N)
+        Row (c, i, j) holds, for each output pixel, the input at row i and column j of its window.
     """
-    OH, _, OW, _ = y.shape
-    scheme = fastest(times_factor(w, x), stride, OH)
-
-    def some_rows(band: slice, slabs: list[slice]) -> list[Any]:
-        seen = Windows(x, w.shape[2:], band, OW, stride, top, left)
-        found = []
-        for part in slabs:
-            y_runs = flat(y[part])
-            scheme.correlate(seen[part], y_runs)
-            if b is not None:
-                y_runs += b[:, None]
-            found.append(finish(y_runs) if finish is not None else None)
-        return found
-
-    return in_bands(some_rows, y, scheme.rows)
-
-
-def fastest(w: Array, stride: int, OH: int) -> Direct | RowPairs:
-    """Return how to multiply with the filters ``w``: as defined, or by pairs of rows."""
-    if stride == 1 and w.shape[2] == 3 and OH % RowPairs.rows == 0 and parallel.additions_pay(w):
-        return RowPairs(w)
-    return Direct(w, stride)
-
-
-def convolution_gradients(
-    dy: Source,
-    x: Source,
-    w: Array,
-    stride: int,
-    padding: int,
-    finish: Callable[[slice, Array, Array], Any] | None = None,
-) -> tuple[Array, Array, list[Any]]:
-    """Gradients with respect to images and filters.
-
-    Where y has the size of x, one pass over the slabs does both: what is read of dy serves twice.
-
-    Parameters
-    ----------
-    dy : source of (OH, F, OW, N)
-    x : source of (H, C, W, N)
-    finish : function of (part, x_runs, dx_runs), optional
-        Called with every slab of dx, and of x, while they are in the cache.
-
-    Returns
-    -------
-    dx : (H, C, W, N)
-    dw : (F, C, KH, KW)
-    list
-        What ``finish`` returned, in the order of the slabs.
-    """
-    _, C, KH, KW = w.shape
-    H, _, W, N = x.shape
-    P = padding
-    dx = empty_rows((N, C, H, W), w)
-    if not (stride == 1 and KH == KW == 2 * P + 1):
-        return _gradients_one_by_one(dy, x, w, stride, padding, dx, finish)
-    scheme = fastest(flipped(times_factor(w.swapaxes(0, 1), dy)), stride, H)
-
-    def some_rows(band: slice, slabs: list[slice]) -> list[tuple[Array, Any]]:
-        x_windows, dy_windows = (
-            Windows(source, (KH, KW), band, W, 1, top=-P, left=-P) for source in (x, dy)
-        )
-        found = []
-        for part in slabs:
-            x_seen, dy_seen = x_windows[part], dy_windows[part]
-            R = part.stop - part.start
-            x_runs, dy_runs = (
-                padded[P : P + R, :, P : P + W].reshape(R, -1, W * N)
-                for padded in (*x_seen, *dy_seen)
-            )
-            dW = scheme.filter_products(x_seen, dy_runs)
-            dx_runs = flat(dx[part])
-            scheme.correlate(dy_seen, dx_runs)
-            found.append((dW, finish(part, x_runs, dx_runs) if finish is not None else None))
-        return found
-
-    dW, found = zip(*in_bands(some_rows, dx, scheme.rows), strict=True)
-    return dx, times_factors(scheme.filter_gradient(dW), dy, x), list(found)
-
-
-def _gradients_one_by_one(
-    dy: Source,
-    x: Source,
-    w: Array,
-    stride: int,
-    padding: int,
-    dx: Array,
-    finish: Callable[[slice, Array, Array], Any] | None,
-) -> tuple[Array, Array, list[Any]]:
-    """`convolution_gradients` of any geometry: the filters' first, then the images'."""
-    dw = filter_gradient(dy, x, w.shape, stride, padding)
-    input_gradient(dy, dx, w, stride, padding)
-    if finish is None:
-        return dx, dw, []
-    H, _, W, _ = dx.shape
-
-    def finish_rows(part: slice) -> Any:
-        x_runs = parallel.empty(dx[part].shape, dx.dtype, dx)
-        x.read(part, slice(0, W), x_runs)
-        return finish(part, flat(x_runs), flat(dx[part]))
-
-    return dx, dw, parallel.slabs(finish_rows, H, slab(dx), dx)
-
-
-def filter_gradient(
-    dy: Source, x: Source, w_shape: tuple[int, ...], stride: int, padding: int
-) -> Array:
-    """Gradient with respect to the filters: y[h] = W_k X_k[h], so dW_k = sum of dy[h] X_k[h]^T."""
+    xp = array_module(x)
+    N, C, H, W = x.shape
     KH, KW = w_shape[2:]
-    _, F, OW, N = dy.shape
-
-    def some_rows(band: slice, slabs: list[slice]) -> list[Array]:
-        seen = Windows(x, (KH, KW), band, OW, stride, top=-padding, left=-padding)
-        found = []
-        for part in slabs:
-            dy_rows = parallel.empty((part.stop - part.start, F, OW, N), x.like.dtype, x.like)
-            dy.read(part, slice(0, OW), dy_rows)
-            found.append(filter_products(seen[part], flat(dy_rows), (KH, KW), stride))
-        return found
-
-    dw = filters(parallel.sum_over_rows(in_bands(some_rows, dy.like)), KH)
-    return times_factors(dw, dy, x)
-
-
-def input_gradient(dy: Source, dx: Array, w: Array, stride: int, padding: int) -> None:
-    """Write the gradient with respect to the images: dy correlated with the kernel flipped.
-
-    Pixel r of a padded row is seen by output h through kernel row i = r - h*S. With S = 1 that is
-    every i; with S > 1 only every S-th, beginning with r mod S. So dx falls into S*S interleaved
-    images, and each is a correlation, with stride 1, of dy and those entries of the kernel.
-
-    Parameters
-    ----------
-    dy : source of (OH, F, OW, N)
-    dx : (H, C, W, N)
-    """
+    OH, OW = conv2d_output_size(x.shape, w_shape, stride, padding)
     S, P = stride, padding
-    dx[...] = 0  # what no window saw stays so
-    for down in range(S):
-        for right in range(S):
-            taps = w[:, :, (down + P) % S :: S, (right + P) % S :: S]
-            part = dx[down::S, :, right::S]
-            if part.size and taps.size:
-                phase = parallel.empty(part.shape, dx.dtype, dx)
-                correlate(
-                    dy,
-                    flipped(taps.swapaxes(0, 1)),
-                    None,
-                    phase,
-                    stride=1,
-                    top=(down + P) // S - (taps.shape[2] - 1),
-                    left=(right + P) // S - (taps.shape[3] - 1),
-                )
-                part[...] = phase
+    padded = xp.zeros((C, H + 2 * P, W + 2 * P, N), x.dtype)
+    padded[:, P : P + H, P : P + W] = x.transpose(1, 2, 3, 0)
+    sC, sH, sW, sN = padded.strides
+    windows = xp.lib.stride_tricks.as_strided(  # a view: every window, nothing copied yet
+        padded, (C, KH, KW, OH, OW, N), (sC, sH, sW, sH * S, sW * S, sN)
+    )
+    return windows.reshape(C * KH * KW, OH * OW * N)
 
 
-def sum_per_channel(dy: Source) -> Array:
-    """Sum of (H, F, W, N) over all but F: the bias's gradient, as y = ... + b."""
-    H, F, W, N = dy.shape
+def col2im(
+    cols: Array, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: int, padding: int
+) -> Array:
+    """Add every column back to where `im2col` took it from: the adjoint of `im2col`.
 
-    def some_rows(part: slice) -> Array:
-        rows = parallel.empty((part.stop - part.start, F, W, N), dy.like.dtype, dy.like)
-        dy.read(part, slice(0, W), rows)
-        return flat(rows).sum(axis=2)
+    A pixel that several windows saw collects the sum, as the chain rule asks.
 
-    return parallel.sum_over_rows(parallel.slabs(some_rows, H, slab(dy.like), dy.like))
+    Returns
+    -------
+    x : (N, C, H, W)
+    """
+    xp = array_module(cols)
+    N, C, H, W = x_shape
+    KH, KW = w_shape[2:]
+    OH, OW = conv2d_output_size(x_shape, w_shape, stride, padding)
+    S, P = stride, padding
+    windows = cols.reshape(C, KH, KW, OH, OW, N)
+    padded = xp.zeros((C, H + 2 * P, W + 2 * P, N), cols.dtype)
+    for i in range(KH):
+        for j in range(KW):
+            padded[:, i : i + S * OH : S, j : j + S * OW : S] += windows[:, i, j]
+    return padded[:, P : P + H, P : P + W].transpose(3, 0, 1, 2)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from minisd import parallel
 from minisd.backend import Array
-from minisd.ops.check import check_arrays, check_ndim, check_shape, check_upstream
+from minisd.ops.check import check_linear, check_upstream
+from minisd.ops.sums import sum_over
 
 Cache = tuple[Any, ...]
 
@@ -25,24 +25,15 @@ def linear_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, C
     cache
         For `linear_backward`.
     """
-    check_arrays("linear", x=x, w=w, b=b)
-    check_ndim("linear", "x", x, "ND")
-    check_ndim("linear", "w", w, "KD")
-    if x.shape[1] != w.shape[1]:
-        raise ValueError(
-            f"linear: x has {x.shape[1]} features but w wants {w.shape[1]} "
-            f"(x {x.shape}, w {w.shape})"
-        )
-    with parallel.one_blas_thread():
-        y = x @ w.T
-    if b is not None:
-        check_shape("linear", "b", b, w.shape[:1])
-        y += b
+    check_linear(x, w, b)
+    y = x @ w.T if b is None else x @ w.T + b
     return y, (x, w, b is not None)
 
 
 def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
     """Gradients of `linear_forward`.
+
+        dx = dy w        dw = dy^T x        db = sum of dy over the batch
 
     Parameters
     ----------
@@ -56,6 +47,5 @@ def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None
         None if the forward had no ``b``.
     """
     x, w, has_bias = cache
-    check_upstream("linear_backward", dy, (x.shape[0], w.shape[0]), x)
-    with parallel.one_blas_thread():
-        return dy @ w, dy.T @ x, dy.sum(axis=0) if has_bias else None
+    check_upstream("linear_backward", dy, (len(x), len(w)), x)
+    return dy @ w, dy.T @ x, sum_over(dy, axis=0) if has_bias else None

@@ -3,11 +3,11 @@
 from typing import Any
 
 from minisd.backend import Array, array_module
-from minisd.ops.check import check_arrays, check_ndim
+from minisd.ops.check import check_arrays, check_labels, check_ndim, whole_number
 
 
 def softmax_cross_entropy(
-    logits: Array, labels: Array, *, labels_are_checked: bool = False
+    logits: Array, labels: Array, *, labels_are_checked: bool = False, of: int | None = None
 ) -> tuple[Any, Array]:
     """Mean cross-entropy of the softmax of ``logits`` against ``labels``, and its gradient.
 
@@ -25,6 +25,9 @@ def softmax_cross_entropy(
     labels_are_checked : bool
         They were, on the host: to look at them on a GPU is to wait for it. A label that is none
         is not noticed then.
+    of : int, optional
+        Images of the whole batch, if these are a part of it: both results are then the part's share
+        of the whole. None: N.
 
     Returns
     -------
@@ -52,31 +55,13 @@ def softmax_cross_entropy(
     array_module(logits, labels)  # refuses a mix of NumPy and CuPy
     if not labels_are_checked:
         check_labels(labels, *logits.shape)
-    N = len(labels)
+    N = len(labels) if of is None else whole_number("softmax_cross_entropy: of", of, len(labels))
 
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
-    image = xp.arange(N)
-    loss = -log_p[image, labels].mean()
+    image = xp.arange(len(labels))
+    loss = -log_p[image, labels].sum() / N
     dlogits = xp.exp(log_p)
     dlogits[image, labels] -= 1
     dlogits /= N
     return loss, dlogits
-
-
-def check_labels(labels: Array, N: int, K: int) -> None:
-    """Check that ``labels`` are N integers between 0 and K - 1.
-
-    CuPy wraps an index out of range silently, and NumPy takes -1 for the last class, so a bad
-    label would train quietly towards the wrong answer.
-    """
-    array_module(labels)
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"labels must be integers, got {labels.dtype}")
-    if labels.shape != (N,):
-        raise ValueError(f"labels must have shape ({N},), one per image, got {labels.shape}")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= K:
-        raise ValueError(
-            f"labels must lie between 0 and {K - 1} for {K} classes, got {low} to {high}"
-        )

@@ -1,10 +1,10 @@
 """Average pooling: over small tiles (shortcut A), and over the image (before the classifier)."""
 
-from minisd.backend import Array
-from minisd.ops.check import check_arrays, check_ndim, check_upstream, whole_number
-from minisd.ops.rows import as_images, by_rows, empty_rows
+from minisd.backend import Array, array_module
+from minisd.ops.check import check_images, check_tiles, check_upstream
+from minisd.ops.sums import mean_over
 
-Cache = tuple[tuple[int, ...], int]
+Cache = tuple[Array, int]
 
 
 def avg_pool2d_forward(x: Array, kernel: int) -> tuple[Array, Cache]:
@@ -28,15 +28,10 @@ def avg_pool2d_forward(x: Array, kernel: int) -> tuple[Array, Cache]:
     ValueError
         If the tiles do not cover the image exactly: no pixel is dropped silently.
     """
-    check_arrays("avg_pool2d", x=x)
-    check_ndim("avg_pool2d", "x", x, "NCHW")
-    K = whole_number("avg_pool2d: kernel", kernel, 1)
-    H, W = x.shape[2:]
-    if H % K or W % K:
-        raise ValueError(f"avg_pool2d: a {H}x{W} image cannot be cut into {K}x{K} tiles")
-    N, C = x.shape[:2]
-    tiles = by_rows(x).reshape(H // K, K, C, W // K, K, N)
-    return as_images(tiles.mean(axis=(1, 4))), (x.shape, K)
+    K = check_tiles(x, kernel)
+    N, C, H, W = x.shape
+    tiles = x.reshape(N, C, H // K, K, W // K, K)
+    return mean_over(tiles, axis=(3, 5)), (x, K)
 
 
 def avg_pool2d_backward(dy: Array, cache: Cache) -> Array:
@@ -50,17 +45,14 @@ def avg_pool2d_backward(dy: Array, cache: Cache) -> Array:
     -------
     dx : (N, C, H, W)
     """
-    (N, C, H, W), K = cache
-    check_upstream("avg_pool2d_backward", dy, (N, C, H // K, W // K), dy)
-    dx = empty_rows((N, C, H, W), dy)
-    share = by_rows(dy) / (K * K)
-    for i in range(K):
-        for j in range(K):
-            dx[i::K, :, j::K] = share
-    return as_images(dx)
+    x, K = cache
+    N, C, H, W = x.shape
+    xp = check_upstream("avg_pool2d_backward", dy, (N, C, H // K, W // K), x)
+    share = (dy / K**2)[:, :, :, None, :, None]
+    return xp.broadcast_to(share, (N, C, H // K, K, W // K, K)).reshape(N, C, H, W)
 
 
-def global_avg_pool_forward(x: Array) -> tuple[Array, tuple[int, ...]]:
+def global_avg_pool_forward(x: Array) -> tuple[Array, Array]:
     """Average each channel over the whole image.
 
     Parameters
@@ -73,12 +65,11 @@ def global_avg_pool_forward(x: Array) -> tuple[Array, tuple[int, ...]]:
     cache
         For `global_avg_pool_backward`.
     """
-    check_arrays("global_avg_pool", x=x)
-    check_ndim("global_avg_pool", "x", x, "NCHW")
-    return by_rows(x).mean(axis=(0, 2)).T, x.shape
+    check_images("global_avg_pool", x)
+    return mean_over(x, axis=(2, 3)), x
 
 
-def global_avg_pool_backward(dy: Array, cache: tuple[int, ...]) -> Array:
+def global_avg_pool_backward(dy: Array, cache: Array) -> Array:
     """Share each channel's gradient equally among its pixels.
 
     Parameters
@@ -89,8 +80,7 @@ def global_avg_pool_backward(dy: Array, cache: tuple[int, ...]) -> Array:
     -------
     dx : (N, C, H, W)
     """
-    N, C, H, W = cache
-    check_upstream("global_avg_pool_backward", dy, (N, C), dy)
-    dx = empty_rows((N, C, H, W), dy)
-    dx[...] = (dy.T / (H * W))[:, None, :]
-    return as_images(dx)
+    x = cache
+    N, C, H, W = x.shape
+    check_upstream("global_avg_pool_backward", dy, (N, C), x)
+    return array_module(x).zeros_like(x) + (dy / (H * W))[:, :, None, None]

@@ -10,7 +10,6 @@ if not __package__:  # run as a file: what is imported below lies two folders up
 
 from threadpoolctl import threadpool_limits
 
-from minisd import parallel  # before PyTorch: what holds our BLAS must not hold PyTorch's own
 from tests.benchmarks import machine, picture
 from tests.benchmarks.bench import FULL, INSTALL, QUICK, Bench
 from tests.benchmarks.report import Report, Row, write
@@ -28,7 +27,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=ROWS, metavar="NAME",
                         help=f"some of: {', '.join(ROWS)}")  # fmt: skip
     parser.add_argument("--repeat", type=int, help="rounds, at least 5 (default: 7; 2 if --quick)")
-    parser.add_argument("--threads", type=int, default=min(2, parallel.available_cores()),
+    parser.add_argument("--threads", type=int, default=min(2, machine.available_cores()),
                         help="of minisd and of PyTorch (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -81,7 +80,7 @@ def measure_row(bench: Bench, name: str) -> bool:
 
 def main() -> int:
     args = arguments()
-    with parallel.threads(args.threads), threadpool_limits(args.threads, user_api="blas"):
+    with machine.threads(args.threads), threadpool_limits(args.threads, user_api="blas"):
         header = machine.description(
             seed=args.seed,
             threads=args.threads,

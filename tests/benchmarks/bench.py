@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minisd import parallel
+from minisd import machine
 
 from .measure import alternate, differences, milliseconds
 from .report import Report
@@ -117,7 +117,7 @@ class Bench:
     def fresh_start(self) -> None:
         """Leave nothing of one measurement to the next: neither garbage nor idle memory."""
         gc.collect()
-        parallel.release()
+        machine.release()
 
     def say(self, line: str) -> None:
         # Progress goes where it does not mix with the table, should that be redirected to a file.

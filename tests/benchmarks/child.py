@@ -47,12 +47,12 @@ def torch_training(task: dict, images, labels) -> Callable[[], float]:
 
 
 def main(task: dict) -> dict:
-    from minisd import parallel  # before PyTorch, as in the process that measures time
+    from minisd import machine  # before PyTorch, as in the process that measures time
 
     rng = np.random.default_rng(task["seed"])
     images = rng.standard_normal((task["batch"], 3, 32, 32), dtype=np.float32)
     labels = rng.integers(0, 10, task["batch"])
-    with parallel.threads(task["threads"]), threadpool_limits(task["threads"], user_api="blas"):
+    with machine.threads(task["threads"]), threadpool_limits(task["threads"], user_api="blas"):
         make = {"ours": our_training, "torch": torch_training}[task["network"]]
         step = make(task, images, labels)
         before, seconds, losses = memory("VmRSS"), [], []

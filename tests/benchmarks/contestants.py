@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 import minisd
-from minisd import ops
+from minisd import fast, ops
 from minisd.flow import Recorder
-from minisd.ops.conv_im2col import conv2d_im2col_backward, conv2d_im2col_forward
 from minisd.train import train_step
 
 from .bench import Bench
@@ -139,13 +138,13 @@ def convolution(
         return run
 
     rows, columns = (2, 1, 3, 0), (1, 2, 3, 0)  # (H, C, W, N) and (C, H, W, N)
-    ours = (ops.conv2d_forward, ops.conv2d_backward)
+    ours = (fast.conv2d_forward, fast.conv2d_backward)
     found: Contestants = {
         "ours": plainly(*ours, in_order(x, rows), in_order(dy, rows)),
         "ours, NCHW": plainly(*ours, x, dy),
         "our im2col": plainly(
-            conv2d_im2col_forward,
-            conv2d_im2col_backward,
+            ops.conv2d_forward,
+            ops.conv2d_backward,
             in_order(x, columns),
             in_order(dy, columns),
         ),

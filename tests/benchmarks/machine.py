@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import minisd
-from minisd import parallel
+from minisd import machine
 
 
 def processor() -> str:
@@ -60,11 +60,11 @@ def description(
             "processor": processor(),
             "system": f"{platform.system()} {platform.machine()}",
             "cores": os.cpu_count(),
-            "cores_allowed": parallel.available_cores(),
+            "cores_allowed": machine.available_cores(),
             "memory_gib": memory_gib(),
             # Others at work on the machine show here, and in the spread.
             "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
         },
         "versions": versions(),
-        "blas": parallel.blas_description(),
+        "blas": machine.blas_description(),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minisd import parallel
+from minisd import machine
 
 from . import contestants
 from .bench import Bench
@@ -126,7 +126,7 @@ def gemm_rate(threads: int, size: int) -> float:
         out = np.empty_like(a)
         return lambda: np.matmul(a, b, out=out)
 
-    with parallel.one_blas_thread():
+    with machine.one_blas_thread():
         return summed_rate(threads, make, 2.0 * size**3)
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from minisd.backend import values
 from minisd.errors import NonFiniteError
-from minisd.explain import explained
-from minisd.run import Run
+from minisd.runs.explain import explained
+from minisd.runs.run import Run
 
 INTERVAL = 50
 """Steps between two looks on a GPU, after one at the first step."""
 
 
-class Losses:
+class PendingLosses:
     """The losses of the steps since somebody last looked, as the device has them.
 
     Attributes
@@ -42,7 +42,7 @@ class Losses:
         """Whether it is time to look."""
         return len(self._losses) >= self._interval
 
-    def book(self) -> None:
+    def collect(self) -> None:
         """Look: wait for the device, and add the losses to the epoch's sum.
 
         Raises

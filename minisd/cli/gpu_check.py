@@ -1,7 +1,7 @@
 """What ``minisd gpu-check`` finds out about a GPU: is it right, and how fast is a training step?
 
-It is run as ``python -m minisd.gpu_check`` by the command, which itself leaves the GPU alone: some
-are set to serve one process at a time.
+It is run as ``python -m minisd.cli.gpu_check`` by the command, which itself leaves the GPU alone:
+some are set to serve one process at a time.
 
 Right means: the same network, from the same seed, is trained on NumPy and on the GPU, with blocks
 that come and go, and every weight, running statistic and momentum is compared; and the GPU gives
@@ -18,23 +18,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minisd.backend import (
-    Array,
-    describe_gpu,
-    synchronize,
-    to_device,
-    to_numpy,
-    usable_cupy,
-)
-from minisd.checkpoint import layer_arrays
+from minisd import fast, ops
+from minisd.backend import Array, synchronize, to_device, to_numpy
+from minisd.cli.commands import NO_GPU
 from minisd.errors import DeviceError
-from minisd.gradcheck_table import check_ops
+from minisd.gpu import describe_gpu, usable_cupy
+from minisd.gradcheck.table import check_ops
 from minisd.models import num_blocks, resnet
 from minisd.optim import SGD
+from minisd.runs.checkpoint import layer_arrays
 from minisd.stochastic_depth import draw_gates, linear_decay, set_gates
 from minisd.train import train_step
 
-NO_GPU = 2
 AGREEMENT = {"float64": 1e-10, "float32": 1e-4}
 """Largest difference from NumPy's float64 after ten steps; see `difference`."""
 
@@ -98,8 +93,10 @@ def difference(found: dict[str, Array], expected: dict[str, Array]) -> float:
 
 def comparisons(device: str) -> Iterator[Finding]:
     """Yield the findings, one after the other."""
-    for report in check_ops(np.random.default_rng(0), device):
-        yield Finding(f"gradient of {report.name}", report.worst.error, report.tolerance)
+    for name, edition in {"book": ops, "fast": fast}.items():
+        for report in check_ops(edition, np.random.default_rng(0), device):
+            what = f"gradient of {report.name} ({name})"
+            yield Finding(what, report.worst.error, report.tolerance)
     for shortcut in ("A", "projection"):
         exact, gates = trained("cpu", shortcut=shortcut)
         for dtype, tolerance in AGREEMENT.items():

@@ -26,20 +26,20 @@ where s_j is the sum over all places of dm_j times what m_j multiplies with its 
 images' gradient is a convolution again.
 
 The additions cost time as well. They pay where there are many channels, and so many products for
-each number: see `minisd.products.additions_pay`. Nothing is multiplied by more than 1, so float32
-loses next to nothing.
+each number: see `minisd.machine.products.additions_pay`. Nothing is multiplied by more than 1, so
+float32 loses next to nothing.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from minisd import parallel
-from minisd.backend import Array, array_module, fused
-from minisd.ops.windows import views
+from minisd import machine
+from minisd.backend import Array, array_module, one_kernel
+from minisd.fast.windows import views
 
 
 class RowPairs:
-    """What `minisd.ops.direct.Direct` does, by pairs of rows and with fewer products.
+    """What `minisd.fast.direct.Direct` does, by pairs of rows and with fewer products.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ class RowPairs:
         (padded,) = seen
         R, F, L = y.shape
         X = views(input_transform(padded), 1, self.KW)
-        m = parallel.empty((2, R // 2, 2, F, L), y.dtype, y)
-        parallel.sum_of_products(self.U, X.reshape(self.KW, 2, R // 2, 2, *X.shape[2:]), m)
+        m = machine.empty((2, R // 2, 2, F, L), y.dtype, y)
+        machine.sum_of_products(self.U, X.reshape(self.KW, 2, R // 2, 2, *X.shape[2:]), m)
         output_transform(m.reshape(2, R, F, L), y)
 
     def filter_products(self, seen: Sequence[Array], dy: Array) -> Array:
@@ -70,15 +70,15 @@ class RowPairs:
         R, F, _ = dy.shape
         X = views(input_transform(padded), 1, self.KW)
         s = array_module(dy).empty((R, 2, self.KW, X.shape[2], F), dy.dtype)
-        s[:, 0] = parallel.products_with_transpose(X[:, :R], dy)
-        s[:, 1] = parallel.products_with_transpose(X[:, R:], output_gradient_transform(dy))
+        s[:, 0] = machine.products_with_transpose(X[:, :R], dy)
+        s[:, 1] = machine.products_with_transpose(X[:, R:], output_gradient_transform(dy))
         return s
 
     @staticmethod
     def filter_gradient(parts: Sequence[Array]) -> Array:
         """Return dw (F, C, 3, KW) from the results of `filter_products` for all rows."""
         pairs = [part.reshape(-1, 2, *part.shape[1:]) for part in parts]
-        (s_0, s_1), (s_3, s_2) = s = parallel.sum_over_rows(pairs)
+        (s_0, s_1), (s_3, s_2) = s = machine.sum_over_rows(pairs)
         outer = (s_1 + s_2) / 2
         dg = array_module(s).stack([s_0 + outer, (s_1 - s_2) / 2, outer - s_3])
         return dg.transpose(3, 2, 0, 1)
@@ -100,7 +100,7 @@ def input_transform(seen: Array) -> Array:
     First d_0 - d_2 and d_1 - d_3 of all pairs in turn, then d_1 + d_2 and d_2 - d_1.
     """
     R = len(seen) - 2
-    sums = parallel.empty((2 * R, *seen.shape[1:]), seen.dtype, seen)
+    sums = machine.empty((2 * R, *seen.shape[1:]), seen.dtype, seen)
     xp = array_module(seen)
     xp.subtract(seen[:R], seen[2:], out=sums[:R])
     sums_and_differences(seen[2 : R + 2 : 2], seen[1:R:2], sums[R::2], sums[R + 1 :: 2])
@@ -115,12 +115,12 @@ def output_transform(m: Array, y: Array) -> None:
 
 def output_gradient_transform(dy: Array) -> Array:
     """Return dm_1 and dm_2 of all pairs in turn, (R, F, L), for dy of the same shape."""
-    dm = parallel.empty(dy.shape, dy.dtype, dy)
+    dm = machine.empty(dy.shape, dy.dtype, dy)
     sums_and_differences(dy[0::2], dy[1::2], dm[0::2], dm[1::2])
     return dm
 
 
-@fused
+@one_kernel
 def sums_and_differences(xp: Any, a: Array, b: Array, sums: Array, differences: Array) -> None:
     """Write a + b and a - b."""
     xp.add(a, b, out=sums)

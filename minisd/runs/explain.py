@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minisd.errors import NonFiniteError, OutOfMemoryError
-from minisd.run import Run
+from minisd.runs.run import Run
 
 
 @contextmanager

@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import minisd
-from minisd import commands
-from minisd.config import DATA_SETS, DEVICES, PRESETS, Config
+from minisd.cli import commands
 from minisd.errors import NonFiniteError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.study import SETTINGS, SIZES
-from minisd.interrupt import Interrupted
-from minisd.run import MACHINE_SETTINGS
+from minisd.runs.config import DATA_SETS, DEVICES, PRESETS, Config
+from minisd.runs.interrupt import Interrupted
+from minisd.runs.run import MACHINE_SETTINGS
+from minisd.version import __version__
 
 USER_ERROR, NOT_FINITE = 2, 3
 
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in "minisd gradcheck | head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13  # SIGPIPE
-    except MemoryError as error:  # training says more: see `minisd.explain`
+    except MemoryError as error:  # training says more: see `minisd.runs.explain`
         found = "" if isinstance(error, UserError) else "the memory is too small: "
         print(f"minisd: {found}{error}", file=sys.stderr)
         return USER_ERROR
@@ -91,7 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="'minisd COMMAND --help' says more.\n\n" + (__doc__ or "").partition("\n\n")[2],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"minisd {minisd.__version__}")
+    parser.add_argument("--version", action="version", version=f"minisd {__version__}")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(parsers)
 

@@ -1,10 +1,10 @@
-"""The products of a convolution as its definition has them: see `minisd.ops.conv`."""
+"""The products of a convolution as its definition has them: see `minisd.fast.conv`."""
 
 from collections.abc import Sequence
 
-from minisd import parallel
+from minisd import machine
 from minisd.backend import Array, array_module
-from minisd.ops.windows import views
+from minisd.fast.windows import views
 
 
 class Direct:
@@ -31,10 +31,10 @@ class Direct:
         for place, X in enumerate(operands(seen, self.kernel, self.stride)):
             W = self.W[place :: self.stride]
             if place == 0:
-                parallel.sum_of_products(W, X, y)
+                machine.sum_of_products(W, X, y)
             else:
-                term = parallel.empty(y.shape, y.dtype, y)
-                parallel.sum_of_products(W, X, term)
+                term = machine.empty(y.shape, y.dtype, y)
+                machine.sum_of_products(W, X, term)
                 y += term
 
     def filter_products(self, seen: Sequence[Array], dy: Array) -> Array:
@@ -43,7 +43,7 @@ class Direct:
 
     def filter_gradient(self, parts: Sequence[Array]) -> Array:
         """Return dw (F, C, KH, KW) from the results of `filter_products` for all rows."""
-        return filters(parallel.sum_over_rows(parts), self.kernel[0])
+        return filters(machine.sum_over_rows(parts), self.kernel[0])
 
 
 def filter_products(
@@ -51,7 +51,7 @@ def filter_products(
 ) -> Array:
     """Return dy[h] X_k[h]^T, transposed, of every row: (R, KW, KH*C, F), for dy (R, F, OW*N)."""
     R, F, _ = dy.shape
-    dW = [parallel.products_with_transpose(X, dy) for X in operands(seen, kernel, stride)]
+    dW = [machine.products_with_transpose(X, dy) for X in operands(seen, kernel, stride)]
     if len(dW) == 1:
         return dW[0]
     sorted_by_column = array_module(dy).empty((R, kernel[1], dW[0].shape[2], F), dy.dtype)

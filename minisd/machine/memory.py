@@ -1,4 +1,4 @@
-"""Memory that is kept, and what is written into it first: see `minisd.parallel`.
+"""Memory that is kept, and what is written into it first: see `minisd.machine.slabs`.
 
 The pool hands out stretches of memory by size and takes each back when the last array that looks
 into it is gone. It grows to what was in use at once; when sizes change, so that most of it lies

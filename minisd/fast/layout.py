@@ -3,7 +3,7 @@
 Callers see NCHW. What they are handed is a transposed view of memory in which the first row of all
 images comes first, in it the first channel, in it the first pixel of every image:
 
-- a convolution finds its operands in memory as they are (see `minisd.ops.conv`);
+- a convolution finds its operands in memory as they are (see `minisd.fast.conv`);
 - a channel's numbers in one row, of all images, are one run of W*N: what is done to each channel,
   as in batch norm, is done to long runs;
 - a slab of rows is one stretch of memory, which a thread can have to itself.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TypeVar
 
-from minisd import parallel
+from minisd import machine
 from minisd.backend import Array, array_module
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ def as_images(rows: Array) -> Array:
 def empty_rows(images_shape: tuple[int, ...], like: Array) -> Array:
     """Return new rows (H, C, W, N) for images of shape (N, C, H, W), of the dtype of ``like``."""
     N, C, H, W = images_shape
-    return parallel.empty((H, C, W, N), like.dtype, like)
+    return machine.empty((H, C, W, N), like.dtype, like)
 
 
 def flat(rows: Array) -> Array:
@@ -52,8 +52,8 @@ def joined(parts: Sequence[Array]) -> Array:
 
 
 def slab(rows: Array, multiple_of: int = 1) -> int:
-    """Return how many rows of ``rows`` one thread takes at a time: see `minisd.parallel`."""
-    count = parallel.rows_per_slab(len(rows), rows[0].nbytes, rows)
+    """Return how many rows of ``rows`` one thread takes at a time: see `minisd.machine.slabs`."""
+    count = machine.rows_per_slab(len(rows), rows[0].nbytes, rows)
     return -(-count // multiple_of) * multiple_of
 
 
@@ -77,14 +77,14 @@ def in_bands(
         What the calls returned, one after the other.
     """
     thickness = slab(rows, multiple_of)
-    for_each_thread = -(-len(rows) // (parallel.num_threads() * multiple_of)) * multiple_of
+    for_each_thread = -(-len(rows) // (machine.num_threads() * multiple_of)) * multiple_of
 
     def some(band: slice) -> list[T]:
         starts = range(band.start, band.stop, thickness)
         return task(band, [slice(at, min(at + thickness, band.stop)) for at in starts])
 
     height = min(max(for_each_thread, thickness), 8 * thickness)
-    return list(chain.from_iterable(parallel.slabs(some, len(rows), height, rows)))
+    return list(chain.from_iterable(machine.in_slabs(some, len(rows), height, rows)))
 
 
 def numbers_per_slab(x: Array) -> int:
@@ -107,4 +107,4 @@ def empty_like(x: Array) -> Array:
     """Return a new array of the shape of ``x``, images or other, in our memory order."""
     if x.ndim == 4:
         return as_images(empty_rows(x.shape, x))
-    return parallel.empty(x.shape, x.dtype, x)
+    return machine.empty(x.shape, x.dtype, x)

@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 
-import minisd
-from minisd import checkpoint, data
-from minisd.backend import Array, describe_gpu, resolve_device, to_device, to_numpy
-from minisd.config import Config
+from minisd import data
+from minisd.backend import Array, to_device, to_numpy
 from minisd.data.batches import Augmentation
 from minisd.errors import CheckpointError
+from minisd.gpu import describe_gpu, resolve_device
+from minisd.machine import available_cores, blas_description
 from minisd.models import resnet
 from minisd.optim import SGD
-from minisd.parallel import available_cores, blas_description
+from minisd.runs import checkpoint
+from minisd.runs.config import Config
 from minisd.stochastic_depth import expected_depth
+from minisd.version import __version__
 
 MACHINE_SETTINGS = ("device", "threads", "checkpoint_every", "data_dir")
 """Settings that may change when a run goes on: where it runs and how, not what is trained."""
@@ -260,7 +262,7 @@ def _generator(state: dict[str, Any]) -> np.random.Generator:
 def versions() -> dict[str, str]:
     """What produced a result: versions of everything that computes."""
     return {
-        "minisd": minisd.__version__,
+        "minisd": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": blas_description(),

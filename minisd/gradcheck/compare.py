@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array, array_module, beside
-from minisd.gradcheck_report import (
+from minisd.gradcheck.report import (
     FLOOR,
     TOLERANCE,
     GradientError,

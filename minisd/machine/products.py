@@ -1,4 +1,4 @@
-"""Matrix products and sums in the form that the machine does best: see `minisd.parallel`.
+"""Matrix products and sums in the form that the machine does best: see `minisd.machine.slabs`.
 
 **On a CPU, products in pieces.** OpenBLAS has kernels for small matrices, which skip the packing of
 their operands. On AVX-512 they are up to twice as fast for the long, thin products of a
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array, array_module
-from minisd.memory import empty
+from minisd.machine.memory import empty
 
 _SMALL = 1_000_000  # taken up to rows * columns * depth = 100^3
 _SMALL_TRANSPOSED = 1200  # and for a product with a transpose up to so many numbers in the result

@@ -1,11 +1,11 @@
 """Convolution, batch norm and ReLU as one operation: what a residual branch is made of.
 
-The mathematics is that of `minisd.ops.conv`, `minisd.ops.batchnorm` and `minisd.ops.activation`,
+The mathematics is that of `minisd.fast.conv`, `minisd.fast.batchnorm` and `minisd.fast.activation`,
 term for term, and tests hold the two against each other. What differs is when numbers are written
 to memory. For y = ReLU(BN(z)), z = conv(x):
 
 - forward: z is written, and while a slab of it is in the cache its mean and variance are taken.
-  y is never written: the next convolution computes it as it reads (`minisd.ops.sources`);
+  y is never written: the next convolution computes it as it reads (`minisd.fast.sources`);
 - backward, given g, the gradient of BN's output, and its sums: dz is computed as the convolution's
   backward reads it; and while a slab of dx is in the cache, it goes backward through the ReLU
   before, and the sums that the batch norm before will need are taken.
@@ -18,11 +18,10 @@ So one array per convolution is kept for the backward, z, where layer by layer t
 import math
 from typing import Any
 
-from minisd import parallel
-from minisd.backend import Array, array_module, fused
-from minisd.ops.activation import let_through
-from minisd.ops.batchnorm import (
-    check_statistics,
+from minisd import machine
+from minisd.backend import Array, array_module, one_kernel
+from minisd.fast.activation import let_through
+from minisd.fast.batchnorm import (
     gradient_sums,
     gradient_sums_of_excess,
     moments,
@@ -31,10 +30,11 @@ from minisd.ops.batchnorm import (
     scale_and_shift,
     sums,
 )
-from minisd.ops.check import check_conv2d
-from minisd.ops.conv import convolution_gradients, correlate
-from minisd.ops.rows import as_images, by_rows, empty_rows, flat, slab
-from minisd.ops.sources import Normalised, NormGradient, Source, Thresholded, for_filters
+from minisd.fast.conv import convolution_gradients, correlate
+from minisd.fast.layout import as_images, by_rows, empty_rows, flat, slab
+from minisd.fast.sources import Normalised, NormGradient, Source, Thresholded, for_filters
+from minisd.ops.batchnorm import pooled_moments
+from minisd.ops.check import check_conv2d, check_statistics
 
 Cache = tuple[Any, ...]
 
@@ -53,6 +53,7 @@ def conv_norm_forward(
     momentum: float,
     eps: float,
     relu: bool,
+    group: Any = None,
 ) -> tuple[Normalised, Cache]:
     """BN(conv(x, w)), or its ReLU, to be read by whatever comes next.
 
@@ -61,13 +62,14 @@ def conv_norm_forward(
     x : source of (H, C, W, N)
     w, stride, padding
         As `minisd.ops.conv2d_forward` has them.
-    gamma, beta, running_mean, running_var, training, momentum, eps
+    gamma, beta, running_mean, running_var, training, momentum, eps, group
         As `minisd.ops.batchnorm2d_forward` has them.
     """
     array_module(w, gamma, beta, running_mean, running_var)  # refuses a mix
     N = x.shape[3]
     OH, OW = check_conv2d(as_images(x.like), w, None, stride, padding)
-    if training:
+    M = OH * OW * N
+    if training and group is None:
         check_statistics((N, w.shape[0], OH, OW))
     z = empty_rows((N, w.shape[0], OH, OW), w)
     seen = for_filters(x)
@@ -83,12 +85,14 @@ def conv_norm_forward(
     )
     if training:
         mean, var = moments(parts, OW * N)
-        move_running(running_mean, running_var, mean, var, float(momentum), OH * OW * N)
+        if group is not None:
+            M, mean, var = pooled_moments(group.gather((M, mean, var)))
+        move_running(running_mean, running_var, mean, var, float(momentum), M)
     else:
         mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
     inv_std, scale, shift = scale_and_shift(mean, var, gamma, beta, float(eps))
     y = Normalised(z, mean, inv_std, scale, shift, relu)
-    return y, (x, seen, w, y, gamma, stride, padding, training)
+    return y, (x, seen, w, y, gamma, stride, padding, training, M, group)
 
 
 def conv_norm_backward(
@@ -113,10 +117,10 @@ def conv_norm_backward(
         Of that, if x was normalised.
     dw, dgamma, dbeta
     """
-    x, seen, w, y, gamma, stride, padding, training = cache
-    H, _, W, N = g.shape
-    along_z, dbeta = sums(parts)
-    M = H * W * N if training else math.inf  # in evaluation no x moves the statistics
+    x, seen, w, y, gamma, stride, padding, training, M, group = cache
+    along_z, dbeta = sums(parts, group)
+    if not training:
+        M = math.inf  # no x moves the statistics
     dgamma, factor, of_z, constant = gradient_coefficients(
         along_z, dbeta, gamma, y.inv_std, y.mean, float(M)
     )
@@ -137,7 +141,7 @@ def conv_norm_backward(
     return dx, parts, dw, dgamma, dbeta
 
 
-@fused
+@one_kernel
 def gradient_coefficients(
     xp: Any, along_z: Array, dbeta: Array, gamma: Array, inv_std: Array, mean: Array, M: float
 ) -> tuple[Array, Array, Array, Array]:
@@ -154,7 +158,7 @@ def gradient_coefficients(
     return dgamma, a, -c, c * mean - b
 
 
-@fused
+@one_kernel
 def let_positive_through(xp: Any, dx: Array, x: Array) -> None:
     """Multiply ``dx`` by the slope of the ReLU that gave ``x``, or a positive multiple of it."""
     dx *= x > 0
@@ -188,13 +192,13 @@ def back_through(
         return by_rows(g), parts
 
     dy = by_rows(dy)
-    g = parallel.empty(dy.shape, dy.dtype, dy) if y.relu else dy
+    g = machine.empty(dy.shape, dy.dtype, dy) if y.relu else dy
 
     def some_rows(part: slice) -> Any:
         if y.relu:
-            y_rows = parallel.empty(g[part].shape, dy.dtype, dy)
+            y_rows = machine.empty(g[part].shape, dy.dtype, dy)
             y.read(part, slice(0, W), y_rows)
             xp.multiply(dy[part], y_rows > 0, out=g[part])
         return gradient_sums(flat(g[part]), flat(y.z[part]), y.mean)
 
-    return g, parallel.slabs(some_rows, H, slab(y.z), dy)
+    return g, machine.in_slabs(some_rows, H, slab(y.z), dy)

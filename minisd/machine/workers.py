@@ -1,4 +1,4 @@
-"""Threads that wait to be asked for help: see `minisd.parallel`.
+"""Threads that wait to be asked for help: see `minisd.machine.slabs`.
 
 `concurrent.futures` does this and much more. With it an operation took some 30 microseconds longer,
 and a training step, which has some hundred of them, 2 to 4 %.

@@ -2,7 +2,7 @@
 
 config.json      settings, what follows from them, seed and versions
 log.jsonl        one line per epoch
-checkpoint.npz   everything needed to go on, and the best weights (`minisd.checkpoint`)
+checkpoint.npz   everything needed to go on, and the best weights (`minisd.runs.checkpoint`)
 curve.png        the learning curve
 flow.jsonl       what `minisd.flow` recorded, if it was asked for
 """
@@ -19,9 +19,9 @@ from filelock import FileLock, Timeout
 
 from minisd.errors import RunFolderError
 from minisd.files import aside_name, write_atomically
+from minisd.flow.records import FLOW
 
 CONFIG, LOG, CHECKPOINT, CURVE = "config.json", "log.jsonl", "checkpoint.npz", "curve.png"
-FLOW = "flow.jsonl"
 _FILES = {CONFIG, LOG, CHECKPOINT, CURVE, FLOW}
 _LOCK = ".lock"
 _TRACES = {_LOCK} | {aside_name(name) for name in _FILES}  # what a run killed early may leave

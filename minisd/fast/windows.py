@@ -1,8 +1,8 @@
-"""What the windows of a convolution see, as operands of matrix products: see `minisd.ops.conv`."""
+"""What the windows of a convolution see, as operands of matrix products: see `minisd.fast.conv`."""
 
-from minisd import parallel
+from minisd import machine
 from minisd.backend import Array, array_module
-from minisd.ops.sources import Source
+from minisd.fast.sources import Source
 
 
 class Windows:
@@ -52,7 +52,7 @@ class Padded:
     def __init__(self, x: Source, rows: range, columns: range) -> None:
         H, C, W, N = x.shape
         (r0, r1), (c0, c1) = inside(rows, H), inside(columns, W)
-        self.array = parallel.framed((len(rows), C, len(columns), N), (r0, r1), (c0, c1), x.like)
+        self.array = machine.framed((len(rows), C, len(columns), N), (r0, r1), (c0, c1), x.like)
         self.x, self.rows, self.columns = x, rows, columns
         self.read, self.last = r0, r1 if c0 < c1 else r0
         self.inside = slice(c0, c1)

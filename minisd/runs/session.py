@@ -5,15 +5,16 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from minisd import figures, parallel, runfolder
-from minisd.config import Config, resolve
+from minisd import figures, machine
 from minisd.errors import CheckpointError, ConfigError, NonFiniteError, UserError
 from minisd.flow import Recorder
-from minisd.interrupt import Interrupted, StopSignals
-from minisd.progress import Progress
-from minisd.run import MACHINE_SETTINGS, Run
+from minisd.runs import folder as runfolder
+from minisd.runs.config import Config, resolve
+from minisd.runs.fit import fit
+from minisd.runs.interrupt import Interrupted, StopSignals
+from minisd.runs.progress import Progress
+from minisd.runs.run import MACHINE_SETTINGS, Run
 from minisd.stochastic_depth import expected_depth
-from minisd.train import fit
 
 
 def train(
@@ -39,7 +40,7 @@ def train(
         On Ctrl-C or SIGTERM, when the state is saved.
     """
     runfolder.check_free(folder, force=force)  # first of all: reading the data may take long
-    with parallel.threads(config.threads):
+    with machine.threads(config.threads):
         run = Run(config)
     with runfolder.claim(folder, create=True):
         runfolder.check_free(folder, force=force)
@@ -55,7 +56,7 @@ def resume(
     Parameters
     ----------
     overrides : dict, optional
-        Other values of `minisd.run.MACHINE_SETTINGS`: where it runs, not what is trained.
+        Other values of `minisd.runs.run.MACHINE_SETTINGS`: where it runs, not what is trained.
 
     Returns, Raises
     ---------------
@@ -63,7 +64,7 @@ def resume(
     """
     with runfolder.claim(folder, create=False):
         config = read_settings(folder, overrides or {})
-        with parallel.threads(config.threads):
+        with machine.threads(config.threads):
             run = Run(config)
         if (folder / runfolder.CHECKPOINT).exists():
             run.restore(folder / runfolder.CHECKPOINT)
@@ -90,7 +91,7 @@ def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
 def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
     """Train in a folder that is claimed already."""
     recorder: Recorder | None = None
-    with parallel.threads(run.config.threads):
+    with machine.threads(run.config.threads):
         _introduce(run, folder, progress)
 
         def write_log() -> None:
@@ -157,7 +158,7 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
         f"data      {config.data}: {len(run.train)} training, {len(run.validation)} validation, "
         f"{len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
     )
-    with_what = parallel.blas_description() if run.device == "cpu" else "CuPy"
+    with_what = machine.blas_description() if run.device == "cpu" else "CuPy"
     progress.say(
         f"network   ResNet-{config.depth}, {model.num_parameters:,} parameters, shortcut "
         f"{config.shortcut}, on the {run.device} with {with_what}"

@@ -1,6 +1,6 @@
 """Images that are computed while they are read, and never written down as a whole.
 
-A convolution reads its input slab by slab into a padded buffer (`minisd.ops.windows`).
+A convolution reads its input slab by slab into a padded buffer (`minisd.fast.windows`).
 Where that input is the batch norm and ReLU of another convolution's output, both can be done on the
 way into the buffer, in the core's cache; the same goes for the gradient of batch norm on its way
 into the convolution's backward. That saves the memory of the results, and the time to write them
@@ -8,18 +8,18 @@ and to read them again.
 
 A source has a ``shape`` (H, C, W, N), and ``read(rows, columns, out)`` writes that part
 of the images into ``out``, perhaps up to a factor per channel. It is the mathematics of
-`minisd.ops.batchnorm` and `minisd.ops.activation` once more, for one slab; `minisd.ops.conv_norm`
-puts it to work.
+`minisd.fast.batchnorm` and `minisd.fast.activation` once more, for one slab;
+`minisd.fast.conv_norm` puts it to work.
 """
 
 from typing import Any, Protocol
 
 import numpy as np
 
-from minisd import parallel
-from minisd.backend import Array, array_module, fused
-from minisd.ops.batchnorm import channel_moments
-from minisd.ops.rows import as_images, by_rows, empty_rows, slab
+from minisd import machine
+from minisd.backend import Array, array_module, one_kernel
+from minisd.fast.batchnorm import moments_by_rows
+from minisd.fast.layout import as_images, by_rows, empty_rows, slab
 
 _SMALL_SCALE = 1e-12  # a threshold is divided by the scale, and must not overflow
 _FAR = 16  # standard deviations: as many times more is lost to rounding
@@ -84,7 +84,7 @@ class Normalised:
         self.like = z
         self.scale, self.shift = scale[:, None, None], shift[:, None, None]
         self.shape = z.shape
-        self.zeros = parallel.zeros(z.shape[2:], z)
+        self.zeros = machine.zeros(z.shape[2:], z)
 
     def read(self, rows: slice, columns: slice, out: Array) -> None:  # noqa: D102
         z = self.z[rows, :, columns]
@@ -117,8 +117,8 @@ class Normalised:
     def channel_moments(self) -> tuple[Array, Array]:
         """Return every channel's mean and (biased) variance (C,)."""
         if self.relu:
-            return channel_moments(by_rows(written_down(self)))
-        mean, var = channel_moments(self.z)
+            return moments_by_rows(by_rows(written_down(self)))
+        mean, var = moments_by_rows(self.z)
         scale, shift = self.scale[:, 0, 0], self.shift[:, 0, 0]
         return scale * mean + shift, scale**2 * var
 
@@ -171,14 +171,14 @@ def for_filters(x: Source) -> Source:
     return thresholded if (abs(thresholded.above_mean * x.inv_std) < _FAR).all() else x
 
 
-@fused
+@one_kernel
 def normalise(xp: Any, z: Array, scale: Array, shift: Array, out: Array) -> None:
     """Write scale * z + shift into ``out``."""
     xp.multiply(z, scale, out=out)
     out += shift
 
 
-@fused
+@one_kernel
 def normalise_and_rectify(
     xp: Any, z: Array, scale: Array, shift: Array, zeros: Array, out: Array
 ) -> None:
@@ -188,7 +188,7 @@ def normalise_and_rectify(
     xp.maximum(out, zeros, out=out)
 
 
-@fused
+@one_kernel
 def excess(xp: Any, z: Array, threshold: Array, zeros: Array, out: Array) -> None:
     """Write max(z - threshold, 0) into ``out``."""
     xp.subtract(z, threshold, out=out)
@@ -204,7 +204,7 @@ class NormGradient:
         Gradient of its output.
     z : (H, C, W, N)
     factor, of_z, constant : (C,)
-        See `minisd.ops.conv_norm.gradient_coefficients`.
+        See `minisd.fast.conv_norm.gradient_coefficients`.
     """
 
     def __init__(self, g: Array, z: Array, factor: Array, of_z: Array, constant: Array) -> None:
@@ -218,7 +218,7 @@ class NormGradient:
         norm_gradient(self.g[part], self.z[part], self.of_z, self.constant, out)
 
 
-@fused
+@one_kernel
 def norm_gradient(xp: Any, g: Array, z: Array, of_z: Array, constant: Array, out: Array) -> None:
     """Write g + of_z * z + constant into ``out``."""
     xp.multiply(z, of_z, out=out)
@@ -234,7 +234,7 @@ def written_down(source: Source) -> Array:
     def some(part: slice) -> None:
         source.read(part, slice(0, W), rows[part])
 
-    parallel.slabs(some, H, slab(rows), rows)
+    machine.in_slabs(some, H, slab(rows), rows)
     return as_images(rows)
 
 

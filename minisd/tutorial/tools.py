@@ -1,9 +1,9 @@
 """What the tutorials share: a quick mode, claims that are checked, figures, exercises.
 
 A tutorial is a Python script in cells, ``tutorials/NN_name.py``; notebooks are made from it
-(`minisd.notebooks`). It runs alone from the first line to the last: in a notebook, as a script, and
-as a script with ``--quick``, in smaller numbers. With ``--solutions`` each exercise is also asked
-whether its check tells a solution from an empty page.
+(`minisd.tutorial.notebooks`). It runs alone from the first line to the last: in a notebook, as a
+script, and as a script with ``--quick``, in smaller numbers. With ``--solutions`` each exercise is
+also asked whether its check tells a solution from an empty page.
 """
 
 import argparse

@@ -7,25 +7,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minisd import notebooks, parallel, runfolder, session
-from minisd.backend import describe_gpu, resolve_device
-from minisd.config import DATA_SETS, resolve
 from minisd.data import download, load
 from minisd.errors import ConfigError, DeviceError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.catalogue import run as run_experiment
 from minisd.experiments.study import Study
-from minisd.gpu_check import NO_GPU
-from minisd.gradcheck_report import TOLERANCE
-from minisd.gradcheck_table import all_checks
-from minisd.interrupt import Interrupted
+from minisd.gpu import describe_gpu, resolve_device
+from minisd.gradcheck.report import TOLERANCE
+from minisd.gradcheck.table import all_checks
+from minisd.machine import available_cores, threads
 from minisd.models import num_blocks
 from minisd.ops.check import whole_number
-from minisd.progress import Console, Progress
-from minisd.run import Run, versions
-from minisd.train import error_rate
+from minisd.runs import folder as runfolder
+from minisd.runs import session
+from minisd.runs.config import DATA_SETS, resolve
+from minisd.runs.fit import error_rate
+from minisd.runs.interrupt import Interrupted
+from minisd.runs.progress import Console, Progress
+from minisd.runs.run import Run, versions
+from minisd.tutorial import notebooks
 
 OK, FAILED = 0, 1
+NO_GPU = 2  # what `minisd.cli.gpu_check` exits with then
 
 
 def train(
@@ -67,7 +70,7 @@ def train(
 def evaluate(*, run: Path, which: str, **machine: Any) -> int:
     """Test the network of a run, all blocks there, each branch weighted by p_l."""
     config = session.read_settings(run, machine)
-    with parallel.threads(config.threads):
+    with threads(config.threads):
         trained = Run(config)
         position = trained.load_weights(
             run / runfolder.CHECKPOINT, "best" if which == "best" else "model"
@@ -183,7 +186,7 @@ def gpu_check(*, depth: int, batch_size: int) -> int:
     def run(title: str, *arguments: object, **changes: str) -> int:
         print(f"\n{title}", flush=True)
         environment = {k: v for k, v in os.environ.items() if k != "CUPY_ACCELERATORS"} | changes
-        line = [sys.executable, "-m", "minisd.gpu_check", *map(str, arguments)]
+        line = [sys.executable, "-m", "minisd.cli.gpu_check", *map(str, arguments)]
         return subprocess.run(line, env=environment).returncode
 
     print("minisd gpu-check")
@@ -201,10 +204,10 @@ def gpu_check(*, depth: int, batch_size: int) -> int:
 
 def info() -> int:
     """Print versions, device and threads."""
-    with parallel.threads():
+    with threads():
         for name, value in versions().items():
             print(f"{name:9} {value}")
-    print(f"{'cores':9} {parallel.available_cores()} may be used by this process")
+    print(f"{'cores':9} {available_cores()} may be used by this process")
     try:
         print(f"{'gpu':9} usable: {describe_gpu()}")
     except DeviceError as error:

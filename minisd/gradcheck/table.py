@@ -1,5 +1,7 @@
 """The table of ``minisd gradcheck``: every operation, layer, block, and whole networks.
 
+All of it is asked of both editions: of the book, and of the engine with its fused layers.
+
 Shapes are small and asymmetric (N, C, H and W all differ), sizes odd, strides two, gates mixed: a
 pair of axes exchanged by mistake does not fit, and a gate that leaks is seen.
 """
@@ -7,13 +9,14 @@ pair of axes exchanged by mistake does not fit, and a gate that leaks is seen.
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import product
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from minisd import ops
+from minisd import fast, ops
 from minisd.backend import Array, array_module, beside, to_device
-from minisd.fused import ConvChain
+from minisd.fused import ConvChain, fuse
 from minisd.gradcheck import KinkError, Report, check_layer, check_op, compare
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.models import resnet
@@ -32,18 +35,22 @@ DTYPE = np.float64
 
 def all_checks(seed: int = 0, device: str = "cpu") -> Iterator[Report]:
     """Yield the report of every check, each with random inputs of its own."""
-    checks: list[Callable[[np.random.Generator, str], Iterator[Report]]] = [
+    checks: list[Callable[[ModuleType, np.random.Generator, str], Iterator[Report]]] = [
         check_ops,
         check_layers,
         check_blocks,
         check_networks,
     ]
-    for check, child in zip(checks, np.random.SeedSequence(seed).spawn(len(checks)), strict=True):
-        yield from check(np.random.default_rng(child), device)
+    for edition in (ops, fast):
+        seeds = np.random.SeedSequence(seed).spawn(len(checks))  # the same questions to both
+        for check, child in zip(checks, seeds, strict=True):
+            for report in check(edition, np.random.default_rng(child), device):
+                report.name = f"{'book' if edition is ops else 'fast'}  {report.name}"
+                yield report
 
 
-def check_ops(rng: np.random.Generator, device: str) -> Iterator[Report]:
-    """The functions of `minisd.ops`."""
+def check_ops(ops: ModuleType, rng: np.random.Generator, device: str) -> Iterator[Report]:
+    """The functions of `minisd.ops` or `minisd.fast`."""
 
     def normal(*shape: int) -> Array:
         return to_device(rng.standard_normal(shape), device)
@@ -55,7 +62,7 @@ def check_ops(rng: np.random.Generator, device: str) -> Iterator[Report]:
         ((3, 4), (5, 5), 1, 2, (6, 5)),
         ((3, 4), (2, 3), 3, 2, (5, 8)),
         ((3, 4), (4, 1), 1, 0, (4, 3)),
-        ((64, 64), (3, 3), 1, 1, (4, 3)),  # by pairs of rows: see `minisd.ops.winograd`
+        ((64, 64), (3, 3), 1, 1, (4, 3)),  # by pairs of rows: see `minisd.fast.winograd`
     ):
         yield check_op(
             f"conv2d, {KH}x{KW} kernel, {C} to {F} channels, stride {stride}, padding {padding}",
@@ -114,6 +121,20 @@ def check_ops(rng: np.random.Generator, device: str) -> Iterator[Report]:
         rng=rng,
     )
     yield check_op(
+        "pad_channels",
+        lambda x: ops.pad_channels_forward(x, 5),
+        ops.pad_channels_backward,
+        {"x": normal(2, 3, 4, 6)},
+        rng=rng,
+    )
+    yield check_op(
+        "subsample, stride 2",
+        lambda x: ops.subsample_forward(x, 2),
+        ops.subsample_backward,
+        {"x": normal(2, 3, 5, 6)},
+        rng=rng,
+    )
+    yield check_op(
         "linear",
         ops.linear_forward,
         ops.linear_backward,
@@ -136,7 +157,7 @@ def _off_zero(x: Array) -> Array:
     return array_module(x).where(abs(x) < 0.01, 0.5, x)
 
 
-def check_layers(rng: np.random.Generator, device: str) -> Iterator[Report]:
+def check_layers(edition: ModuleType, rng: np.random.Generator, device: str) -> Iterator[Report]:
     """The layers of `minisd.layers`, with their parameters."""
     x = rng.standard_normal((3, 4, 6, 5))
 
@@ -167,10 +188,11 @@ def check_layers(rng: np.random.Generator, device: str) -> Iterator[Report]:
         ),
     ]  # fmt: skip
     for name, layer, x_in in layers:
-        yield check_layer(layer.to(device), to_device(x_in, device), rng=rng, name=name)
+        layer.to(device).use(edition)
+        yield check_layer(layer, to_device(x_in, device), rng=rng, name=name)
 
 
-def check_blocks(rng: np.random.Generator, device: str) -> Iterator[Report]:
+def check_blocks(edition: ModuleType, rng: np.random.Generator, device: str) -> Iterator[Report]:
     """Residual blocks: every shortcut, branch and scale, open and closed."""
     make = {"basic": basic_branch, "bottleneck": bottleneck_branch}
     for branch, shortcut, stride in product(make, SHORTCUTS, (1, 2)):
@@ -192,10 +214,11 @@ def check_blocks(rng: np.random.Generator, device: str) -> Iterator[Report]:
                 where = "identity"
             gate = "open" if is_open else "closed"
             name = f"block, {branch}, {where}, scale {scale}, {gate}"
-            yield _away_from_kinks(block.to(device), (3, channels, 6, 2), rng, name)
+            block = (fuse(block) if edition is fast else block).to(device).use(edition)
+            yield _away_from_kinks(block, (3, channels, 6, 2), rng, name)
 
 
-def check_networks(rng: np.random.Generator, device: str) -> Iterator[Report]:
+def check_networks(edition: ModuleType, rng: np.random.Generator, device: str) -> Iterator[Report]:
     """Whole networks, with gates open, closed and mixed."""
     for shortcut in SHORTCUTS:
         some_closed = [(0, 0, 0), (1, 0, 1), (0, 1, 0)] if shortcut != "none" else []
@@ -207,13 +230,15 @@ def check_networks(rng: np.random.Generator, device: str) -> Iterator[Report]:
                 width=3,
                 shortcut=shortcut,
                 survival=linear_decay(3) if some_closed else None,
+                fused=edition is fast,
                 rng=rng,
                 dtype=DTYPE,
             )
             set_gates(model, [bool(gate) for gate in gates])
             shown = "".join(map(str, gates))
             name = f"ResNet-8, shortcut {shortcut}, gates {shown}"
-            yield _away_from_kinks(model.to(device), (4, 2, 8, 12), rng, name, elements=8)
+            model.to(device).use(edition)
+            yield _away_from_kinks(model, (4, 2, 8, 12), rng, name, elements=8)
     model = resnet(
         14,
         num_classes=3,
@@ -221,11 +246,12 @@ def check_networks(rng: np.random.Generator, device: str) -> Iterator[Report]:
         width=2,
         survival=linear_decay(6),
         gamma="uniform",
+        fused=edition is fast,
         rng=rng,
         dtype=DTYPE,
     )
     set_gates(model, [True, False, True, False, True, False])
-    model.to(device)
+    model.to(device).use(edition)
     yield _away_from_kinks(model, (4, 1, 8, 8), rng, "ResNet-14, gates 101010", elements=8)
 
 

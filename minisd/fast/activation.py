@@ -1,0 +1,153 @@
+"""The rectifier, max(x, 0), alone and at the end of a residual block, after its addition."""
+
+from collections.abc import Callable
+from typing import Any
+
+from minisd import machine
+from minisd.backend import Array, array_module, one_kernel
+from minisd.fast.layout import as_images, empty_like, in_order, numbers_per_slab
+from minisd.fast.sources import Normalised
+from minisd.ops.check import check_arrays, check_shape, check_upstream
+
+Cache = tuple[Any, ...]
+
+
+def relu_forward(x: Array, *, keep: bool = True) -> tuple[Array, Any]:
+    """Keep what is positive.
+
+    Parameters
+    ----------
+    x : any shape
+    keep : bool
+        False if there will be no backward: then nothing is noted for it, and the cache is None.
+
+    Returns
+    -------
+    y : the shape of x
+        ``max(x, 0)``.
+    cache
+        Where x was positive, one bit a number. At 0, where ReLU has no slope, we take 0.
+    """
+    check_arrays("relu", x=x)
+    return _rectified(x, None, keep)
+
+
+def relu_backward(dy: Array, cache: Cache) -> Array:
+    """Let ``dy`` through where x was positive: the slope there is 1, elsewhere 0.
+
+    Parameters
+    ----------
+    dy : the shape of x
+
+    Returns
+    -------
+    dx : the shape of x
+    """
+    return let_through(dy, cache)[0]
+
+
+def let_through(
+    dy: Array, cache: Cache, finish: Callable[[slice, Array], Any] | None = None
+) -> tuple[Array, list[Any]]:
+    """`relu_backward`; ``finish`` is called with every slab of dx while it is in the cache.
+
+    Parameters
+    ----------
+    finish : function of (which numbers, those numbers of dx), optional
+
+    Returns
+    -------
+    dx : the shape of x
+    list
+        What ``finish`` returned, in the order of the slabs.
+    """
+    positive, thickness, shape, dtype = cache
+    xp = check_upstream("relu_backward", dy, shape, positive[0], dtype)
+    dx = empty_like(dy)
+    given, result = in_order(dy), in_order(dx)
+
+    def some(part: slice) -> Any:
+        bits = positive[part.start // thickness]
+        xp.multiply(given[part], xp.unpackbits(bits)[: part.stop - part.start], out=result[part])
+        return finish(part, result[part]) if finish is not None else None
+
+    return dx, machine.in_slabs(some, dx.size, thickness, dx)
+
+
+def add_relu_forward(a: Array, b: Array | Normalised, *, keep: bool = True) -> tuple[Array, Any]:
+    """max(a + b, 0), in one go: the end of a residual block (Huang et al. 2016, eq. 2).
+
+    Its backward is `relu_backward`: the gradient of a sum goes to both terms as it is.
+
+    Parameters
+    ----------
+    a : any shape
+    b : array of the same shape; or, for images, a source of them
+    keep : bool
+        As `relu_forward` has it.
+
+    Returns
+    -------
+    y : the shape of a
+    cache
+        For `relu_backward`.
+    """
+    array = as_images(b.z) if isinstance(b, Normalised) else b
+    check_arrays("add_relu", a=a, b=array)
+    check_shape("add_relu", "b", array, a.shape)
+    return _rectified(a, b, keep)
+
+
+def add(a: Array, b: Array) -> Array:
+    """a + b: where a path forked in the forward, the backward adds the gradients.
+
+    Parameters
+    ----------
+    a, b : any shape, the same
+
+    Returns
+    -------
+    the same shape
+    """
+    xp = check_arrays("add", a=a, b=b)
+    check_shape("add", "b", b, a.shape)
+    y = empty_like(a)
+    first, second, result = in_order(a), in_order(b), in_order(y)
+
+    def some(part: slice) -> None:
+        xp.add(first[part], second[part], out=result[part])
+
+    machine.in_slabs(some, y.size, numbers_per_slab(y), y)
+    return y
+
+
+@one_kernel
+def add_and_rectify(xp: Any, a: Array, b: Array, zeros: Array, out: Array) -> None:
+    """Write max(a + b, 0) into ``out``."""
+    xp.add(a, b, out=out)
+    xp.maximum(out, zeros, out=out)
+
+
+def _rectified(a: Array, b: Array | Normalised | None, keep: bool) -> tuple[Array, Any]:
+    """max(a, 0) or max(a + b, 0), and slab by slab the packed bits of where it is positive."""
+    y = empty_like(a)
+    xp = array_module(y)
+    first, result = in_order(a), in_order(y)
+    second = None if b is None or isinstance(b, Normalised) else in_order(b)
+    thickness = numbers_per_slab(y)
+    zeros = machine.zeros((min(thickness, y.size),), y)
+
+    def some(part: slice) -> Array | None:
+        y_part = result[part]
+        none = zeros[: len(y_part)]
+        if isinstance(b, Normalised):
+            b.read_run(part, y_part)
+            add_and_rectify(y_part, first[part], none, y_part)
+        elif second is not None:
+            add_and_rectify(first[part], second[part], none, y_part)
+        else:
+            xp.maximum(first[part], none, out=y_part)
+        return xp.packbits(y_part > 0) if keep else None
+
+    positive = machine.in_slabs(some, y.size, thickness, y)
+    return y, (positive, thickness, y.shape, y.dtype) if keep else None

@@ -1,0 +1,284 @@
+"""Batch normalisation of images, per channel (Ioffe and Szegedy 2015), forward and backward.
+
+It is written for images by rows, (H, C, W*N): a channel's numbers in one row of all images are one
+run. Sums are taken run by run and then over the rows, which is also what keeps them accurate.
+"""
+
+from typing import Any
+
+from minisd import machine
+from minisd.backend import Array, array_module, one_kernel
+from minisd.fast.layout import as_images, by_rows, empty_rows, flat, joined, slab
+from minisd.ops.batchnorm import pooled_moments
+from minisd.ops.check import check_batchnorm2d, check_upstream
+
+Cache = tuple[Any, ...]
+
+
+def batchnorm2d_forward(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    running_mean: Array,
+    running_var: Array,
+    *,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    group: Any = None,
+) -> tuple[Array, Cache]:
+    """Give every channel mean ``beta`` and standard deviation ``gamma`` (up to ``eps``).
+
+        x_hat = (x - mean) / sqrt(var + eps)        y = gamma * x_hat + beta
+
+    In training, mean and (biased) variance are the batch's own, and the running statistics move in
+    place: ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance.
+    In evaluation they are the running ones, which are then constants.
+
+    The variance is taken in two passes, as the mean of squared deviations: the shorter
+    ``E[x^2] - E[x]^2`` cancels catastrophically in float32 when the mean is large.
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+    gamma, beta : (C,)
+        Scale and shift.
+    running_mean, running_var : (C,)
+        Moved in place when ``training``.
+
+    Returns
+    -------
+    y : (N, C, H, W)
+    cache
+        For `batchnorm2d_backward`.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or if ``training`` with one single number per channel, whose
+        variance says nothing.
+    """
+    check_batchnorm2d(x, gamma, beta, running_mean, running_var, training, group)
+    N, _, H, W = x.shape
+    M = N * H * W
+    rows, y = by_rows(x), empty_rows(x.shape, x)
+    if training:
+        mean, var = moments_by_rows(rows)
+        if group is not None:
+            M, mean, var = pooled_moments(group.gather((M, mean, var)))
+        move_running(running_mean, running_var, mean, var, float(momentum), M)
+    else:
+        mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
+    inv_std, scale, _ = scale_and_shift(mean, var, gamma, beta, float(eps))
+
+    def some_rows(part: slice) -> None:
+        x_runs, y_runs = flat(rows[part]), flat(y[part])
+        normalise_deviations(x_runs, mean[:, None], scale[:, None], beta[:, None], y_runs)
+
+    machine.in_slabs(some_rows, H, slab(y), y)
+    return as_images(y), (x, mean, inv_std, gamma, training, M, group)
+
+
+def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
+    """Gradients of `batchnorm2d_forward`.
+
+    In training, mean and variance depend on every ``x``, which takes two terms out of ``dx``:
+
+        dx = gamma / std * (dy - mean(dy) - x_hat * mean(dy * x_hat))
+
+    the part of ``dy`` along the constant and the part along ``x_hat``: a change of ``x`` in
+    either direction is normalised away. In evaluation the statistics are constants and
+    ``dx = gamma / std * dy``. Of ``x_hat`` only ``x`` is kept; the rest is done again.
+
+    Parameters
+    ----------
+    dy : (N, C, H, W)
+
+    Returns
+    -------
+    dx : (N, C, H, W)
+    dgamma, dbeta : (C,)
+    """
+    x, mean, inv_std, gamma, training, M, group = cache
+    xp = check_upstream("batchnorm2d_backward", dy, x.shape, x)
+    H = x.shape[2]
+    x_rows, dy_rows, dx = by_rows(x), by_rows(dy), empty_rows(x.shape, x)
+
+    parts = machine.in_slabs(
+        lambda part: gradient_sums(flat(dy_rows[part]), flat(x_rows[part]), mean), H, slab(dx), dx
+    )
+    along_x, dbeta = sums(parts, group)
+    dgamma = along_x * inv_std
+
+    scale, along = (gamma * inv_std)[:, None], (-inv_std * dgamma / M)[:, None]
+    mean_dy = (dbeta / M)[:, None]
+
+    def some_rows(part: slice) -> None:
+        dx_runs, dy_runs = flat(dx[part]), flat(dy_rows[part])
+        if training:
+            x_runs = flat(x_rows[part])
+            gradient_of_norm(dy_runs, x_runs, mean[:, None], along, mean_dy, scale, dx_runs)
+        else:
+            xp.multiply(dy_runs, scale, out=dx_runs)
+
+    machine.in_slabs(some_rows, H, slab(dx), dx)
+    return as_images(dx), dgamma, dbeta
+
+
+@one_kernel
+def normalise_deviations(
+    xp: Any, x: Array, mean: Array, scale: Array, beta: Array, out: Array
+) -> None:
+    """Write scale * (x - mean) + beta into ``out``."""
+    xp.subtract(x, mean, out=out)
+    out *= scale
+    out += beta
+
+
+@one_kernel
+def gradient_of_norm(
+    xp: Any,
+    dy: Array,
+    x: Array,
+    mean: Array,
+    along: Array,
+    mean_dy: Array,
+    scale: Array,
+    out: Array,
+) -> None:
+    """Write scale * (dy + along * (x - mean) - mean_dy) into ``out``."""
+    xp.subtract(x, mean, out=out)
+    out *= along
+    out += dy
+    out -= mean_dy
+    out *= scale
+
+
+def channel_moments(x: Array) -> tuple[Array, Array]:
+    """Return every channel's mean and (biased) variance (C,), of images (N, C, H, W)."""
+    return moments_by_rows(by_rows(x))
+
+
+def moments_by_rows(rows: Array) -> tuple[Array, Array]:
+    """`channel_moments` of images by rows (H, C, W, N)."""
+    H, _, W, N = rows.shape
+    parts = machine.in_slabs(lambda part: run_moments(flat(rows[part])), H, slab(rows), rows)
+    return moments(parts, W * N)
+
+
+def run_moments(runs: Array) -> tuple[Array, Array]:
+    """Return m and Q (rows, C): every run's mean and sum of squared deviations from it.
+
+    Parameters
+    ----------
+    runs : (rows, C, W*N)
+    """
+    xp = array_module(runs)
+    m = machine.run_sums(xp, runs) / runs.shape[2]
+    return m, squared_deviations(runs, m[:, :, None], *machine.scratch(runs))
+
+
+@one_kernel
+def squared_deviations(xp: Any, runs: Array, m: Array, centred: Array | None = None) -> Array:
+    """Sum of (runs - m)^2 over every run; ``centred`` may be overwritten."""
+    centred = xp.subtract(runs, m, out=centred)
+    return machine.run_dots(xp, centred, centred)
+
+
+def moments(parts: list[tuple[Array, Array]], n: int) -> tuple[Array, Array]:
+    """Return the channels' mean and (biased) variance (C,) from the moments of runs of n numbers.
+
+        mean = mean over runs of m        var = mean over runs of (Q / n + (m - mean)^2)
+
+    This is exact, and no less accurate than two passes over the whole.
+    """
+    m, Q = (joined(part) for part in zip(*parts, strict=True))
+    mean = m.mean(axis=0)
+    return mean, summed_variance(m, Q, mean, n) / len(m)
+
+
+@one_kernel
+def summed_variance(xp: Any, m: Array, Q: Array, mean: Array, n: int) -> Array:
+    """Sum over the runs of Q / n + (m - mean)^2."""
+    return xp.sum(Q / n + xp.square(m - mean), axis=0)
+
+
+@one_kernel
+def scale_and_shift(
+    xp: Any, mean: Array, var: Array, gamma: Array, beta: Array, eps: float
+) -> tuple[Array, Array, Array]:
+    """Return 1 / std, and scale and shift of y = gamma * (x - mean) / std + beta."""
+    inv_std = 1 / xp.sqrt(var + eps)
+    scale = gamma * inv_std
+    return inv_std, scale, beta - mean * scale
+
+
+def move_running(
+    running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float, M: int
+) -> None:
+    """Move the running statistics towards those of a batch of M numbers per channel, in place."""
+    unbiased = momentum * (M / (M - 1))
+    move_statistics(running_mean, running_var, mean, var, 1 - momentum, momentum, unbiased)
+
+
+@one_kernel
+def move_statistics(
+    xp: Any,
+    running_mean: Array,
+    running_var: Array,
+    mean: Array,
+    var: Array,
+    stay: float,
+    move: float,
+    move_unbiased: float,
+) -> None:
+    """Take ``stay`` of the running statistics and add shares of the batch's."""
+    running_mean *= stay
+    running_mean += move * mean
+    running_var *= stay
+    running_var += move_unbiased * var
+
+
+def gradient_sums(dy_runs: Array, x_runs: Array, mean: Array) -> tuple[Array, Array]:
+    """Return the sums of dy * (x - mean) and of dy over every run: (rows, C) each."""
+    xp = array_module(dy_runs)
+    along_x = products_with_deviations(dy_runs, x_runs, mean[:, None], *machine.scratch(x_runs))
+    return along_x, machine.run_sums(xp, dy_runs)
+
+
+def gradient_sums_of_excess(
+    dy_runs: Array, excess: Array, above_mean: Array
+) -> tuple[Array, Array]:
+    """The same for max(x - threshold, 0) in place of x, if dy is zero where that is.
+
+        sum of dy (x - mean)  =  sum of dy (x - threshold)  +  (threshold - mean) * sum of dy
+
+    Parameters
+    ----------
+    above_mean : (C,)
+        threshold - mean.
+    """
+    xp = array_module(dy_runs)
+    sum_dy = machine.run_sums(xp, dy_runs)
+    return machine.run_dots(xp, dy_runs, excess) + above_mean * sum_dy, sum_dy
+
+
+@one_kernel
+def products_with_deviations(
+    xp: Any, dy_runs: Array, x_runs: Array, mean: Array, centred: Array | None = None
+) -> Array:
+    """Sum of dy * (x - mean) over every run; ``centred`` may be overwritten."""
+    return machine.run_dots(xp, dy_runs, xp.subtract(x_runs, mean, out=centred))
+
+
+def sums(parts: list[tuple[Array, Array]], group: Any = None) -> tuple[Array, Array]:
+    """Return the sums over all runs, (C,) each, from those of `gradient_sums`.
+
+    With a ``group``, over those of all parts of the batch.
+    """
+    first, second = (joined(part).sum(axis=0) for part in zip(*parts, strict=True))
+    if group is None:
+        return first, second
+    gathered = zip(*group.gather((first, second)), strict=True)
+    first, second = (sum(of_parts) for of_parts in gathered)
+    return first, second

@@ -1,0 +1,53 @@
+"""The fully connected layer, y = x w^T + b."""
+
+from typing import Any
+
+from minisd import machine
+from minisd.backend import Array
+from minisd.ops.check import check_linear, check_upstream
+
+Cache = tuple[Any, ...]
+
+
+def linear_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Cache]:
+    """Multiply by a matrix and add a bias.
+
+    Parameters
+    ----------
+    x : (N, D)
+    w : (K, D)
+        One row per output.
+    b : (K,), optional
+
+    Returns
+    -------
+    y : (N, K)
+    cache
+        For `linear_backward`.
+    """
+    check_linear(x, w, b)
+    with machine.one_blas_thread():
+        y = x @ w.T
+    if b is not None:
+        y += b
+    return y, (x, w, b is not None)
+
+
+def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
+    """Gradients of `linear_forward`.
+
+    Parameters
+    ----------
+    dy : (N, K)
+
+    Returns
+    -------
+    dx : (N, D)
+    dw : (K, D)
+    db : (K,) or None
+        None if the forward had no ``b``.
+    """
+    x, w, has_bias = cache
+    check_upstream("linear_backward", dy, (x.shape[0], w.shape[0]), x)
+    with machine.one_blas_thread():
+        return dy @ w, dy.T @ x, dy.sum(axis=0) if has_bias else None

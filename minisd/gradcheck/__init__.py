@@ -1,0 +1,6 @@
+"""Are the gradients right? Comparisons with finite differences: see `minisd.gradcheck.compare`."""
+
+from minisd.gradcheck.compare import check_layer, check_op, compare
+from minisd.gradcheck.report import GradientError, KinkError, Report, Slope
+
+__all__ = ["GradientError", "KinkError", "Report", "Slope", "check_layer", "check_op", "compare"]

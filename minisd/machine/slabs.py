@@ -1,0 +1,178 @@
+"""Slabs of image rows on threads: how one array operation uses the cores.
+
+See `minisd.machine` for the ideas.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minisd.backend import Array, array_module
+from minisd.errors import ConfigError
+from minisd.machine import workers
+from minisd.machine.blas import blas_library, one_blas_thread
+from minisd.machine.memory import release_idle
+
+T = TypeVar("T")
+
+
+# ---- how many threads ----
+
+
+def available_cores() -> int:
+    """The number of cores that this process may use (fewer than the machine's under a mask)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_num_threads: int | None = None
+
+
+def num_threads() -> int:
+    """The number of threads that operations use."""
+    return _num_threads or available_cores()
+
+
+def set_threads(count: int | None) -> None:
+    """Use ``count`` threads from now on; None for `available_cores`. Results do not depend on it.
+
+    Raises
+    ------
+    ConfigError
+        If it is less than 1.
+    """
+    global _num_threads
+    if count is not None and count < 1:
+        raise ConfigError(f"the number of threads must be at least 1, got {count}")
+    _num_threads = count
+
+
+@contextmanager
+def threads(count: int | None = None) -> Iterator[int]:
+    """`set_threads` inside the block; before and after it, whatever was set before.
+
+    Yields
+    ------
+    int
+        The number in force.
+    """
+    before = _num_threads
+    set_threads(count)
+    try:
+        yield num_threads()
+    finally:
+        set_threads(before)
+        release()
+
+
+# ---- slabs on threads, with one BLAS thread each ----
+
+
+def in_slabs(task: Callable[[slice], T], size: int, thickness: int, like: Array) -> list[T]:
+    """Call ``task(slice)`` for every slab of ``range(size)``, on all threads.
+
+    Parameters
+    ----------
+    task : function of a slice
+        Writes its own part of a result, or returns a partial sum.
+    size, thickness : int
+        Slabs have ``thickness`` rows, the last one perhaps fewer.
+    like : array
+        Of the operation. If it is on a GPU there is one slab and no thread.
+
+    Returns
+    -------
+    list
+        What the calls returned, in the order of the slabs: sums over it are reproducible.
+    """
+    if array_module(like) is not np:
+        return [task(slice(0, size))]
+    parts = [slice(at, min(at + thickness, size)) for at in range(0, size, thickness)]
+    waiting = deque(range(len(parts)))
+    results: list[Any] = [None] * len(parts)
+
+    def work() -> None:
+        while waiting:
+            try:
+                i = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                results[i] = task(parts[i])
+            except BaseException:
+                waiting.clear()
+                raise
+
+    with one_blas_thread(), _short_buffers():
+        helpers = min(num_threads(), len(parts)) - 1
+        asked = [workers.ask(work, helpers) for _ in range(helpers)]
+        try:
+            work()
+        finally:
+            waiting.clear()
+            errors = [request.end() for request in asked]
+    for error in filter(None, errors):
+        raise error
+    return results
+
+
+@contextmanager
+def _short_buffers() -> Iterator[None]:
+    """Keep NumPy from copying per-channel numbers into buffers before it broadcasts them.
+
+    In x * scale[:, None] it would fill a buffer of 8192 numbers with copies of each scale, which
+    takes longer than the product. The setting is of the calling context, so no other code sees it.
+    """
+    before = np.setbufsize(1024)
+    try:
+        yield
+    finally:
+        np.setbufsize(before)
+
+
+def _second_level_cache() -> int:
+    """The bytes of a core's second-level cache, as Linux tells them; 0 where it is not known."""
+    try:
+        size = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text()
+        return int(size.strip().removesuffix("K")) << 10
+    except (OSError, ValueError):
+        return 0
+
+
+_SLAB = min(max(1 << 20, _second_level_cache()), 1 << 21)  # bytes
+_SMALLEST_SLAB = 1 << 19
+
+
+def rows_per_slab(num_rows: int, bytes_per_row: int, like: Array) -> int:
+    """Rows of one slab: as much as fits into a core's second-level cache, 1 to 2 MB.
+
+    Smaller ones stay there with all that is computed from them, and take more calls, which costs
+    more. Down to half a megabyte, so that every thread has a slab; less is not worth waking a
+    thread for. On a GPU a slab is everything.
+    """
+    if array_module(like) is not np:
+        return num_rows
+    for_each_thread = -(-num_rows // num_threads())
+    least, most = (-(-size // bytes_per_row) for size in (_SMALLEST_SLAB, _SLAB))
+    return min(max(for_each_thread, least), most)
+
+
+def release() -> None:
+    """End the worker threads and give the pool's idle memory back."""
+    workers.release()
+    release_idle()
+
+
+def blas_description() -> str:
+    """Return the BLAS library's name and version, and the number of our threads."""
+    return f"{blas_library()}, {num_threads()} threads"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=workers.forget)  # threads do not survive a fork
