@@ -20,9 +20,9 @@ from weakref import WeakSet
 from minisd import fast
 from minisd.backend import Array
 from minisd.fast.activation import add_relu_forward
-from minisd.fast.conv_norm import back_through, conv_norm_backward, conv_norm_forward
+from minisd.fast.conv_norm import conv_norm_backward, conv_norm_forward, gradient_of_norm_output
 from minisd.fast.layout import as_images, by_rows
-from minisd.fast.sources import Normalised, Plain, written_down
+from minisd.fast.sources import Normalised, Plain, to_array
 from minisd.layer import Layer, kind
 from minisd.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 from minisd.ops.check import check_arrays, check_ndim, check_upstream
@@ -39,23 +39,20 @@ _one_by_one: WeakSet[Layer] = WeakSet()  # no attribute of theirs: a copy is a l
 def links(layers: Sequence[Layer]) -> list[Link]:
     """Return ``layers`` as links of a chain; [] unless they are such links, first to last.
 
-    A convolution with a bias is none, as batch norm takes the bias away again; nor is a layer that
-    computes with another edition than `minisd.fast`.
+    A convolution with a bias is none, as batch norm takes the bias away again.
     """
-    found: list[Link] = []
-    if any(layer.ops is not fast for layer in layers):
-        return []
+    chain: list[Link] = []
     rest = list(layers)
     while [kind(layer) for layer in rest[:2]] == [Conv2d, BatchNorm2d]:
         conv, norm, *rest = rest
         assert isinstance(conv, Conv2d)
         assert isinstance(norm, BatchNorm2d)
         relu = bool(rest) and kind(rest[0]) is ReLU
-        found.append((conv, norm, relu))
+        chain.append((conv, norm, relu))
         rest = rest[relu:]
         if conv.b is not None:
             return []
-    return [] if rest else found
+    return [] if rest else chain
 
 
 class ConvChain(Sequential):
@@ -81,7 +78,9 @@ class ConvChain(Sequential):
     @property
     def links(self) -> list[Link]:
         """The links that the next forward does in one pass; [] if it calls the layers."""
-        return [] if self in _one_by_one else links(self.layers)
+        if self in _one_by_one or any(layer.ops is not fast for layer in self.layers):
+            return []
+        return links(self.layers)
 
     def read(self, x: Array) -> Normalised:
         """Forward up to the last batch norm, which is left to whoever reads the result."""
@@ -114,7 +113,7 @@ class ConvChain(Sequential):
         if not self.links:
             self.save(None)
             return super().forward(x)
-        return written_down(self.read(x))
+        return to_array(self.read(x))
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         saved = self.take()
@@ -122,7 +121,7 @@ class ConvChain(Sequential):
             return super().backward(dy)
         y = saved[-1][0]
         check_upstream("ConvChain.backward", dy, y.images_shape, y.z)
-        g, parts = back_through(dy, y)
+        g, parts = gradient_of_norm_output(dy, y)
         return self._backward(g, parts, saved, None)
 
     def backward_of_sum(self, dy: Array, rectified: Any, skip: Callable[[Array], Array]) -> Array:
@@ -139,7 +138,7 @@ class ConvChain(Sequential):
             The shortcut's backward.
         """
         saved = self.take()
-        g, parts = back_through(dy, saved[-1][0], rectified)
+        g, parts = gradient_of_norm_output(dy, saved[-1][0], rectified)
         return self._backward(g, parts, saved, by_rows(skip(as_images(g))))
 
     def _backward(self, g: Array, parts: list[Any], saved: list[Any], plus: Array | None) -> Array:
@@ -156,7 +155,7 @@ class ConvChain(Sequential):
     def kinks(self) -> bytes:
         """Where the ReLUs of the last forward were open, if it was done in one pass."""
         saved = None if self._cache is None else self.take()
-        return b"".join((written_down(y) > 0).tobytes() for y, *_ in saved or [] if y.relu)
+        return b"".join((to_array(y) > 0).tobytes() for y, *_ in saved or [] if y.relu)
 
 
 class FusedBlock(ResidualBlock):

@@ -35,22 +35,24 @@ class Parameter:
 
 
 class Layer:
-    """Something with a forward, a backward, and perhaps parameters and layers inside it.
+    """A forward and a backward, perhaps with parameters and with layers inside.
 
-    A layer's parameters and inner layers are its ordinary attributes (inner layers may also stand
-    in a list or tuple), found in the order in which ``__init__`` made them.
+    A layer's parameters and inner layers are its ordinary attributes, in the order in which
+    ``__init__`` made them. Inner layers may also stand in a list or tuple.
 
-    A forward in training mode saves what the backward needs, and the backward takes it: each
-    backward needs a training forward of its own. A forward in evaluation saves nothing (unless
-    asked: see `eval`), and drops what an earlier one saved: a backward is always that of the last
-    forward, or an error.
+    A forward in training mode saves a cache for the backward (`save`), and the backward takes it
+    (`take`). So each backward needs a forward of its own. A forward in evaluation saves nothing,
+    unless asked (`eval`), and drops what an earlier one saved: a backward is always that of the
+    last forward, or an error.
+
+    A layer computes with ``self.ops``: see `use`.
     """
 
     training: bool = True
     saves: bool = True
     """Whether a forward saves what its backward needs."""
     buffer_names: tuple[str, ...] = ()
-    """Attributes that hold arrays which belong to the state but are not trained."""
+    """Attributes that hold arrays of the state that are not trained, such as running statistics."""
     _cache: Any = None
     _edition: str = fast.__name__
 
@@ -101,27 +103,28 @@ class Layer:
         self._cache = (cache,) if self.saves else None  # in a tuple: a cache may be None
 
     def take(self) -> Any:
-        """Hand out what the last forward saved, once."""
+        """Return what the last forward saved; only once."""
         if self._cache is None:
             raise RuntimeError(
-                f"{type(self).__name__}.backward has nothing to work on: it needs one forward in "
-                "training mode (layer.train()) before each backward, or in evaluation after "
-                "layer.eval(keep=True); one that raised an error counts as a backward"
+                f"{type(self).__name__}.backward: there is no saved forward. Call forward before "
+                "each backward, in training mode or after eval(keep=True) (a backward that raised "
+                "has used its forward up)"
             )
         (cache,) = self._cache
         self._cache = None
         return cache
 
     def forget(self) -> None:
-        """Drop what forwards have saved, here and in all layers inside."""
+        """Drop what forwards have saved, in this layer and all inside it."""
         self._cache = None
         for _, child in self.children():
             child.forget()
 
     def kinks(self) -> bytes:
-        """Take what the last forward saved, and say on which side of its kinks it went.
+        """Return on which side of each kink the last forward was; takes what it saved.
 
-        For `minisd.gradcheck`: between two points with different answers there is no slope.
+        For `minisd.gradcheck`: a finite difference across a kink means nothing. A layer without
+        kinks, such as this one, returns nothing.
         """
         return b""
 
@@ -213,7 +216,7 @@ class Layer:
 
 
 def check_generator(who: str, rng: object) -> None:
-    """Raise a TypeError unless ``rng`` is a NumPy Generator; nothing draws from a hidden one."""
+    """Raise a TypeError unless ``rng`` is a NumPy Generator: no layer draws from a hidden one."""
     if not isinstance(rng, np.random.Generator):
         raise TypeError(
             f"{who} draws random numbers and needs a generator, such as "

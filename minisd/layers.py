@@ -1,6 +1,7 @@
-"""Layers: the operations of `minisd.ops` together with the parameters and caches they need.
+"""Layers: operations together with the parameters and caches that they need.
 
-A layer only remembers. The mathematics, forward and backward, is in `minisd.ops`.
+A layer only remembers. The mathematics, forward and backward, is in `minisd.ops`; or in
+`minisd.fast`, which computes the same and is what ``self.ops`` is by default.
 """
 
 from collections.abc import Iterator

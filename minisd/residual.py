@@ -21,173 +21,19 @@ SCALES = ("test", "train")
 BOTTLENECK_EXPANSION = 4
 
 
-def basic_branch(
-    in_channels: int,
-    out_channels: int,
-    *,
-    stride: int = 1,
-    gamma: str = "one",
-    rng: np.random.Generator,
-    dtype: DTypeLike = np.float32,
-) -> Sequential:
-    """conv 3x3 - BN - ReLU - conv 3x3 - BN: the branch of the CIFAR and SVHN networks."""
-    return Sequential(
-        Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, rng=rng, dtype=dtype),
-        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
-        ReLU(),
-        Conv2d(out_channels, out_channels, 3, padding=1, rng=rng, dtype=dtype),
-        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
-    )
-
-
-def bottleneck_branch(
-    in_channels: int,
-    out_channels: int,
-    *,
-    stride: int = 1,
-    gamma: str = "one",
-    rng: np.random.Generator,
-    dtype: DTypeLike = np.float32,
-) -> Sequential:
-    """conv 1x1 - BN - ReLU - conv 3x3 - BN - ReLU - conv 1x1 - BN, narrow in the middle.
-
-    The middle has a quarter of ``out_channels``; the 3x3 convolution carries the stride.
-    """
-    middle = out_channels // BOTTLENECK_EXPANSION
-    return Sequential(
-        Conv2d(in_channels, middle, 1, rng=rng, dtype=dtype),
-        BatchNorm2d(middle, gamma=gamma, rng=rng, dtype=dtype),
-        ReLU(),
-        Conv2d(middle, middle, 3, stride=stride, padding=1, rng=rng, dtype=dtype),
-        BatchNorm2d(middle, gamma=gamma, rng=rng, dtype=dtype),
-        ReLU(),
-        Conv2d(middle, out_channels, 1, rng=rng, dtype=dtype),
-        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
-    )
-
-
-class IdentityShortcut(Layer):
-    """The input itself."""
-
-    def forward(self, x: Array) -> Array:  # noqa: D102
-        return x
-
-    def backward(self, dy: Array) -> Array:  # noqa: D102
-        return dy
-
-
-class PadShortcut(Layer):
-    """Shortcut A: shrink the image, then append channels of zeros. Nothing to learn.
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        All ``out_channels - in_channels`` zero channels come after the real ones.
-    stride : int
-        The image shrinks by this factor.
-    subsample : bool
-        False: the mean of each stride x stride tile (the paper's words). True: its first pixel (the
-        released code until February 2017), which also takes images of odd size.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int, *, subsample: bool = False
-    ) -> None:
-        if out_channels < in_channels:
-            raise ValueError(
-                f"shortcut A can only append channels, not go from {in_channels} to {out_channels}"
-            )
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.stride = stride
-        self.subsample = subsample
-
-    def forward(self, x: Array) -> Array:  # noqa: D102
-        ops, S = self.ops, self.stride
-        shrink = ops.subsample_forward if self.subsample else ops.avg_pool2d_forward
-        small, shrunk = shrink(x, S)
-        y, padded = ops.pad_channels_forward(small, self.out_channels)
-        self.save((shrunk, padded))
-        return y
-
-    def backward(self, dy: Array) -> Array:  # noqa: D102
-        shrunk, padded = self.take()
-        dsmall = self.ops.pad_channels_backward(dy, padded)
-        if self.subsample:
-            return self.ops.subsample_backward(dsmall, shrunk)
-        return self.ops.avg_pool2d_backward(dsmall, shrunk)
-
-
-class NoShortcut(Layer):
-    """Nothing: zeros of the branch's shape. What is left of the network is a plain one."""
-
-    def __init__(self, out_channels: int, stride: int) -> None:
-        self.out_channels = out_channels
-        self.stride = stride
-
-    def forward(self, x: Array) -> Array:  # noqa: D102
-        N, _, H, W = x.shape
-        self.save(x.shape)
-        height, width = -(-H // self.stride), -(-W // self.stride)
-        return self.ops.zeros((N, self.out_channels, height, width), x)
-
-    def backward(self, dy: Array) -> Array:  # noqa: D102
-        return self.ops.zeros(self.take(), dy)
-
-
-def projection_shortcut(
-    in_channels: int,
-    out_channels: int,
-    stride: int,
-    *,
-    gamma: str = "one",
-    rng: np.random.Generator,
-    dtype: DTypeLike = np.float32,
-) -> Sequential:
-    """Shortcut B: a learned 1x1 convolution with batch norm, as in the ImageNet networks."""
-    return Sequential(
-        Conv2d(in_channels, out_channels, 1, stride=stride, rng=rng, dtype=dtype),
-        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
-    )
-
-
-def make_shortcut(
-    kind: str,
-    in_channels: int,
-    out_channels: int,
-    stride: int,
-    *,
-    gamma: str = "one",
-    rng: np.random.Generator,
-    dtype: DTypeLike = np.float32,
-) -> Layer:
-    """Return the identity where the shape stays, else a shortcut of ``kind`` (see `SHORTCUTS`).
-
-    With "none" there is no shortcut anywhere, not even the identity.
-    """
-    if kind not in SHORTCUTS:
-        raise ValueError(f"shortcut must be one of {', '.join(SHORTCUTS)}; got {kind!r}")
-    if kind == "none":
-        return NoShortcut(out_channels, stride)
-    if stride == 1 and in_channels == out_channels:
-        return IdentityShortcut()
-    if kind == "projection":
-        return projection_shortcut(
-            in_channels, out_channels, stride, gamma=gamma, rng=rng, dtype=dtype
-        )
-    return PadShortcut(in_channels, out_channels, stride, subsample=kind == "A-subsample")
-
-
 class ResidualBlock(Layer):
     """H = ReLU(b f(x) + id(x)), with a gate b that closes the branch f.
 
-    In training an open block is an ordinary residual block. A closed one is not entered: its
-    branch's layers run neither forward nor backward, allocate nothing, move no running statistics,
-    and their parameters' gradients stay None. The shortcut and the ReLU after the addition
-    always run.
+    In training an open block is an ordinary residual block. In a closed one the branch is not
+    entered: its layers run neither forward nor backward, allocate nothing, and move no running
+    statistics, and their parameters' gradients stay None. The shortcut and the ReLU after the
+    addition always run.
 
-    In evaluation the gate plays no part and every branch runs, weighted by how often it was there:
+    In evaluation the gate plays no part. Every branch runs, weighted by its survival probability:
     ReLU(p f(x) + id(x)) (Huang et al. 2016, eq. 5).
+
+    A subclass with other mathematics has its own ``open_forward``, ``open_backward``,
+    ``closed_forward`` and ``closed_backward``; gates, surgery and recorders then go on working.
 
     Parameters
     ----------
@@ -261,15 +107,15 @@ class ResidualBlock(Layer):
         return self.shortcut.backward(self.relu.backward(dy))
 
     def run_branch(self, x: Array) -> Any:
-        """Return f(x). What looks into a network looks here."""
+        """Return f(x). A recorder looks at what this returns."""
         return self.branch.forward(x)
 
 
 def check_has_parts(block: Layer) -> None:
-    """Raise a TypeError unless an open block can be run as a closed one, and the other way round.
+    """Raise a TypeError unless the four methods above are what the block computes.
 
-    For whoever takes a block apart: surgery, paths, lesions. They call the four methods that
-    `ResidualBlock.forward` and ``backward`` choose from, and a subclass may have its own of those.
+    Surgery, paths and lesions call these methods. A block whose ``forward`` does something else
+    would silently become another one.
     """
     cls = kind(block)
     if (
@@ -282,3 +128,166 @@ def check_has_parts(block: Layer) -> None:
             "mathematics is in open_forward, open_backward, closed_forward and closed_backward, "
             "not in forward or backward"
         )
+
+
+# ---- branches ----
+
+
+def basic_branch(
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int = 1,
+    gamma: str = "one",
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float32,
+) -> Sequential:
+    """conv 3x3 - BN - ReLU - conv 3x3 - BN: the branch of the CIFAR and SVHN networks."""
+    return Sequential(
+        Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, rng=rng, dtype=dtype),
+        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
+        ReLU(),
+        Conv2d(out_channels, out_channels, 3, padding=1, rng=rng, dtype=dtype),
+        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
+    )
+
+
+def bottleneck_branch(
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int = 1,
+    gamma: str = "one",
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float32,
+) -> Sequential:
+    """conv 1x1 - BN - ReLU - conv 3x3 - BN - ReLU - conv 1x1 - BN, narrow in the middle.
+
+    The middle has a quarter of ``out_channels``; the 3x3 convolution carries the stride.
+    """
+    middle = out_channels // BOTTLENECK_EXPANSION
+    return Sequential(
+        Conv2d(in_channels, middle, 1, rng=rng, dtype=dtype),
+        BatchNorm2d(middle, gamma=gamma, rng=rng, dtype=dtype),
+        ReLU(),
+        Conv2d(middle, middle, 3, stride=stride, padding=1, rng=rng, dtype=dtype),
+        BatchNorm2d(middle, gamma=gamma, rng=rng, dtype=dtype),
+        ReLU(),
+        Conv2d(middle, out_channels, 1, rng=rng, dtype=dtype),
+        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
+    )
+
+
+# ---- shortcuts ----
+
+
+class IdentityShortcut(Layer):
+    """The input itself."""
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        return x
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        return dy
+
+
+class PadShortcut(Layer):
+    """Shortcut A: shrink the image, then append channels of zeros. Nothing to learn.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        All ``out_channels - in_channels`` zero channels come after the real ones.
+    stride : int
+        The image shrinks by this factor.
+    subsample : bool
+        False: the mean of each stride x stride tile (the paper's words). True: its first pixel (the
+        released code until February 2017), which also takes images of odd size.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, *, subsample: bool = False
+    ) -> None:
+        if out_channels < in_channels:
+            raise ValueError(
+                f"shortcut A can only append channels, not go from {in_channels} to {out_channels}"
+            )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.stride = stride
+        self.subsample = subsample
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        ops = self.ops
+        shrink = ops.subsample_forward if self.subsample else ops.avg_pool2d_forward
+        small, shrunk = shrink(x, self.stride)
+        y, padded = ops.pad_channels_forward(small, self.out_channels)
+        self.save((shrunk, padded))
+        return y
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        shrunk, padded = self.take()
+        dsmall = self.ops.pad_channels_backward(dy, padded)
+        if self.subsample:
+            return self.ops.subsample_backward(dsmall, shrunk)
+        return self.ops.avg_pool2d_backward(dsmall, shrunk)
+
+
+class NoShortcut(Layer):
+    """Nothing: zeros of the branch's shape. What is left of the network is a plain one."""
+
+    def __init__(self, out_channels: int, stride: int) -> None:
+        self.out_channels = out_channels
+        self.stride = stride
+
+    def forward(self, x: Array) -> Array:  # noqa: D102
+        N, _, H, W = x.shape
+        self.save(x.shape)
+        height, width = -(-H // self.stride), -(-W // self.stride)
+        return self.ops.zeros((N, self.out_channels, height, width), x)
+
+    def backward(self, dy: Array) -> Array:  # noqa: D102
+        return self.ops.zeros(self.take(), dy)
+
+
+def projection_shortcut(
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+    *,
+    gamma: str = "one",
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float32,
+) -> Sequential:
+    """Shortcut B: a learned 1x1 convolution with batch norm, as in the ImageNet networks."""
+    return Sequential(
+        Conv2d(in_channels, out_channels, 1, stride=stride, rng=rng, dtype=dtype),
+        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
+    )
+
+
+def make_shortcut(
+    kind: str,
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+    *,
+    gamma: str = "one",
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float32,
+) -> Layer:
+    """Return the identity where the shape stays, else a shortcut of ``kind`` (see `SHORTCUTS`).
+
+    With "none" there is no shortcut anywhere, not even the identity.
+    """
+    if kind not in SHORTCUTS:
+        raise ValueError(f"shortcut must be one of {', '.join(SHORTCUTS)}; got {kind!r}")
+    if kind == "none":
+        return NoShortcut(out_channels, stride)
+    if stride == 1 and in_channels == out_channels:
+        return IdentityShortcut()
+    if kind == "projection":
+        return projection_shortcut(
+            in_channels, out_channels, stride, gamma=gamma, rng=rng, dtype=dtype
+        )
+    return PadShortcut(in_channels, out_channels, stride, subsample=kind == "A-subsample")

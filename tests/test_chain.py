@@ -77,7 +77,7 @@ def test_in_evaluation(rng, device):
     everything(chain, x, dy), everything(plain, x, dy)  # which moves the running statistics
     chain.eval(), plain.eval()
     assert_close(chain.forward(x), plain.forward(x), rtol=1e-9, atol=1e-11)
-    with pytest.raises(RuntimeError, match="nothing to work on"):
+    with pytest.raises(RuntimeError, match="there is no saved forward"):
         chain.backward(dy)
 
 
@@ -209,7 +209,7 @@ PLANTED = {
     "sums of the wrong size": ("gradient_sums", sums_of_twice),
     "sums about zero": ("gradient_sums", lambda dy, z, mean: RIGHT_SUMS(dy, z, 0 * mean)),
     "ReLU of the sum lets all through": (
-        "let_through", lambda dy, cache, finish: activation.let_through(
+        "relu_backward_in_slabs", lambda dy, cache, finish: activation.relu_backward_in_slabs(
             dy, ([255 | bits for bits in cache[0]], *cache[1:]), finish)),
 }  # fmt: skip
 
@@ -239,3 +239,26 @@ def test_a_block_whose_branch_ends_in_a_relu(rng, device):
     chain, plain = (everything(block(kind), x, dy) for kind in (ConvChain, Sequential))
     for name, right in plain.items():
         assert_close(chain[name], right, rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+class Twice:
+    """A group of two parts, of which the other has the same numbers."""
+
+    def gather(self, mine):
+        return [mine, mine]
+
+
+def test_a_chain_asks_the_groups_of_its_batch_norms(rng, device):
+    """As its layers do, forward and backward: the sums are those of the batch, twice."""
+    x, dy = inputs(rng, np.float64, device)
+    chain, plain = pair(np.float64, device)
+    for model in (chain, plain):
+        for layer in model.layers:
+            if isinstance(layer, BatchNorm2d):
+                layer.group = Twice()
+    alone = everything(pair(np.float64, device)[0], x, dy)
+    chain_results, plain_results = everything(chain, x, dy), everything(plain, x, dy)
+    for name, right in plain_results.items():
+        assert_close(chain_results[name], right, rtol=1e-9, atol=1e-11, err_msg=name)
+    assert_close(chain_results["y"], alone["y"], rtol=1e-12)
+    assert_close(chain_results["11.beta"], 2 * alone["11.beta"], rtol=1e-12)

@@ -81,7 +81,7 @@ def test_a_second_backward_is_refused(rng, device):
     model = network(2).to(device.name)
     logits = model.forward(device.standard_normal(rng, (3, 2, 8, 8), np.float32))
     model.backward(logits)
-    with pytest.raises(RuntimeError, match="nothing to work on"):
+    with pytest.raises(RuntimeError, match="there is no saved forward"):
         model.backward(logits)
 
 

@@ -6,7 +6,7 @@ import pytest
 from devices import Device, assert_close, host
 from minisd import BatchNorm2d, ConvChain, Sequential
 from minisd.fast import conv, conv_norm
-from minisd.fast.sources import Normalised, Plain, Thresholded, for_filters
+from minisd.fast.sources import Normalised, Plain, Thresholded, leave_scale_to_filters
 from minisd.gradcheck import check_layer
 from minisd.residual import basic_branch
 
@@ -40,20 +40,22 @@ def test_what_filters_take_is_the_same_images(gammas, rng, device):
         (slice(1, 3), slice(0, 5, 2)),
         (slice(5, 6), slice(3, 5)),
     ):
-        assert_close(read(for_filters(y), *where), read(y, *where), rtol=1e-12, atol=1e-12)
+        assert_close(
+            read(leave_scale_to_filters(y), *where), read(y, *where), rtol=1e-12, atol=1e-12
+        )
 
 
 def test_only_scales_that_are_positive_and_not_small_are_left_to_the_filters(rng, device):
     """And on a GPU none, where to look at them would be to wait."""
     for gammas, scale in GAMMAS.items():
-        taken = isinstance(for_filters(normalised(device, rng, scale)), Thresholded)
+        taken = isinstance(leave_scale_to_filters(normalised(device, rng, scale)), Thresholded)
         assert taken == (device.name == "cpu" and gammas == "all positive")
     plain, linear = (
         Plain(device.put(np.ones((1, 1, 1, 1)))),
         normalised(device, rng, [1.0] * 3, False),
     )
-    assert for_filters(plain) is plain
-    assert for_filters(linear) is linear
+    assert leave_scale_to_filters(plain) is plain
+    assert leave_scale_to_filters(linear) is linear
 
 
 def branch(kind, gammas, device, dtype):
@@ -100,8 +102,8 @@ def test_in_float32_it_is_within_a_few_ulps_of_the_layers(gammas, mean, rng, dev
 
 
 PLANTED = {
-    "the forward's filters without the factor": ("times_factor", lambda w, x: w),
-    "the gradients without the factors": ("times_factors", lambda dw, dy, x: dw),
+    "the forward's filters without the factor": ("fold_factor", lambda w, x: w),
+    "the gradients without the factors": ("unfold_factors", lambda dw, dy, x: dw),
 }
 
 
@@ -114,7 +116,7 @@ def test_gradcheck_finds_a_factor_left_out(name, rng, device, monkeypatch):
     assert check_layer(chain, x, rng=rng).passed == (name is None)
 
 
-RIGHT_SUMS = conv_norm.gradient_sums_of_excess
+RIGHT_SUMS = conv_norm.gradient_sums_above
 
 PLANTED_SUMS = {
     "about the threshold": lambda dy, excess, above_mean: RIGHT_SUMS(dy, excess, 0 * above_mean),
@@ -127,7 +129,7 @@ PLANTED_SUMS = {
 @pytest.mark.parametrize("name", [None, *PLANTED_SUMS])
 def test_gradcheck_finds_sums_about_a_wrong_place(name, rng, monkeypatch):
     if name is not None:
-        monkeypatch.setattr(conv_norm, "gradient_sums_of_excess", PLANTED_SUMS[name])
+        monkeypatch.setattr(conv_norm, "gradient_sums_above", PLANTED_SUMS[name])
     cpu = Device("cpu")
     chain = branch(ConvChain, GAMMAS["all positive"], cpu, np.float64)
     x = cpu.standard_normal(rng, (3, 3, 5, 4))

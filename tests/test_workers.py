@@ -1,4 +1,4 @@
-"""Threads that wait to be asked for help, and what they leave behind."""
+"""Threads that wait to be task for help, and what they leave behind."""
 
 import threading
 import time
@@ -32,9 +32,9 @@ def test_a_worker_shares_in_what_it_is_asked_for_in_the_context_of_who_asked():
         seen.append((threading.current_thread().name, np.geterr()["over"]))
 
     with np.errstate(over="raise"):
-        asked = workers.ask(work, 1)
+        task = workers.start(work, 1)
     wait_until(lambda: seen)
-    assert asked.end() is None
+    assert task.wait() is None
     assert seen == [("minisd_0", "raise")]
 
 
@@ -46,19 +46,19 @@ def test_help_that_has_not_begun_is_taken_back():
         began.set()
         hold.wait(30)
 
-    first = workers.ask(long_work, 1)
+    first = workers.start(long_work, 1)
     assert began.wait(30)
     image = np.zeros(5)
     kept = weakref.ref(image)
-    second = workers.ask(lambda image=image: done.append(image), 1)  # the only worker is busy
-    assert second.end() is None
+    second = workers.start(lambda image=image: done.append(image), 1)  # the only worker is busy
+    assert second.wait() is None
     del image
     assert kept() is None
     hold.set()
-    assert first.end() is None
-    third = workers.ask(lambda: done.append("third"), 1)
+    assert first.wait() is None
+    third = workers.start(lambda: done.append("third"), 1)
     wait_until(lambda: done)
-    assert third.end() is None
+    assert third.wait() is None
     assert done == ["third"]
 
 
@@ -91,10 +91,10 @@ def test_a_worker_that_waits_holds_no_memory():
     def work(image=image):
         ended.append(image.sum())
 
-    asked = workers.ask(work, 1)
+    task = workers.start(work, 1)
     wait_until(lambda: ended)
-    asked.end()
-    del asked, work, image
+    task.wait()
+    del task, work, image
     wait_until(lambda: kept() is None)
 
 

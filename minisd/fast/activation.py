@@ -1,4 +1,4 @@
-"""The rectifier, max(x, 0), alone and at the end of a residual block, after its addition."""
+"""`minisd.ops.activation` slab by slab: the rectifier, and addition."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,43 +13,20 @@ Cache = tuple[Any, ...]
 
 
 def relu_forward(x: Array, *, keep: bool = True) -> tuple[Array, Any]:
-    """Keep what is positive.
-
-    Parameters
-    ----------
-    x : any shape
-    keep : bool
-        False if there will be no backward: then nothing is noted for it, and the cache is None.
-
-    Returns
-    -------
-    y : the shape of x
-        ``max(x, 0)``.
-    cache
-        Where x was positive, one bit a number. At 0, where ReLU has no slope, we take 0.
-    """
+    """Return max(x, 0): see `minisd.ops.relu_forward`. The cache has one bit a number."""
     check_arrays("relu", x=x)
     return _rectified(x, None, keep)
 
 
 def relu_backward(dy: Array, cache: Cache) -> Array:
-    """Let ``dy`` through where x was positive: the slope there is 1, elsewhere 0.
-
-    Parameters
-    ----------
-    dy : the shape of x
-
-    Returns
-    -------
-    dx : the shape of x
-    """
-    return let_through(dy, cache)[0]
+    """Pass ``dy`` on where x was positive: see `minisd.ops.relu_backward`."""
+    return relu_backward_in_slabs(dy, cache)[0]
 
 
-def let_through(
+def relu_backward_in_slabs(
     dy: Array, cache: Cache, finish: Callable[[slice, Array], Any] | None = None
 ) -> tuple[Array, list[Any]]:
-    """`relu_backward`; ``finish`` is called with every slab of dx while it is in the cache.
+    """`relu_backward`, with ``finish`` called for every slab of dx while the processor caches it.
 
     Parameters
     ----------
@@ -59,38 +36,25 @@ def let_through(
     -------
     dx : the shape of x
     list
-        What ``finish`` returned, in the order of the slabs.
+        The results of ``finish``, in the order of the slabs.
     """
     positive, thickness, shape, dtype = cache
     xp = check_upstream("relu_backward", dy, shape, positive[0], dtype)
     dx = empty_like(dy)
     given, result = in_order(dy), in_order(dx)
 
-    def some(part: slice) -> Any:
+    def one_slab(part: slice) -> Any:
         bits = positive[part.start // thickness]
         xp.multiply(given[part], xp.unpackbits(bits)[: part.stop - part.start], out=result[part])
         return finish(part, result[part]) if finish is not None else None
 
-    return dx, machine.in_slabs(some, dx.size, thickness, dx)
+    return dx, machine.in_slabs(one_slab, dx.size, thickness, dx)
 
 
 def add_relu_forward(a: Array, b: Array | Normalised, *, keep: bool = True) -> tuple[Array, Any]:
-    """max(a + b, 0), in one go: the end of a residual block (Huang et al. 2016, eq. 2).
+    """Return max(a + b, 0) in one pass: see `minisd.ops.add_relu_forward`.
 
-    Its backward is `relu_backward`: the gradient of a sum goes to both terms as it is.
-
-    Parameters
-    ----------
-    a : any shape
-    b : array of the same shape; or, for images, a source of them
-    keep : bool
-        As `relu_forward` has it.
-
-    Returns
-    -------
-    y : the shape of a
-    cache
-        For `relu_backward`.
+    ``b`` may also be a `Normalised` source of images, read slab by slab and never written.
     """
     array = as_images(b.z) if isinstance(b, Normalised) else b
     check_arrays("add_relu", a=a, b=array)
@@ -99,25 +63,16 @@ def add_relu_forward(a: Array, b: Array | Normalised, *, keep: bool = True) -> t
 
 
 def add(a: Array, b: Array) -> Array:
-    """a + b: where a path forked in the forward, the backward adds the gradients.
-
-    Parameters
-    ----------
-    a, b : any shape, the same
-
-    Returns
-    -------
-    the same shape
-    """
+    """Return a + b; refuse to broadcast: see `minisd.ops.add`."""
     xp = check_arrays("add", a=a, b=b)
     check_shape("add", "b", b, a.shape)
     y = empty_like(a)
     first, second, result = in_order(a), in_order(b), in_order(y)
 
-    def some(part: slice) -> None:
+    def one_slab(part: slice) -> None:
         xp.add(first[part], second[part], out=result[part])
 
-    machine.in_slabs(some, y.size, numbers_per_slab(y), y)
+    machine.in_slabs(one_slab, y.size, numbers_per_slab(y), y)
     return y
 
 
@@ -129,7 +84,7 @@ def add_and_rectify(xp: Any, a: Array, b: Array, zeros: Array, out: Array) -> No
 
 
 def _rectified(a: Array, b: Array | Normalised | None, keep: bool) -> tuple[Array, Any]:
-    """max(a, 0) or max(a + b, 0), and slab by slab the packed bits of where it is positive."""
+    """Return max(a, 0) or max(a + b, 0); the cache has packed bits, 1 where it is positive."""
     y = empty_like(a)
     xp = array_module(y)
     first, result = in_order(a), in_order(y)
@@ -137,7 +92,7 @@ def _rectified(a: Array, b: Array | Normalised | None, keep: bool) -> tuple[Arra
     thickness = numbers_per_slab(y)
     zeros = machine.zeros((min(thickness, y.size),), y)
 
-    def some(part: slice) -> Array | None:
+    def one_slab(part: slice) -> Array | None:
         y_part = result[part]
         none = zeros[: len(y_part)]
         if isinstance(b, Normalised):
@@ -149,5 +104,5 @@ def _rectified(a: Array, b: Array | Normalised | None, keep: bool) -> tuple[Arra
             xp.maximum(first[part], none, out=y_part)
         return xp.packbits(y_part > 0) if keep else None
 
-    positive = machine.in_slabs(some, y.size, thickness, y)
+    positive = machine.in_slabs(one_slab, y.size, thickness, y)
     return y, (positive, thickness, y.shape, y.dtype) if keep else None

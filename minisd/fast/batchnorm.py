@@ -1,7 +1,7 @@
-"""Batch normalisation of images, per channel (Ioffe and Szegedy 2015), forward and backward.
+"""`minisd.ops.batchnorm` slab by slab, for images by rows.
 
-It is written for images by rows, (H, C, W*N): a channel's numbers in one row of all images are one
-run. Sums are taken run by run and then over the rows, which is also what keeps them accurate.
+By rows, (H, C, W*N), the numbers of one channel in one row of all images are one run. Sums are
+taken run by run, then over the rows. That is fast, and also what keeps them accurate in float32.
 """
 
 from typing import Any
@@ -27,37 +27,7 @@ def batchnorm2d_forward(
     eps: float = 1e-5,
     group: Any = None,
 ) -> tuple[Array, Cache]:
-    """Give every channel mean ``beta`` and standard deviation ``gamma`` (up to ``eps``).
-
-        x_hat = (x - mean) / sqrt(var + eps)        y = gamma * x_hat + beta
-
-    In training, mean and (biased) variance are the batch's own, and the running statistics move in
-    place: ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance.
-    In evaluation they are the running ones, which are then constants.
-
-    The variance is taken in two passes, as the mean of squared deviations: the shorter
-    ``E[x^2] - E[x]^2`` cancels catastrophically in float32 when the mean is large.
-
-    Parameters
-    ----------
-    x : (N, C, H, W)
-    gamma, beta : (C,)
-        Scale and shift.
-    running_mean, running_var : (C,)
-        Moved in place when ``training``.
-
-    Returns
-    -------
-    y : (N, C, H, W)
-    cache
-        For `batchnorm2d_backward`.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, or if ``training`` with one single number per channel, whose
-        variance says nothing.
-    """
+    """Normalise every channel: see `minisd.ops.batchnorm2d_forward`."""
     check_batchnorm2d(x, gamma, beta, running_mean, running_var, training, group)
     N, _, H, W = x.shape
     M = N * H * W
@@ -71,33 +41,18 @@ def batchnorm2d_forward(
         mean, var = running_mean.copy(), running_var  # a training forward may move it meanwhile
     inv_std, scale, _ = scale_and_shift(mean, var, gamma, beta, float(eps))
 
-    def some_rows(part: slice) -> None:
+    def one_slab(part: slice) -> None:
         x_runs, y_runs = flat(rows[part]), flat(y[part])
         normalise_deviations(x_runs, mean[:, None], scale[:, None], beta[:, None], y_runs)
 
-    machine.in_slabs(some_rows, H, slab(y), y)
+    machine.in_slabs(one_slab, H, slab(y), y)
     return as_images(y), (x, mean, inv_std, gamma, training, M, group)
 
 
 def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
-    """Gradients of `batchnorm2d_forward`.
+    """Gradients of `batchnorm2d_forward`: see `minisd.ops.batchnorm2d_backward`.
 
-    In training, mean and variance depend on every ``x``, which takes two terms out of ``dx``:
-
-        dx = gamma / std * (dy - mean(dy) - x_hat * mean(dy * x_hat))
-
-    the part of ``dy`` along the constant and the part along ``x_hat``: a change of ``x`` in
-    either direction is normalised away. In evaluation the statistics are constants and
-    ``dx = gamma / std * dy``. Of ``x_hat`` only ``x`` is kept; the rest is done again.
-
-    Parameters
-    ----------
-    dy : (N, C, H, W)
-
-    Returns
-    -------
-    dx : (N, C, H, W)
-    dgamma, dbeta : (C,)
+    The cache has ``x``, which is in memory anyway, and not ``x_hat``, which is computed again.
     """
     x, mean, inv_std, gamma, training, M, group = cache
     xp = check_upstream("batchnorm2d_backward", dy, x.shape, x)
@@ -113,7 +68,7 @@ def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     scale, along = (gamma * inv_std)[:, None], (-inv_std * dgamma / M)[:, None]
     mean_dy = (dbeta / M)[:, None]
 
-    def some_rows(part: slice) -> None:
+    def one_slab(part: slice) -> None:
         dx_runs, dy_runs = flat(dx[part]), flat(dy_rows[part])
         if training:
             x_runs = flat(x_rows[part])
@@ -121,7 +76,7 @@ def batchnorm2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
         else:
             xp.multiply(dy_runs, scale, out=dx_runs)
 
-    machine.in_slabs(some_rows, H, slab(dx), dx)
+    machine.in_slabs(one_slab, H, slab(dx), dx)
     return as_images(dx), dgamma, dbeta
 
 
@@ -190,7 +145,7 @@ def moments(parts: list[tuple[Array, Array]], n: int) -> tuple[Array, Array]:
 
         mean = mean over runs of m        var = mean over runs of (Q / n + (m - mean)^2)
 
-    This is exact, and no less accurate than two passes over the whole.
+    The identity is exact. In float32 it is no less accurate than two passes over the whole.
     """
     m, Q = (joined(part) for part in zip(*parts, strict=True))
     mean = m.mean(axis=0)
@@ -232,7 +187,7 @@ def move_statistics(
     move: float,
     move_unbiased: float,
 ) -> None:
-    """Take ``stay`` of the running statistics and add shares of the batch's."""
+    """Multiply the running statistics by ``stay``, and add the batch's times ``move``."""
     running_mean *= stay
     running_mean += move * mean
     running_var *= stay
@@ -246,10 +201,10 @@ def gradient_sums(dy_runs: Array, x_runs: Array, mean: Array) -> tuple[Array, Ar
     return along_x, machine.run_sums(xp, dy_runs)
 
 
-def gradient_sums_of_excess(
-    dy_runs: Array, excess: Array, above_mean: Array
-) -> tuple[Array, Array]:
-    """The same for max(x - threshold, 0) in place of x, if dy is zero where that is.
+def gradient_sums_above(dy_runs: Array, excess: Array, above_mean: Array) -> tuple[Array, Array]:
+    """`gradient_sums`, computed from max(x - threshold, 0).
+
+    Only valid if dy is 0 wherever that maximum is 0. Then
 
         sum of dy (x - mean)  =  sum of dy (x - threshold)  +  (threshold - mean) * sum of dy
 

@@ -1,23 +1,21 @@
-"""Convolution as matrix products on views of memory, forward and backward.
+"""Convolution as matrix products on views of memory: `minisd.ops.conv` without the copies.
 
-As everywhere in deep learning, "convolution" means cross-correlation: the kernel is not flipped.
+`minisd.ops.conv` copies what each output pixel sees into a column, and so every pixel KH*KW times.
+Read that first. Here nothing is copied but the padding.
 
-    y[n, f, h, w] = b[f] + sum over c, i, k of  w[f, c, i, k] * x_padded[n, c, h*S + i, w*S + k]
+Images lie in memory by rows, (H, C, W, N): see `minisd.fast.layout`. Fix a kernel column j and an
+output row h. What the KH kernel rows and C channels contribute to that row is the matrix
 
-where ``x_padded`` is ``x`` with ``P`` zeros around it and ``S`` is the stride. The plain way,
-`minisd.ops.conv`, copies what each output pixel sees into a column and so every pixel
-KH*KW times. Read that first. Here nothing is copied but the padding.
+    X_j[h]:  KH*C rows (i, c)  by  OW*N columns (v, n)
 
-Images lie in memory by rows (H, C, W, N): see `minisd.fast.layout`. Fix a kernel column k and an
-output row h. The numbers that the KH kernel rows and C channels contribute to the row are
+and it is in memory already. Its row (i, c) begins (h*S + i)*C + c runs from the start, j pixels
+into the run; consecutive rows are one run apart. So X_j is a view (`minisd.fast.windows`), and
 
-    X_k[h]:  KH*C rows (i, c)  by  OW*N columns (w, n)
+- the output is a sum of KW matrix products (`minisd.fast.direct`);
+- the filters' gradient takes KW products more;
+- the images' gradient is again a convolution, of dy with the kernel flipped.
 
-and they are in memory already: row (i, c) begins (h*S + i)*C + c runs from the start, and k pixels
-into the run; consecutive rows are one run apart. So X_k is a view (`minisd.fast.windows`), and a
-convolution is KW matrix products (`minisd.fast.direct`), the weights' gradient KW more, and the
-input's gradient again a convolution, of dy with the kernel flipped. With many channels two rows at
-a time need fewer products (`minisd.fast.winograd`).
+With many channels, two rows at a time need fewer products (`minisd.fast.winograd`).
 """
 
 from collections.abc import Callable
@@ -27,7 +25,7 @@ from minisd import machine
 from minisd.backend import Array
 from minisd.fast.direct import Direct, filter_products, filters, flipped
 from minisd.fast.layout import as_images, by_rows, empty_rows, flat, in_bands, slab
-from minisd.fast.sources import Plain, Source, times_factor, times_factors
+from minisd.fast.sources import Plain, Source, fold_factor, unfold_factors
 from minisd.fast.windows import Windows
 from minisd.fast.winograd import RowPairs
 from minisd.ops.check import check_conv2d, check_upstream
@@ -38,31 +36,9 @@ Cache = tuple[Any, ...]
 def conv2d_forward(
     x: Array, w: Array, b: Array | None = None, *, stride: int = 1, padding: int = 0
 ) -> tuple[Array, Cache]:
-    """Cross-correlate a batch of images with a set of filters.
+    """Cross-correlate images with filters: see `minisd.ops.conv2d_forward`.
 
-    Parameters
-    ----------
-    x : (N, C, H, W)
-        Images.
-    w : (F, C, KH, KW)
-        Filters.
-    b : (F,), optional
-        One number added to all of a filter's output.
-    stride, padding : int
-        Step between windows; rows and columns of zeros put around each image.
-
-    Returns
-    -------
-    y : (N, F, OH, OW)
-        ``OH = (H + 2*padding - KH) // stride + 1`` and likewise ``OW``. A transposed view, see
-        `minisd.fast.layout`.
-    cache
-        For `conv2d_backward`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If dtypes, shapes, stride or padding do not fit.
+    ``y`` is a transposed view of memory by rows.
     """
     OH, OW = check_conv2d(x, w, b, stride, padding)
     y = empty_rows((x.shape[0], w.shape[0], OH, OW), x)
@@ -71,19 +47,7 @@ def conv2d_forward(
 
 
 def conv2d_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
-    """Gradients of `conv2d_forward`.
-
-    Parameters
-    ----------
-    dy : (N, F, OH, OW)
-
-    Returns
-    -------
-    dx : (N, C, H, W)
-    dw : (F, C, KH, KW)
-    db : (F,) or None
-        None if the forward had no ``b``.
-    """
+    """Gradients of `conv2d_forward`: see `minisd.ops.conv2d_backward`."""
     x, w, has_bias, stride, padding = cache
     y_shape = (x.shape[0], w.shape[0], *check_conv2d(x, w, None, stride, padding))
     check_upstream("conv2d_backward", dy, y_shape, x)
@@ -111,36 +75,36 @@ def correlate(
     w : (F, C, KH, KW)
     b : (F,) or None
     y : (OH, F, OW, N)
-        Of any height and width: what a window sees outside of x is zero.
+        Of any height and width: outside of x, a window sees zeros.
     top, left : int
         Where in x the window of output pixel (0, 0) begins; negative above, or left of, x.
     finish : function of (rows, F, OW*N), optional
-        Called with every slab of y while it is in the cache.
+        Called with every slab of y while it is in the processor's cache.
 
     Returns
     -------
     list
-        What ``finish`` returned, in the order of the slabs.
+        The results of ``finish``, in the order of the slabs.
     """
     OH, _, OW, _ = y.shape
-    scheme = fastest(times_factor(w, x), stride, OH)
+    scheme = fastest(fold_factor(w, x), stride, OH)
 
-    def some_rows(band: slice, slabs: list[slice]) -> list[Any]:
+    def one_band(band: slice, slabs: list[slice]) -> list[Any]:
         seen = Windows(x, w.shape[2:], band, OW, stride, top, left)
-        found = []
+        finished = []
         for part in slabs:
             y_runs = flat(y[part])
             scheme.correlate(seen[part], y_runs)
             if b is not None:
                 y_runs += b[:, None]
-            found.append(finish(y_runs) if finish is not None else None)
-        return found
+            finished.append(finish(y_runs) if finish is not None else None)
+        return finished
 
-    return in_bands(some_rows, y, scheme.rows)
+    return in_bands(one_band, y, scheme.rows)
 
 
 def fastest(w: Array, stride: int, OH: int) -> Direct | RowPairs:
-    """Return how to multiply with the filters ``w``: as defined, or by pairs of rows."""
+    """Return the faster way to multiply with the filters ``w``: as defined, or by pairs of rows."""
     if stride == 1 and w.shape[2] == 3 and OH % RowPairs.rows == 0 and machine.additions_pay(w):
         return RowPairs(w)
     return Direct(w, stride)
@@ -156,21 +120,21 @@ def convolution_gradients(
 ) -> tuple[Array, Array, list[Any]]:
     """Gradients with respect to images and filters.
 
-    Where y has the size of x, one pass over the slabs does both: what is read of dy serves twice.
+    Where y has the size of x, one pass over the slabs computes both, and reads dy once.
 
     Parameters
     ----------
     dy : source of (OH, F, OW, N)
     x : source of (H, C, W, N)
     finish : function of (part, x_runs, dx_runs), optional
-        Called with every slab of dx, and of x, while they are in the cache.
+        Called with every slab of dx, and of x, while they are in the processor's cache.
 
     Returns
     -------
     dx : (H, C, W, N)
     dw : (F, C, KH, KW)
     list
-        What ``finish`` returned, in the order of the slabs.
+        The results of ``finish``, in the order of the slabs.
     """
     _, C, KH, KW = w.shape
     H, _, W, N = x.shape
@@ -178,13 +142,13 @@ def convolution_gradients(
     dx = empty_rows((N, C, H, W), w)
     if not (stride == 1 and KH == KW == 2 * P + 1):
         return _gradients_one_by_one(dy, x, w, stride, padding, dx, finish)
-    scheme = fastest(flipped(times_factor(w.swapaxes(0, 1), dy)), stride, H)
+    scheme = fastest(flipped(fold_factor(w.swapaxes(0, 1), dy)), stride, H)
 
-    def some_rows(band: slice, slabs: list[slice]) -> list[tuple[Array, Any]]:
+    def one_band(band: slice, slabs: list[slice]) -> list[tuple[Array, Any]]:
         x_windows, dy_windows = (
             Windows(source, (KH, KW), band, W, 1, top=-P, left=-P) for source in (x, dy)
         )
-        found = []
+        results = []
         for part in slabs:
             x_seen, dy_seen = x_windows[part], dy_windows[part]
             R = part.stop - part.start
@@ -195,11 +159,11 @@ def convolution_gradients(
             dW = scheme.filter_products(x_seen, dy_runs)
             dx_runs = flat(dx[part])
             scheme.correlate(dy_seen, dx_runs)
-            found.append((dW, finish(part, x_runs, dx_runs) if finish is not None else None))
-        return found
+            results.append((dW, finish(part, x_runs, dx_runs) if finish is not None else None))
+        return results
 
-    dW, found = zip(*in_bands(some_rows, dx, scheme.rows), strict=True)
-    return dx, times_factors(scheme.filter_gradient(dW), dy, x), list(found)
+    dW, finished = zip(*in_bands(one_band, dx, scheme.rows), strict=True)
+    return dx, unfold_factors(scheme.filter_gradient(dW), dy, x), list(finished)
 
 
 def _gradients_one_by_one(
@@ -229,29 +193,29 @@ def _gradients_one_by_one(
 def filter_gradient(
     dy: Source, x: Source, w_shape: tuple[int, ...], stride: int, padding: int
 ) -> Array:
-    """Gradient with respect to the filters: y[h] = W_k X_k[h], so dW_k = sum of dy[h] X_k[h]^T."""
+    """Gradient with respect to the filters: y[h] = W_j X_j[h], so dW_j = sum of dy[h] X_j[h]^T."""
     KH, KW = w_shape[2:]
     _, F, OW, N = dy.shape
 
-    def some_rows(band: slice, slabs: list[slice]) -> list[Array]:
+    def one_band(band: slice, slabs: list[slice]) -> list[Array]:
         seen = Windows(x, (KH, KW), band, OW, stride, top=-padding, left=-padding)
-        found = []
+        products = []
         for part in slabs:
             dy_rows = machine.empty((part.stop - part.start, F, OW, N), x.like.dtype, x.like)
             dy.read(part, slice(0, OW), dy_rows)
-            found.append(filter_products(seen[part], flat(dy_rows), (KH, KW), stride))
-        return found
+            products.append(filter_products(seen[part], flat(dy_rows), (KH, KW), stride))
+        return products
 
-    dw = filters(machine.sum_over_rows(in_bands(some_rows, dy.like)), KH)
-    return times_factors(dw, dy, x)
+    dw = filters(machine.sum_over_rows(in_bands(one_band, dy.like)), KH)
+    return unfold_factors(dw, dy, x)
 
 
 def input_gradient(dy: Source, dx: Array, w: Array, stride: int, padding: int) -> None:
     """Write the gradient with respect to the images: dy correlated with the kernel flipped.
 
-    Pixel r of a padded row is seen by output h through kernel row i = r - h*S. With S = 1 that is
-    every i; with S > 1 only every S-th, beginning with r mod S. So dx falls into S*S interleaved
-    images, and each is a correlation, with stride 1, of dy and those entries of the kernel.
+    Output h sees row r of the padded image through kernel row i = r - h*S. With S = 1 every i
+    occurs; with S > 1 only every S-th, beginning with r mod S. So dx consists of S*S interleaved
+    images. Each is a correlation, with stride 1, of dy and its own entries of the kernel.
 
     Parameters
     ----------
@@ -259,32 +223,32 @@ def input_gradient(dy: Source, dx: Array, w: Array, stride: int, padding: int) -
     dx : (H, C, W, N)
     """
     S, P = stride, padding
-    dx[...] = 0  # what no window saw stays so
+    dx[...] = 0  # a pixel that no window saw has no influence
     for down in range(S):
         for right in range(S):
-            taps = w[:, :, (down + P) % S :: S, (right + P) % S :: S]
+            entries = w[:, :, (down + P) % S :: S, (right + P) % S :: S]
             part = dx[down::S, :, right::S]
-            if part.size and taps.size:
+            if part.size and entries.size:
                 phase = machine.empty(part.shape, dx.dtype, dx)
                 correlate(
                     dy,
-                    flipped(taps.swapaxes(0, 1)),
+                    flipped(entries.swapaxes(0, 1)),
                     None,
                     phase,
                     stride=1,
-                    top=(down + P) // S - (taps.shape[2] - 1),
-                    left=(right + P) // S - (taps.shape[3] - 1),
+                    top=(down + P) // S - (entries.shape[2] - 1),
+                    left=(right + P) // S - (entries.shape[3] - 1),
                 )
                 part[...] = phase
 
 
 def sum_per_channel(dy: Source) -> Array:
-    """Sum of (H, F, W, N) over all but F: the bias's gradient, as y = ... + b."""
+    """Return the sum of (H, F, W, N) over all axes but F: the gradient of the bias."""
     H, F, W, N = dy.shape
 
-    def some_rows(part: slice) -> Array:
+    def one_slab(part: slice) -> Array:
         rows = machine.empty((part.stop - part.start, F, W, N), dy.like.dtype, dy.like)
         dy.read(part, slice(0, W), rows)
         return flat(rows).sum(axis=2)
 
-    return machine.sum_over_rows(machine.in_slabs(some_rows, H, slab(dy.like), dy.like))
+    return machine.sum_over_rows(machine.in_slabs(one_slab, H, slab(dy.like), dy.like))

@@ -1,18 +1,18 @@
-"""Convolution, batch norm and ReLU as one operation: what a residual branch is made of.
+"""Convolution, batch norm and ReLU as one operation: the links of a residual branch.
 
 The mathematics is that of `minisd.fast.conv`, `minisd.fast.batchnorm` and `minisd.fast.activation`,
-term for term, and tests hold the two against each other. What differs is when numbers are written
-to memory. For y = ReLU(BN(z)), z = conv(x):
+term for term, and tests hold them against each other. The difference is when numbers are written to
+memory. For y = ReLU(BN(z)), z = conv(x):
 
-- forward: z is written, and while a slab of it is in the cache its mean and variance are taken.
-  y is never written: the next convolution computes it as it reads (`minisd.fast.sources`);
+- forward: z is written. While a slab of it is in the processor's cache, its mean and variance are
+  taken. y is never written: the next convolution computes it as it reads (`minisd.fast.sources`).
 - backward, given g, the gradient of BN's output, and its sums: dz is computed as the convolution's
-  backward reads it; and while a slab of dx is in the cache, it goes backward through the ReLU
-  before, and the sums that the batch norm before will need are taken.
+  backward reads it. While a slab of dx is in the cache, it goes back through the ReLU before, and
+  the sums for the batch norm before are taken.
 
-Multiplication with a number per channel is left to the filters, where they come next.
+Where the next operation multiplies with filters, they take over the factor of each channel.
 
-So one array per convolution is kept for the backward, z, where layer by layer there are two.
+So the backward needs one array for each convolution, z; layer by layer there are two.
 """
 
 import math
@@ -20,10 +20,10 @@ from typing import Any
 
 from minisd import machine
 from minisd.backend import Array, array_module, one_kernel
-from minisd.fast.activation import let_through
+from minisd.fast.activation import relu_backward_in_slabs
 from minisd.fast.batchnorm import (
     gradient_sums,
-    gradient_sums_of_excess,
+    gradient_sums_above,
     moments,
     move_running,
     run_moments,
@@ -32,7 +32,13 @@ from minisd.fast.batchnorm import (
 )
 from minisd.fast.conv import convolution_gradients, correlate
 from minisd.fast.layout import as_images, by_rows, empty_rows, flat, slab
-from minisd.fast.sources import Normalised, NormGradient, Source, Thresholded, for_filters
+from minisd.fast.sources import (
+    Normalised,
+    NormGradient,
+    Source,
+    Thresholded,
+    leave_scale_to_filters,
+)
 from minisd.ops.batchnorm import pooled_moments
 from minisd.ops.check import check_conv2d, check_statistics
 
@@ -55,7 +61,7 @@ def conv_norm_forward(
     relu: bool,
     group: Any = None,
 ) -> tuple[Normalised, Cache]:
-    """BN(conv(x, w)), or its ReLU, to be read by whatever comes next.
+    """Return BN(conv(x, w)), or its ReLU, as a source for the next operation to read.
 
     Parameters
     ----------
@@ -72,7 +78,7 @@ def conv_norm_forward(
     if training and group is None:
         check_statistics((N, w.shape[0], OH, OW))
     z = empty_rows((N, w.shape[0], OH, OW), w)
-    seen = for_filters(x)
+    seen = leave_scale_to_filters(x)
     parts = correlate(
         seen,
         w,
@@ -103,9 +109,9 @@ def conv_norm_backward(
     Parameters
     ----------
     g : (OH, F, OW, N)
-        Gradient of BN's output, by rows: that of y, taken back through the ReLU.
+        Gradient of BN's output, by rows: the gradient of y, taken back through the ReLU.
     parts : list
-        Its sums: from `back_through`, or from this function for the operation that came next.
+        Its sums: from `gradient_of_norm_output`, or from this function, called for the next link.
     plus : (H, C, W, N), optional
         Added to dx.
 
@@ -114,7 +120,7 @@ def conv_norm_backward(
     dx : (H, C, W, N)
         Gradient of x, taken back through its ReLU if x was normalised and rectified.
     parts : list
-        Of that, if x was normalised.
+        Its sums, if x was normalised.
     dw, dgamma, dbeta
     """
     x, seen, w, y, gamma, stride, padding, training, M, group = cache
@@ -131,9 +137,9 @@ def conv_norm_backward(
             dx_runs += flat(plus[part])
         if isinstance(x, Normalised):
             if x.relu:
-                let_positive_through(dx_runs, x_runs)
+                rectify_gradient(dx_runs, x_runs)
             if isinstance(seen, Thresholded):
-                return gradient_sums_of_excess(dx_runs, x_runs, seen.above_mean)
+                return gradient_sums_above(dx_runs, x_runs, seen.above_mean)
             return gradient_sums(dx_runs, flat(x.z[part]), x.mean)
         return None
 
@@ -145,7 +151,7 @@ def conv_norm_backward(
 def gradient_coefficients(
     xp: Any, along_z: Array, dbeta: Array, gamma: Array, inv_std: Array, mean: Array, M: float
 ) -> tuple[Array, Array, Array, Array]:
-    """Return dgamma, and a, -c and c mean - b: what the gradient of batch norm's input is made of.
+    """Return dgamma, and the coefficients a, -c and c mean - b of the gradient of BN's input.
 
     The formula of `minisd.ops.batchnorm2d_backward`, sorted by what it multiplies:
 
@@ -159,15 +165,15 @@ def gradient_coefficients(
 
 
 @one_kernel
-def let_positive_through(xp: Any, dx: Array, x: Array) -> None:
+def rectify_gradient(xp: Any, dx: Array, x: Array) -> None:
     """Multiply ``dx`` by the slope of the ReLU that gave ``x``, or a positive multiple of it."""
     dx *= x > 0
 
 
-def back_through(
+def gradient_of_norm_output(
     dy: Array, y: Normalised, rectified: Cache | None = None
 ) -> tuple[Array, list[Any]]:
-    """Take the gradient of what was made of y back to BN's output; return it with its sums.
+    """Take a gradient back to BN's output, through the ReLU after it; return it with its sums.
 
     Parameters
     ----------
@@ -188,17 +194,17 @@ def back_through(
             z_rows = y.z[y.rows_of(part)]
             return gradient_sums(g_run.reshape(-1, F, W * N), flat(z_rows), y.mean)
 
-        g, parts = let_through(dy, rectified, sums_of)
+        g, parts = relu_backward_in_slabs(dy, rectified, sums_of)
         return by_rows(g), parts
 
     dy = by_rows(dy)
     g = machine.empty(dy.shape, dy.dtype, dy) if y.relu else dy
 
-    def some_rows(part: slice) -> Any:
+    def one_slab(part: slice) -> Any:
         if y.relu:
             y_rows = machine.empty(g[part].shape, dy.dtype, dy)
             y.read(part, slice(0, W), y_rows)
             xp.multiply(dy[part], y_rows > 0, out=g[part])
         return gradient_sums(flat(g[part]), flat(y.z[part]), y.mean)
 
-    return g, machine.in_slabs(some_rows, H, slab(y.z), dy)
+    return g, machine.in_slabs(one_slab, H, slab(y.z), dy)

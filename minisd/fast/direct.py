@@ -8,9 +8,9 @@ from minisd.fast.windows import views
 
 
 class Direct:
-    """Products of filters with what they see.
+    """Multiply filters with the pixels that they see, as the definition has it.
 
-        y[h] = sum over k of  W_k @ X_k[h]        W_k[f, (i, c)] = w[f, c, i, k]
+        y[h] = sum over j of  W_j @ X_j[h]        W_j[f, (i, c)] = w[f, c, i, j]
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ class Direct:
     """
 
     rows = 1
-    """A slab has a multiple of so many."""
+    """The number of rows in a slab is a multiple of this."""
 
     def __init__(self, w: Array, stride: int = 1) -> None:
         self.kernel = w.shape[2:]
@@ -27,7 +27,7 @@ class Direct:
         self.W = by_column(w)
 
     def correlate(self, seen: Sequence[Array], y: Array) -> None:
-        """Write what the filters give for what they see, `Windows[part]`, into y (R, F, OW*N)."""
+        """Write the convolution of ``seen``, which is `Windows[part]`, into y (R, F, OW*N)."""
         for place, X in enumerate(operands(seen, self.kernel, self.stride)):
             W = self.W[place :: self.stride]
             if place == 0:
@@ -38,7 +38,7 @@ class Direct:
                 y += term
 
     def filter_products(self, seen: Sequence[Array], dy: Array) -> Array:
-        """Return dy[h] X_k[h]^T, transposed, of every row: (R, KW, KH*C, F)."""
+        """Return X_j[h] dy[h]^T of every row: (R, KW, KH*C, F)."""
         return filter_products(seen, dy, self.kernel, self.stride)
 
     def filter_gradient(self, parts: Sequence[Array]) -> Array:
@@ -49,7 +49,7 @@ class Direct:
 def filter_products(
     seen: Sequence[Array], dy: Array, kernel: tuple[int, ...], stride: int
 ) -> Array:
-    """Return dy[h] X_k[h]^T, transposed, of every row: (R, KW, KH*C, F), for dy (R, F, OW*N)."""
+    """Return X_j[h] dy[h]^T of every row: (R, KW, KH*C, F), for dy (R, F, OW*N)."""
     R, F, _ = dy.shape
     dW = [machine.products_with_transpose(X, dy) for X in operands(seen, kernel, stride)]
     if len(dW) == 1:
@@ -61,7 +61,7 @@ def filter_products(
 
 
 def operands(seen: Sequence[Array], kernel: tuple[int, ...], stride: int) -> list[Array]:
-    """Return X_k for all kernel columns k, those that are a stride apart in one array."""
+    """Return X_j for all kernel columns j; those a stride apart are in one array."""
     KH, KW = kernel
     return [
         views(padded, KH, len(range(place, KW, stride)), stride)

@@ -1,11 +1,11 @@
 """How images lie in memory: by rows, (H, C, W, N), the batch last.
 
-Callers see NCHW. What they are handed is a transposed view of memory in which the first row of all
-images comes first, in it the first channel, in it the first pixel of every image:
+Callers see NCHW, as a transposed view of memory. In memory the first row of all images comes first;
+in it the first channel; in it the first pixel of every image. That has three reasons:
 
 - a convolution finds its operands in memory as they are (see `minisd.fast.conv`);
-- a channel's numbers in one row, of all images, are one run of W*N: what is done to each channel,
-  as in batch norm, is done to long runs;
+- the numbers of one channel in one row, of all images, are one run of W*N neighbours, so an
+  operation for each channel, such as batch norm, works on long runs;
 - a slab of rows is one stretch of memory, which a thread can have to itself.
 
 Arrays in any other order are welcome and give the same numbers; they cost a copy.
@@ -47,7 +47,7 @@ def flat(rows: Array) -> Array:
 
 
 def joined(parts: Sequence[Array]) -> Array:
-    """Return what slabs found for each of their rows as one array."""
+    """Join the results of slabs, one entry a row, to one array."""
     return parts[0] if len(parts) == 1 else array_module(parts[0]).concatenate(parts)
 
 
@@ -62,29 +62,29 @@ def in_bands(
 ) -> list[T]:
     """Call ``task(band, its slabs)`` for bands of ``rows``, on all threads.
 
-    For what reads rows around its own. A thread takes a band and goes through its slabs in order,
-    so what it has read for one of them serves the next, too. There is a band for each thread, if
-    that is at least a slab, and not more than eight.
+    For operations that read neighbouring rows. A thread takes a band and goes through its slabs in
+    order, so that rows read for one slab serve the next. There is one band for each thread; but a
+    band has at least one slab, and at most eight.
 
     Parameters
     ----------
     task : function of (band, list of slabs)
-        Returns what it found for each of the slabs.
+        Returns a list, one result for each slab.
 
     Returns
     -------
     list
-        What the calls returned, one after the other.
+        All results, in the order of the slabs.
     """
     thickness = slab(rows, multiple_of)
     for_each_thread = -(-len(rows) // (machine.num_threads() * multiple_of)) * multiple_of
 
-    def some(band: slice) -> list[T]:
+    def one_band(band: slice) -> list[T]:
         starts = range(band.start, band.stop, thickness)
         return task(band, [slice(at, min(at + thickness, band.stop)) for at in starts])
 
     height = min(max(for_each_thread, thickness), 8 * thickness)
-    return list(chain.from_iterable(machine.in_slabs(some, len(rows), height, rows)))
+    return list(chain.from_iterable(machine.in_slabs(one_band, len(rows), height, rows)))
 
 
 def numbers_per_slab(x: Array) -> int:
@@ -98,7 +98,7 @@ def numbers_per_slab(x: Array) -> int:
 def in_order(x: Array) -> Array:
     """View ``x``, images or an array of other shape, as one run of numbers in our memory order.
 
-    A copy if it lies in another order in memory. For what is done to every number alike.
+    A copy if it lies in another order in memory. For operations that treat all numbers alike.
     """
     return (by_rows(x) if x.ndim == 4 else x).reshape(-1)
 

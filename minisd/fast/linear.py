@@ -1,4 +1,4 @@
-"""The fully connected layer, y = x w^T + b."""
+"""`minisd.ops.linear` on one BLAS thread: its products are too small for more."""
 
 from typing import Any
 
@@ -10,21 +10,7 @@ Cache = tuple[Any, ...]
 
 
 def linear_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Cache]:
-    """Multiply by a matrix and add a bias.
-
-    Parameters
-    ----------
-    x : (N, D)
-    w : (K, D)
-        One row per output.
-    b : (K,), optional
-
-    Returns
-    -------
-    y : (N, K)
-    cache
-        For `linear_backward`.
-    """
+    """Multiply by a matrix and add a bias: see `minisd.ops.linear_forward`."""
     check_linear(x, w, b)
     with machine.one_blas_thread():
         y = x @ w.T
@@ -34,19 +20,7 @@ def linear_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, C
 
 
 def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
-    """Gradients of `linear_forward`.
-
-    Parameters
-    ----------
-    dy : (N, K)
-
-    Returns
-    -------
-    dx : (N, D)
-    dw : (K, D)
-    db : (K,) or None
-        None if the forward had no ``b``.
-    """
+    """Gradients of `linear_forward`: see `minisd.ops.linear_backward`."""
     x, w, has_bias = cache
     check_upstream("linear_backward", dy, (x.shape[0], w.shape[0]), x)
     with machine.one_blas_thread():

@@ -1,35 +1,16 @@
-"""Average pooling: over small tiles (shortcut A), and over the image (before the classifier)."""
+"""`minisd.ops.pooling` in our memory order: pooling, and shortcuts without weights."""
 
 from typing import Any
 
 from minisd.backend import Array
 from minisd.fast.layout import as_images, by_rows, empty_rows
-from minisd.ops.check import check_arrays, check_ndim, check_tiles, check_upstream
+from minisd.ops.check import check_arrays, check_ndim, check_tiles, check_upstream, whole_number
 
 Cache = tuple[Any, ...]
 
 
 def avg_pool2d_forward(x: Array, kernel: int) -> tuple[Array, Cache]:
-    """Average over tiles of ``kernel`` x ``kernel`` pixels that do not overlap.
-
-    Parameters
-    ----------
-    x : (N, C, H, W)
-        H and W must be multiples of ``kernel``.
-    kernel : int
-        Side of a tile, in pixels; also the step between tiles.
-
-    Returns
-    -------
-    y : (N, C, H/kernel, W/kernel)
-    cache
-        For `avg_pool2d_backward`.
-
-    Raises
-    ------
-    ValueError
-        If the tiles do not cover the image exactly: no pixel is dropped silently.
-    """
+    """Average over tiles: see `minisd.ops.avg_pool2d_forward`."""
     K = check_tiles(x, kernel)
     N, C, H, W = x.shape
     tiles = by_rows(x).reshape(H // K, K, C, W // K, K, N)
@@ -37,16 +18,7 @@ def avg_pool2d_forward(x: Array, kernel: int) -> tuple[Array, Cache]:
 
 
 def avg_pool2d_backward(dy: Array, cache: Cache) -> Array:
-    """Share each output's gradient equally among the pixels of its tile.
-
-    Parameters
-    ----------
-    dy : (N, C, H/kernel, W/kernel)
-
-    Returns
-    -------
-    dx : (N, C, H, W)
-    """
+    """Share each output's gradient among its tile: see `minisd.ops.avg_pool2d_backward`."""
     (N, C, H, W), K, dtype = cache
     check_upstream("avg_pool2d_backward", dy, (N, C, H // K, W // K), dy, dtype)
     dx = empty_rows((N, C, H, W), dy)
@@ -58,36 +30,60 @@ def avg_pool2d_backward(dy: Array, cache: Cache) -> Array:
 
 
 def global_avg_pool_forward(x: Array) -> tuple[Array, Cache]:
-    """Average each channel over the whole image.
-
-    Parameters
-    ----------
-    x : (N, C, H, W)
-
-    Returns
-    -------
-    y : (N, C)
-    cache
-        For `global_avg_pool_backward`.
-    """
+    """Average each channel: see `minisd.ops.global_avg_pool_forward`."""
     check_arrays("global_avg_pool", x=x)
     check_ndim("global_avg_pool", "x", x, "NCHW")
     return by_rows(x).mean(axis=(0, 2)).T, (x.shape, x.dtype)
 
 
 def global_avg_pool_backward(dy: Array, cache: Cache) -> Array:
-    """Share each channel's gradient equally among its pixels.
-
-    Parameters
-    ----------
-    dy : (N, C)
-
-    Returns
-    -------
-    dx : (N, C, H, W)
-    """
+    """Share each channel's gradient: see `minisd.ops.global_avg_pool_backward`."""
     (N, C, H, W), dtype = cache
     check_upstream("global_avg_pool_backward", dy, (N, C), dy, dtype)
     dx = empty_rows((N, C, H, W), dy)
     dx[...] = (dy.T / (H * W))[:, None, :]
     return as_images(dx)
+
+
+def pad_channels_forward(x: Array, out_channels: int) -> tuple[Array, Cache]:
+    """Append channels of zeros: see `minisd.ops.pad_channels_forward`."""
+    check_arrays("pad_channels", x=x)
+    check_ndim("pad_channels", "x", x, "NCHW")
+    N, C, H, W = x.shape
+    F = whole_number("pad_channels: out_channels", out_channels, C)
+    y = empty_rows((N, F, H, W), x)
+    y[:, :C] = by_rows(x)
+    y[:, C:] = 0
+    return as_images(y), (x.shape, F, x.dtype)
+
+
+def pad_channels_backward(dy: Array, cache: Cache) -> Array:
+    """Take the real channels' gradient: see `minisd.ops.pad_channels_backward`."""
+    (N, C, H, W), F, dtype = cache
+    check_upstream("pad_channels_backward", dy, (N, F, H, W), dy, dtype)
+    return dy[:, :C]
+
+
+def subsample_forward(x: Array, stride: int) -> tuple[Array, Cache]:
+    """Take the first pixel of each tile: see `minisd.ops.subsample_forward`."""
+    check_arrays("subsample", x=x)
+    check_ndim("subsample", "x", x, "NCHW")
+    S = whole_number("subsample: stride", stride, 1)
+    y = x[:, :, ::S, ::S]
+    return y, (x.shape, y.shape, S, x.dtype)
+
+
+def subsample_backward(dy: Array, cache: Cache) -> Array:
+    """Put the gradient where the pixel was taken: see `minisd.ops.subsample_backward`."""
+    x_shape, y_shape, S, dtype = cache
+    check_upstream("subsample_backward", dy, y_shape, dy, dtype)
+    dx = zeros(x_shape, dy)
+    dx[:, :, ::S, ::S] = dy
+    return dx
+
+
+def zeros(shape: tuple[int, ...], like: Array) -> Array:
+    """Return images of zeros: see `minisd.ops.zeros`."""
+    rows = empty_rows(shape, like)
+    rows[...] = 0
+    return as_images(rows)

@@ -1,15 +1,14 @@
-"""Images that are computed while they are read, and never written down as a whole.
+"""Images that are computed while they are read, and never written to memory as a whole.
 
-A convolution reads its input slab by slab into a padded buffer (`minisd.fast.windows`).
-Where that input is the batch norm and ReLU of another convolution's output, both can be done on the
-way into the buffer, in the core's cache; the same goes for the gradient of batch norm on its way
-into the convolution's backward. That saves the memory of the results, and the time to write them
-and to read them again.
+A convolution reads its input slab by slab into a padded buffer (`minisd.fast.windows`). If that
+input is the batch norm and ReLU of another convolution's output, both can be computed on the way
+into the buffer, in the core's cache. So can the gradient of batch norm, on its way into the
+convolution's backward. That saves the memory of the results, and the time to write and read them.
 
-A source has a ``shape`` (H, C, W, N), and ``read(rows, columns, out)`` writes that part
-of the images into ``out``, perhaps up to a factor per channel. It is the mathematics of
-`minisd.fast.batchnorm` and `minisd.fast.activation` once more, for one slab;
-`minisd.fast.conv_norm` puts it to work.
+A source has a ``shape`` (H, C, W, N), and ``read(rows, columns, out)`` writes that part of the
+images into ``out``. A factor per channel may be left out: it is in `Source.factor`. The mathematics
+is that of `minisd.fast.batchnorm` and `minisd.fast.activation`, for one slab.
+`minisd.fast.conv_norm` uses it.
 """
 
 from typing import Any, Protocol
@@ -22,7 +21,7 @@ from minisd.fast.batchnorm import moments_by_rows
 from minisd.fast.layout import as_images, by_rows, empty_rows, slab
 
 _SMALL_SCALE = 1e-12  # a threshold is divided by the scale, and must not overflow
-_FAR = 16  # standard deviations: as many times more is lost to rounding
+_FAR = 16  # standard deviations; the rounding error grows with that number
 
 
 class Source(Protocol):
@@ -35,10 +34,10 @@ class Source(Protocol):
 
     @property
     def factor(self) -> Array | None:
-        """(C,), or None for 1: the images are so many times what is read.
+        """(C,), or None for 1. Per-channel factor still missing from what `read` returns.
 
-        Who multiplies them with filters has the filters take it: C factors for each filter instead
-        of H*W*N for each channel.
+        image = factor * read. Fold it into the filters (`fold_factor`): that is C multiplications
+        for each filter, instead of H*W*N for each channel.
         """
 
     def read(self, rows: slice, columns: slice, out: Array) -> None:
@@ -117,7 +116,7 @@ class Normalised:
     def channel_moments(self) -> tuple[Array, Array]:
         """Return every channel's mean and (biased) variance (C,)."""
         if self.relu:
-            return moments_by_rows(by_rows(written_down(self)))
+            return moments_by_rows(by_rows(to_array(self)))
         mean, var = moments_by_rows(self.z)
         scale, shift = self.scale[:, 0, 0], self.shift[:, 0, 0]
         return scale * mean + shift, scale**2 * var
@@ -131,9 +130,9 @@ class Normalised:
 
 
 class Thresholded:
-    """A batch norm's ReLU up to a factor: max(z - threshold, 0), of which y is ``scale`` times.
+    """Batch norm and ReLU without the scale: max(z - threshold, 0), with y = scale * that.
 
-    As max(scale * z + shift, 0) = scale * max(z + shift / scale, 0), if scale > 0.
+    For scale > 0: max(scale * z + shift, 0) = scale * max(z + shift / scale, 0).
 
     Parameters
     ----------
@@ -142,7 +141,7 @@ class Thresholded:
     Attributes
     ----------
     above_mean : (C,)
-        threshold - mean, of which the gradient's sums have need.
+        threshold - mean, needed for the gradient's sums.
     """
 
     def __init__(self, y: Normalised) -> None:
@@ -156,19 +155,21 @@ class Thresholded:
         excess(self.z[rows, :, columns], self.threshold, self.zeros[columns], out)
 
 
-def for_filters(x: Source) -> Source:
-    """Return what is multiplied with filters in place of ``x``: `Thresholded`, if it can be.
+def leave_scale_to_filters(x: Source) -> Source:
+    """Return ``x`` as `Thresholded`, whose scale the filters take; or ``x`` itself.
 
-    It needs positive scales, that is gammas, which start at 1, and thresholds that are not far
-    from the means, or float32 would lose the difference; else all are read the longer way. On a GPU
-    there is no gain: to read is one kernel, and to look at the scales would be to wait for them.
+    `Thresholded` needs positive scales (gammas start at 1), and thresholds that are not far from
+    the means: far away, float32 would lose the difference. If one channel is not so, all are read
+    as they are. On a GPU nothing is gained: reading is one kernel, and looking at the scales would
+    wait for them.
     """
     if not isinstance(x, Normalised) or not x.relu or array_module(x.z) is not np:
         return x
     if not (x.scale > _SMALL_SCALE).all():
         return x
-    thresholded = Thresholded(x)
-    return thresholded if (abs(thresholded.above_mean * x.inv_std) < _FAR).all() else x
+    without_scale = Thresholded(x)
+    near = (abs(without_scale.above_mean * x.inv_std) < _FAR).all()
+    return without_scale if near else x
 
 
 @one_kernel
@@ -226,23 +227,23 @@ def norm_gradient(xp: Any, g: Array, z: Array, of_z: Array, constant: Array, out
     out += g
 
 
-def written_down(source: Source) -> Array:
+def to_array(source: Source) -> Array:
     """Return the images of a source without factor as an array (N, C, H, W)."""
     H, C, W, N = source.shape
     rows = empty_rows((N, C, H, W), source.like)
 
-    def some(part: slice) -> None:
+    def one_slab(part: slice) -> None:
         source.read(part, slice(0, W), rows[part])
 
-    machine.in_slabs(some, H, slab(rows), rows)
+    machine.in_slabs(one_slab, H, slab(rows), rows)
     return as_images(rows)
 
 
-def times_factor(w: Array, x: Source) -> Array:
-    """Return the filters (F, C, KH, KW) that do with what is read of x what ``w`` does with x."""
+def fold_factor(w: Array, x: Source) -> Array:
+    """Return ``w`` (F, C, KH, KW) times the factor of x, to be multiplied with what x reads."""
     return w if x.factor is None else x.factor[:, None, None] * w
 
 
-def times_factors(dw: Array, dy: Source, x: Source) -> Array:
-    """Return the gradient of filters (F, C, KH, KW), given that of what is read of dy and x."""
-    return times_factor(times_factor(dw, x).swapaxes(0, 1), dy).swapaxes(0, 1)
+def unfold_factors(dw: Array, dy: Source, x: Source) -> Array:
+    """Return the filters' gradient, given ``dw`` computed from what dy and x read."""
+    return fold_factor(fold_factor(dw, x).swapaxes(0, 1), dy).swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""What the windows of a convolution see, as operands of matrix products: see `minisd.fast.conv`."""
+"""The pixels that windows of a convolution see, as operands of matrix products."""
 
 from minisd import machine
 from minisd.backend import Array, array_module
@@ -6,10 +6,10 @@ from minisd.fast.sources import Source
 
 
 class Windows:
-    """What some rows of a convolution's output see: rows of its input, with zeros around it.
+    """The rows of the input that a band of output rows sees, with zeros around them.
 
-    They are read from the source slab by slab, when they are asked for, and each once: the last
-    rows that a slab sees are also the first that the next one sees.
+    They are read from the source slab by slab, each once: the last rows that a slab sees are also
+    the first rows of the next slab.
 
     Parameters
     ----------
@@ -35,11 +35,10 @@ class Windows:
         ]
 
     def __getitem__(self, part: slice) -> list[Array]:
-        """Return what the output rows ``part`` see, ascending from slab to slab.
+        """Return the input rows that the output rows ``part`` see; slabs in ascending order.
 
-        With stride 1 that is one array, (R + KH - 1, C, OW + KW - 1, N). With stride S there is one
-        for each of the S places that a column can have between two windows, of every S-th column;
-        the k-th is for the kernel columns ``k::S``.
+        With stride 1 that is one array, (R + KH - 1, C, OW + KW - 1, N). With stride S there are S
+        arrays, each of every S-th column; number k is for the kernel columns ``k::S``.
         """
         start = self.S * (part.start - self.first)
         stop = self.S * (part.stop - 1 - self.first) + self.KH
@@ -70,7 +69,7 @@ class Padded:
 
 
 def views(seen: Array, KH: int, KW: int, S: int = 1) -> Array:
-    """View padded rows as the operands of the products, nothing copied.
+    """View padded rows as the operands of the products; nothing is copied.
 
     Parameters
     ----------
@@ -79,7 +78,7 @@ def views(seen: Array, KH: int, KW: int, S: int = 1) -> Array:
     Returns
     -------
     X : (KW, R, KH*C, OW*N)
-        ``X[k, h, (i, c), (w, n)] = seen[S*h + i, c, w + k, n]``
+        ``X[j, h, (i, c), (v, n)] = seen[S*h + i, c, v + j, n]``
     """
     height, C, width, N = seen.shape
     sH, sC, sW, sN = seen.strides
@@ -91,7 +90,7 @@ def views(seen: Array, KH: int, KW: int, S: int = 1) -> Array:
 
 
 def inside(places: range, size: int) -> tuple[int, int]:
-    """Return (i, j): ``places[i:j]`` are those from 0 to size - 1."""
-    i = min(max(-(places.start // places.step), 0), len(places))
-    j = min(max(-((places.start - size) // places.step), i), len(places))
-    return i, j
+    """Return (first, end): ``places[first:end]`` lie between 0 and size - 1."""
+    first = min(max(-(places.start // places.step), 0), len(places))
+    end = min(max(-((places.start - size) // places.step), first), len(places))
+    return first, end

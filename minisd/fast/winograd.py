@@ -13,8 +13,8 @@ Four do. This is Winograd's minimal filtering algorithm F(2, 3) (Winograd 1980):
     y_0 = m_0 + (m_1 + m_2)                  y_1 = m_3 + (m_1 - m_2)
 
 (put the d in and see). The sums of the filters' rows are made once for all images, those of the
-images' rows once for all filters, those of the products once for all channels: what is multiplied
-are matrices (Lavin and Gray 2016, arXiv:1509.09308), four for each pair of rows instead of six.
+images' rows once for all filters, those of the products once for all channels. Each m is then a
+product of matrices (Lavin and Gray 2016, arXiv:1509.09308), four for a pair of rows instead of six.
 Images lie in memory by rows, so a sum of rows is a sum of two long runs.
 
 It is linear in every step, so the gradient of the filters comes back the same way:
@@ -22,11 +22,11 @@ It is linear in every step, so the gradient of the filters comes back the same w
     dm_0 = dy_0        dm_1 = dy_0 + dy_1        dm_2 = dy_0 - dy_1        dm_3 = dy_1
     dg_0 = s_0 + (s_1 + s_2) / 2        dg_1 = (s_1 - s_2) / 2        dg_2 = (s_1 + s_2) / 2 - s_3
 
-where s_j is the sum over all places of dm_j times what m_j multiplies with its filter. And the
+where s_j is the sum over all places of dm_j times the image rows that m_j multiplies. And the
 images' gradient is a convolution again.
 
-The additions cost time as well. They pay where there are many channels, and so many products for
-each number: see `minisd.machine.products.additions_pay`. Nothing is multiplied by more than 1, so
+The additions cost time as well. They pay where there are many channels, as each sum then enters
+many products: see `minisd.machine.products.additions_pay`. Nothing is multiplied by more than 1, so
 float32 loses next to nothing.
 """
 
@@ -39,7 +39,7 @@ from minisd.fast.windows import views
 
 
 class RowPairs:
-    """What `minisd.fast.direct.Direct` does, by pairs of rows and with fewer products.
+    """The products of `minisd.fast.direct.Direct`, two rows at a time and with fewer of them.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class RowPairs:
         self.U = filter_transform(w)
 
     def correlate(self, seen: Sequence[Array], y: Array) -> None:
-        """Write what the filters give for what they see, `Windows[part]`, into y (R, F, OW*N)."""
+        """Write the convolution of ``seen``, which is `Windows[part]`, into y (R, F, OW*N)."""
         (padded,) = seen
         R, F, L = y.shape
         X = views(input_transform(padded), 1, self.KW)
@@ -62,7 +62,7 @@ class RowPairs:
         output_transform(m.reshape(2, R, F, L), y)
 
     def filter_products(self, seen: Sequence[Array], dy: Array) -> Array:
-        """Return the s of every row: (R, 2, KW, C, F), for dy (R, F, OW*N).
+        """Return the sums s of every row: (R, 2, KW, C, F), for dy (R, F, OW*N).
 
         ``[h, 0]`` is s_0 where h is even and s_3 where it is odd, ``[h, 1]`` s_1 and s_2.
         """
@@ -85,7 +85,7 @@ class RowPairs:
 
 
 def filter_transform(w: Array) -> Array:
-    """Return (KW, 2, 1, 2, F, C), ``[k, :, 0]``: what m_0 and m_3, m_1 and m_2 multiply with."""
+    """Return the filters of m_0 and m_3, m_1 and m_2: (KW, 2, 1, 2, F, C), as ``[j, :, 0]``."""
     xp = array_module(w)
     g = xp.ascontiguousarray(w.transpose(2, 3, 0, 1))
     outer, inner = (g[0] + g[2]) / 2, g[1] / 2

@@ -1,4 +1,4 @@
-"""How one array operation uses the machine: its cores, its matrix products, its memory.
+"""How an operation uses the machine: its cores, the BLAS library, its memory.
 
 `minisd.fast` says *what* is computed in which order; this package knows cores, the BLAS library and
 memory, and nothing of images or networks. Its ideas can be read one by one:
@@ -15,21 +15,21 @@ memory, and nothing of images or networks. Its ideas can be read one by one:
 4. **Memory kept** (`minisd.machine.memory`). Fresh memory costs a page fault per page on first
    touch. Large arrays come from a pool, aligned to cache lines, and go back to it when nobody holds
    them.
-5. **Few calls.** A thread that comes back from NumPy needs the interpreter lock; while another has
-   it, it is put to sleep, and waking up takes longer than many a call. So operations do much in
-   each call, and leave out what can be left out, such as zeros that are there already.
+5. **Few calls.** A thread that returns from NumPy needs the interpreter lock. While another thread
+   has it, the first is put to sleep, and waking up takes longer than many a call. So operations do
+   much in each call, and skip what is done already, such as zeros that a buffer has.
 
 **The same bits at any thread count.** What a slab computes for one of its rows does not depend on
-which other rows are in the slab; and a sum over rows is taken over numbers found row by row, in
-their order. So neither the cut nor who computed what can be seen in the result.
+which other rows are in the slab. A sum over rows adds one number a row, in row order. So the result
+depends neither on the cut nor on which thread computed which slab.
 
 **What changes in the process, and when it is undone.** While `in_slabs` or `one_blas_thread` run,
 in any thread, the BLAS libraries are at one thread; when the last of them ends they get back what
 they had. NumPy's buffer size is smaller inside `in_slabs`, in the calling context only. The worker
 threads sleep between operations; the pool keeps as much memory as was ever in use at once.
-`release` ends the one and frees the other, and is called at the end of `threads`. After a ``fork``
-the child begins without workers and makes its own. On a GPU none of this applies: CuPy's arrays are
-one slab, one product, and CuPy's own memory.
+`release` ends the threads and frees the memory; it is called at the end of `threads`. After a
+``fork`` the child begins without workers and makes its own. On a GPU none of this applies: CuPy's
+arrays are one slab, one product, and CuPy's own memory.
 """
 
 from minisd.machine.blas import one_blas_thread

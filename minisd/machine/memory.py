@@ -1,8 +1,8 @@
-"""Memory that is kept, and what is written into it first: see `minisd.machine.slabs`.
+"""A pool of reusable buffers, so that large arrays do not pay for a page fault per page each time.
 
-The pool hands out stretches of memory by size and takes each back when the last array that looks
-into it is gone. It grows to what was in use at once; when sizes change, so that most of it lies
-idle, what is idle goes back to the system.
+The pool hands out buffers by size, and takes each back when the last array in it is gone. It grows
+to the largest size that was in use at once. When sizes change, so that most of it lies idle, it
+gives the idle buffers back to the system.
 """
 
 import math
@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from minisd.backend import Array, array_module
 
-_POOLED = 1 << 16  # bytes; smaller arrays come from NumPy, which keeps those itself
+_POOLED = 1 << 16  # bytes; smaller arrays come from NumPy, which has a pool for them
 _ALIGN = 64  # bytes of a cache line
 _ALWAYS_KEPT = 1 << 28  # bytes that may lie idle however little is in use
 _idle: defaultdict[tuple[int, Any], deque[tuple[Array, int]]] = defaultdict(deque)
@@ -26,9 +26,9 @@ _allocated = 0  # bytes, in use or idle
 
 
 class _Lease:
-    """A stretch of the pool's memory, on loan to the arrays that look into it.
+    """A buffer of the pool, on loan to the arrays that lie in it.
 
-    With a ``frame`` it is zero where it comes from the system, and goes to the same frame again.
+    With a ``frame`` it comes from the system as zeros, and is only handed out for that frame again.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], size: int, frame: Any) -> None:
@@ -67,11 +67,11 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike, like: Array) -> Array:
 def framed(
     shape: tuple[int, int, int, int], rows: tuple[int, int], columns: tuple[int, int], like: Array
 ) -> Array:
-    """New images by rows (H, C, W, N) that are zero around ``[rows, :, columns]``, which is unset.
+    """Return images by rows (H, C, W, N) that are zero around ``[rows, :, columns]``.
 
-    Nothing but that part may be written to: the memory is handed out again as it is, to whoever
-    asks for the same shape and frame, and so its zeros are written once. To write them each time
-    is little work, but in many short calls, after each of which a thread waits for the interpreter.
+    That part is unset, and only that part may be written to. The buffer is handed out again as it
+    is, for the same shape and frame, so its zeros are written once. To write them each time would
+    be little work, but in many short calls, after each of which a thread waits for the interpreter.
     """
     xp = array_module(like)
     if xp is not np:
@@ -93,18 +93,18 @@ def _fresh(shape: tuple[int, ...], dtype: np.dtype[Any], frame: Any) -> Array:
 
 
 def scratch(like: Array) -> tuple[Array, ...]:
-    """Return (array,), to write an intermediate result into; on a GPU nothing: ().
+    """Return (array,), space for an intermediate result, so that NumPy takes no fresh memory.
 
-    A kernel there holds intermediate results in registers. Here NumPy would else take fresh memory.
+    On a GPU (): a kernel holds intermediate results in registers.
     """
     return (empty(like.shape, like.dtype, like),) if array_module(like) is np else ()
 
 
 def zeros(shape: tuple[int, ...], like: Array) -> Array:
-    """Return zeros that ``maximum`` compares with, of ``shape``; on a GPU a single one will do.
+    """Return zeros of ``shape`` for ``maximum`` to compare with; on a GPU a single zero.
 
-    NumPy's maximum of two arrays takes a third of the time of that of an array and a number. They
-    can be read only: all who ask get the same.
+    NumPy's maximum of two arrays takes a third of the time of its maximum of an array and a number.
+    The zeros are read-only, as all callers share them.
     """
     xp = array_module(like)
     if xp is not np:
@@ -118,12 +118,12 @@ def zeros(shape: tuple[int, ...], like: Array) -> Array:
 
 
 def bytes_idle() -> int:
-    """Return how much of the pool's memory waits to be used again."""
+    """Return the bytes of the pool that lie idle."""
     return sum(size * len(blocks) for (size, _), blocks in list(_idle.items()))
 
 
 def bytes_in_use() -> int:
-    """Return how much of the pool's memory is in use by arrays."""
+    """Return the bytes of the pool that arrays use."""
     return _allocated - bytes_idle()
 
 

@@ -1,4 +1,4 @@
-"""Matrix products and sums in the form that the machine does best: see `minisd.machine.slabs`.
+"""Matrix products and sums in the form that the machine does best: see `minisd.machine`.
 
 **On a CPU, products in pieces.** OpenBLAS has kernels for small matrices, which skip the packing of
 their operands. On AVX-512 they are up to twice as fast for the long, thin products of a
@@ -20,8 +20,8 @@ import numpy as np
 from minisd.backend import Array, array_module
 from minisd.machine.memory import empty
 
-_SMALL = 1_000_000  # taken up to rows * columns * depth = 100^3
-_SMALL_TRANSPOSED = 1200  # and for a product with a transpose up to so many numbers in the result
+_SMALL = 1_000_000  # largest rows * columns * depth of OpenBLAS's kernels for small matrices
+_SMALL_TRANSPOSED = 1200  # for a product with a transpose: most numbers in the result
 _LONGEST = 512  # columns of a piece, so that its rows stay in the first-level cache
 _SHORTEST = 64
 _MANY_CHANNELS = 64
@@ -85,10 +85,10 @@ def products_with_transpose(a: Array, b: Array) -> Array:
 
 
 def additions_pay(w: Array) -> bool:
-    """Whether to multiply less with the filters ``w`` (F, C, ...), at the price of additions.
+    """Whether fewer multiplications with the filters ``w`` (F, C, ...) are worth more additions.
 
-    On two cores it was 18 % faster with 64 channels, and made no difference with 32. On a GPU every
-    addition is a launch.
+    With 64 channels they made a step 18 % faster on two cores, with 32 they made no difference. On
+    a GPU every addition is a launch.
     """
     return array_module(w) is np and min(w.shape[:2]) >= _MANY_CHANNELS
 
@@ -110,7 +110,10 @@ def run_dots(xp: Any, a: Array, b: Array) -> Array:
 
 
 def sum_over_rows(parts: Sequence[Array]) -> Array:
-    """Add up what slabs found for each of their rows, row by row: the cut leaves no trace."""
+    """Add up the rows of all slabs, in row order.
+
+    So the result does not depend on how rows were cut into slabs.
+    """
     if array_module(*parts) is not np:
         return parts[0].sum(axis=0)  # the only slab
     total = parts[0][0].copy()

@@ -55,7 +55,7 @@ def set_threads(count: int | None) -> None:
 
 @contextmanager
 def threads(count: int | None = None) -> Iterator[int]:
-    """`set_threads` inside the block; before and after it, whatever was set before.
+    """`set_threads` inside the block only.
 
     Yields
     ------
@@ -89,7 +89,7 @@ def in_slabs(task: Callable[[slice], T], size: int, thickness: int, like: Array)
     Returns
     -------
     list
-        What the calls returned, in the order of the slabs: sums over it are reproducible.
+        The results, in the order of the slabs: a sum over them is reproducible.
     """
     if array_module(like) is not np:
         return [task(slice(0, size))]
@@ -111,12 +111,12 @@ def in_slabs(task: Callable[[slice], T], size: int, thickness: int, like: Array)
 
     with one_blas_thread(), _short_buffers():
         helpers = min(num_threads(), len(parts)) - 1
-        asked = [workers.ask(work, helpers) for _ in range(helpers)]
+        tasks = [workers.start(work, helpers) for _ in range(helpers)]
         try:
             work()
         finally:
             waiting.clear()
-            errors = [request.end() for request in asked]
+            errors = [task.wait() for task in tasks]
     for error in filter(None, errors):
         raise error
     return results
@@ -150,11 +150,11 @@ _SMALLEST_SLAB = 1 << 19
 
 
 def rows_per_slab(num_rows: int, bytes_per_row: int, like: Array) -> int:
-    """Rows of one slab: as much as fits into a core's second-level cache, 1 to 2 MB.
+    """Return the number of rows in a slab: as many as fill a core's second-level cache, 1 to 2 MB.
 
-    Smaller ones stay there with all that is computed from them, and take more calls, which costs
-    more. Down to half a megabyte, so that every thread has a slab; less is not worth waking a
-    thread for. On a GPU a slab is everything.
+    With smaller slabs, all that is computed from a slab would fit into the cache as well, but the
+    additional calls cost more than that gains. Slabs are smaller, down to half a megabyte, where
+    threads would have none; less is not worth waking a thread. On a GPU there is one slab.
     """
     if array_module(like) is not np:
         return num_rows

@@ -22,8 +22,6 @@ from minisd.ops.pooling import (
     avg_pool2d_forward,
     global_avg_pool_backward,
     global_avg_pool_forward,
-)
-from minisd.ops.shortcut import (
     pad_channels_backward,
     pad_channels_forward,
     subsample_backward,

@@ -164,16 +164,10 @@ def check_statistics(shape: tuple[int, ...]) -> None:
         )
 
 
-def check_images(operation: str, x: Array) -> tuple[int, ...]:
-    """Check that ``x`` is (N, C, H, W), and return its shape."""
-    check_arrays(operation, x=x)
-    check_ndim(operation, "x", x, "NCHW")
-    return x.shape
-
-
 def check_tiles(x: Array, kernel: int) -> int:
     """Check that images can be cut into tiles of ``kernel`` x ``kernel`` pixels; return it."""
-    check_images("avg_pool2d", x)
+    check_arrays("avg_pool2d", x=x)
+    check_ndim("avg_pool2d", "x", x, "NCHW")
     K = whole_number("avg_pool2d: kernel", kernel, 1)
     H, W = x.shape[2:]
     if H % K or W % K:
