@@ -73,8 +73,8 @@ class ResidualBlock(Layer):
     def branch_weight(self) -> float:
         """What the output of a branch that runs is multiplied by, in the present mode."""
         if self.scale == "train":
-            return 1 / self.survival_prob if self.training else 1.0
-        return 1.0 if self.training else self.survival_prob
+            return 1 / float(self.survival_prob) if self.training else 1.0
+        return 1.0 if self.training else float(self.survival_prob)
 
     def forward(self, x: Array) -> Array:  # noqa: D102
         is_open, weight = self.is_open or not self.training, self.branch_weight

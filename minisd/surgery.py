@@ -21,7 +21,7 @@ class FixedBlock(Layer):
     def __init__(self, block: ResidualBlock, weight: float) -> None:
         check_has_parts(block)
         self.block = block
-        self.weight = weight
+        self.weight = float(weight)
 
     def forward(self, x: Array) -> Array:  # noqa: D102
         if self.weight:

@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +29,24 @@ def rng() -> np.random.Generator:
 @pytest.fixture(params=[minisd.ops, minisd.fast], ids=["ops", "fast"])
 def ops(request: pytest.FixtureRequest) -> ModuleType:
     """Both editions in turn, the book and the engine."""
+    return request.param
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form that networks come in: fused, layer by layer, or with the book under them."""
+
+    name: str
+
+    def resnet(self, *arguments: Any, **options: Any) -> minisd.ResNet:
+        model = minisd.resnet(*arguments, **{"fused": self.name == "fused"} | options)
+        return model.use(minisd.ops) if self.name == "book" else model
+
+
+@pytest.fixture(params=["fused", "plain", "book"])
+def in_every_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let the test file's ``resnet`` make networks of each form in turn; return its name."""
+    monkeypatch.setattr(request.module, "resnet", Form(request.param).resnet)
     return request.param
 
 

@@ -16,6 +16,8 @@ from minisd.runs.checkpoint import layer_arrays
 from minisd.train import train_step
 from tiny_runs import bits
 
+pytestmark = pytest.mark.usefixtures("in_every_form")
+
 L = 3
 GATES = ([1, 0, 1], [1, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0], [0, 0, 1])
 

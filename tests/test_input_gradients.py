@@ -17,6 +17,8 @@ from minisd.experiments.input_gradients import (
 )
 from minisd.layers import ReLU
 
+pytestmark = pytest.mark.usefixtures("in_every_form")
+
 KINDS = [
     {},
     {"shortcut": "none", "survival": None},

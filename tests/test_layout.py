@@ -114,6 +114,17 @@ def test_only_fused_reaches_inside_the_engine():
             assert not inner, f"{name} imports {inner}: everybody else sees fast's face"
 
 
+def test_only_fused_knows_the_fused_classes():
+    """Others ask a layer or an object what they want to know. The face hands the names on."""
+    for name, path in MODULES.items():
+        if room(name) not in ("fast", "fused"):
+            words = {
+                getattr(node, "id", getattr(node, "attr", None))
+                for node in ast.walk(ast.parse(path.read_text()))
+            }
+            assert not words & {"ConvChain", "FusedBlock", "Normalised"}, name
+
+
 def test_only_backend_and_gpu_import_cupy():
     for name, path in MODULES.items():
         if name not in ("backend", "gpu"):

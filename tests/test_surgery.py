@@ -15,6 +15,8 @@ from minisd.surgery import FixedBlock, blocks_replaced, interchangeable, sub_net
 from minisd.train import evaluate
 from tiny_runs import tiny
 
+pytestmark = pytest.mark.usefixtures("in_every_form")
+
 L = 6
 KINDS = [{"scale": s, "shortcut": k} for s in ("test", "train") for k in ("A", "projection")]
 GATES = [True, False, True, False, False, True]

@@ -11,9 +11,9 @@ import numpy as np
 
 from minisd.backend import Array
 from minisd.experiments.path_lengths import unmoved
-from minisd.fused import ConvChain
+from minisd.fused import fuse
 from minisd.layer import Layer
-from minisd.layers import BatchNorm2d, Conv2d, ReLU
+from minisd.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 
 
 def norms_of(layer: Layer) -> Iterator[BatchNorm2d]:
@@ -69,16 +69,18 @@ def correlation(gradients: np.ndarray) -> float:
     return float(((unit @ unit.T).sum() - N) / (N * (N - 1)))
 
 
-def fully_connected(L: int, width: int, rng: np.random.Generator) -> ConvChain:
+def fully_connected(L: int, width: int, rng: np.random.Generator) -> Sequential:
     """Return L layers of ``width`` neurons, each with batch norm and ReLU, for images of a pixel.
 
-    What the theorem is about: a plain network without padding, whose gradients it says all of.
+    The theorem is about these plain networks without padding.
     """
-    return ConvChain(
-        *(
-            layer
-            for _ in range(L)
-            for layer in (Conv2d(width, width, 1, rng=rng), BatchNorm2d(width), ReLU())
+    return fuse(
+        Sequential(
+            *(
+                layer
+                for _ in range(L)
+                for layer in (Conv2d(width, width, 1, rng=rng), BatchNorm2d(width), ReLU())
+            )
         )
     )
 
