@@ -66,7 +66,7 @@ figure = new_figure(7, 4.2)
 axes = figure.subplots()
 for name, error in errors.items():
     axes.loglog(h, np.maximum(error, 1e-13), label=name, lw=1.4)
-axes.loglog(h, h**2, "k:", lw=1, label="$h^2$, the theory of the central one")
+axes.loglog(h, h**2, "k:", lw=1, label="$h^2$: theory, central difference")
 axes.set_xlabel("h")
 axes.set_ylabel("error of the slope")
 axes.set_ylim(1e-13, 10)
@@ -162,7 +162,7 @@ print(f"analytic {analytic:.12f}\nnumeric  {numeric:.12f}")
 claim("they agree to nine digits", abs(analytic - numeric) < 1e-9 * abs(analytic))
 
 # %% [markdown]
-# ## Why a gradient of ones proves nothing
+# ## Why a gradient of ones can prove nothing
 #
 # Many checks take $L = \sum_i y_i$: an upstream gradient of ones. It looks like the obvious
 # choice, and for some layers it is worthless. Batch normalisation (we derive it in [tutorial
@@ -243,9 +243,9 @@ claim("one that does measures something else", abs(measured[200] - 0.5) < 1e-9)
 # ## The instrument
 #
 # `minisd.gradcheck` is all of this in one call: random upstream gradient, random directions and
-# single elements, relative errors, another step where one crosses a kink; and a sentence that says
-# what is wrong, where, and what the ratio of the two numbers suggests. Its tolerance is $10^{-6}$.
-# We will use it after every backward that we derive.
+# single elements, relative errors, another step where one crosses a kink. A sentence says what is
+# wrong and where, and what the ratio of the two numbers suggests. Its tolerance is $10^{-6}$. We
+# will use it after every backward that we derive.
 
 # %%
 report = check_op("half square", half_square_forward, half_square_backward, {"x": x}, rng=rng)
@@ -262,9 +262,9 @@ claim("wrong by a factor of two: seen", not report.passed)
 
 # %% [markdown]
 # How small an error does it see? We multiply a right gradient by $1 + \delta$ for smaller and
-# smaller $\delta$. This is the instrument's resolution, and you should know that of any instrument
-# you trust. (It sees a little less than $\delta$, as it divides by the larger of the two numbers,
-# and never by less than the gradient's root mean square.)
+# smaller $\delta$. This is the instrument's resolution. Know it of any instrument that you trust.
+# (It sees a little less than $\delta$, as it divides by the larger of the two numbers, and never by
+# less than the gradient's root mean square.)
 
 # %%
 deltas = np.logspace(-12, 0, 7 if is_quick() else 25)

@@ -28,9 +28,9 @@ rng = np.random.default_rng(2)
 #
 # The library comes with 1,797 handwritten digits of 8x8 pixels. Before anything is learned from an
 # image it is *normalised*: each pixel's mean over the training images is subtracted, and all pixels
-# are divided by one standard deviation. Both are taken from the training images alone, for nothing
-# may depend on the test images. Then it is *flattened* to a row of 64 numbers, as a linear layer
-# knows of no neighbours. We use float64 throughout, so that gradients can be checked.
+# are divided by one standard deviation. Both are taken from the training images alone: nothing may
+# depend on the test images. Then it is *flattened* to a row of 64 numbers, as a linear layer knows
+# of no neighbours. We use float64 throughout, so that gradients can be checked.
 
 # %%
 digits = load("digits")
@@ -119,8 +119,7 @@ claim("the error we planted is seen", not report.passed)
 # As it stands the formula does not survive float32, in which $e^{89}$ is infinite already. But the
 # same number added to all scores cancels in every $p_k$. So the largest score is taken off first.
 # Then the largest exponential is $e^0 = 1$: nothing overflows, and the sum, which is at least 1,
-# has a logarithm. Nor do we form $p_t$, which may be too small for float32, but its logarithm
-# itself.
+# has a logarithm. And as $p_t$ may be too small for float32, we form its logarithm directly.
 
 
 # %%
@@ -198,13 +197,13 @@ claim(f"a forgotten 1/N is seen: relative error {report.worst.error:.2f}", not r
 # %% [markdown]
 # ## Before training
 #
-# There is a number to which every first loss should be compared. Who knows nothing gives each of
-# ten classes the probability 1/10 and loses $\log 10 \approx 2.303$. With zero weights it is
-# exactly that. With random ones the logits have some variance $\sigma^2$, and
-# $\log \sum_k e^{s_k}$ to second order gives $\log K + \frac{K - 1}{2K} \sigma^2$ on average; $s_t$
-# has mean 0. The library's `Linear` draws $w$ uniformly from $-1/\sqrt{D}$ to $1/\sqrt{D}$, with
-# variance $1/(3D)$; normalised pixels have mean square 1, so $\sigma^2 = 1/3$. A first loss far
-# above such a number says that the logits are too large.
+# There is a number to which every first loss should be compared. Whoever knows nothing gives each
+# of ten classes the probability 1/10 and loses $\log 10 \approx 2.303$. With zero weights it is
+# exactly that. With random ones the logits have some variance $\sigma^2$, and $\log \sum_k e^{s_k}$
+# to second order gives $\log K + \frac{K - 1}{2K} \sigma^2$ on average; $s_t$ has mean 0. The
+# library's `Linear` draws $w$ uniformly from $-1/\sqrt{D}$ to $1/\sqrt{D}$, with variance $1/(3D)$;
+# normalised pixels have mean square 1, so $\sigma^2 = 1/3$. A first loss far above such a number
+# says that the logits are too large.
 
 # %%
 start, _ = ops.softmax_cross_entropy(np.zeros((N, K)), train.labels)
@@ -311,9 +310,8 @@ claim(
 #
 # $$v' = m v + dw(w - \text{lr}\, m v) , \qquad w' = w - \text{lr}\, v' ,$$
 #
-# where $dw(\cdot)$ is the gradient at that point. It is one where the weights are not. So let us
-# keep the point ahead, $u = w - \text{lr}\, m v$, instead of $w$. As $v' - m v = dw$, it moves
-# like this:
+# where $dw(\cdot)$ is the gradient at that point. But the weights are not there. So let us keep the
+# point ahead, $u = w - \text{lr}\, m v$, instead of $w$. As $v' - m v = dw$, it moves like this:
 #
 # $$u' = w' - \text{lr}\, m v' = (u + \text{lr}\, m v) - \text{lr}\, v' - \text{lr}\, m v'
 #      = u - \text{lr}\,(dw + m v') .$$
@@ -418,8 +416,8 @@ for name, rule in RULES.items():
 # %% [markdown]
 # ## Momentum on the digits
 #
-# Now the three on the digits, with the same rate and the same batches. And a fourth, which makes
-# one think: SGD without momentum, at the rate $0.1 / (1 - m) = 1$.
+# Now the three on the digits, with the same rate and the same batches, and a fourth to think about:
+# SGD without momentum, at the rate $0.1 / (1 - m) = 1$.
 
 
 # %%
@@ -575,10 +573,11 @@ exercise(2, long_run_factor, check)
 
 # %% [markdown]
 # **3.** The loss of the linear classifier has $KD$ weights, and its Hessian $(KD)^2$ elements. One
-# never needs them: what is wanted is the Hessian times some $d$ of the shape of $w$, which costs
-# little more than a gradient. Derive it, exactly and without a difference, for $s = x w^T$. (If $w$
-# moves along $d$, how does $s$ move, then $p$, then $dw$?) Why is it not told the labels? Can the
-# loss have a second minimum? Multiply by it again and again, and you have the largest curvature.
+# never needs them all. What is wanted is the Hessian times some $d$ of the shape of $w$, and that
+# costs little more than a gradient. Derive it, exactly and without a difference, for $s = x w^T$.
+# (If $w$ moves along $d$, how does $s$ move, then $p$, then $dw$?) Why is it not told the labels?
+# Can the loss have a second minimum? Multiply by it again and again, and you have the largest
+# curvature.
 
 
 # %%
@@ -603,8 +602,8 @@ exercise(3, hessian_times, check)
 # ## What to read next
 #
 # [Tutorial 3](03_convolution.py) has the second forward and backward, of a layer that does know
-# about neighbours. In the library: `minisd/fast/linear.py`, `minisd/ops/loss.py`,
-# `minisd/optim.py`. I. Sutskever, J. Martens, G. Dahl and G. Hinton, *On the importance of
-# initialization and momentum in deep learning*, 2013. On curvature that grows to the limit: J.
-# Cohen, S. Kaur, Y. Li, J. Kolter and A. Talwalkar, *Gradient descent on neural networks typically
-# occurs at the edge of stability*, 2021 ([arXiv:2103.00065](https://arxiv.org/abs/2103.00065)).
+# about neighbours. In the library: `minisd/ops/linear.py`, `minisd/ops/loss.py`, `minisd/optim.py`.
+# I. Sutskever, J. Martens, G. Dahl and G. Hinton, *On the importance of initialization and momentum
+# in deep learning*, 2013. On curvature that grows to the limit: J. Cohen, S. Kaur, Y. Li, J. Kolter
+# and A. Talwalkar, *Gradient descent on neural networks typically occurs at the edge of stability*,
+# 2021 ([arXiv:2103.00065](https://arxiv.org/abs/2103.00065)).

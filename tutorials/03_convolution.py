@@ -16,6 +16,7 @@
 
 # %%
 import functools
+import inspect
 import time
 
 import numpy as np
@@ -25,6 +26,7 @@ from minisd import SGD, Conv2d, GlobalAvgPool, Linear, ReLU, Sequential, StepSch
 from minisd.data import load
 from minisd.figures import new_figure
 from minisd.gradcheck import check_op
+from minisd.ops import conv as page
 from minisd.tutorial import claim, exercise, is_quick, show
 
 QUICK = is_quick()
@@ -64,7 +66,7 @@ kernels = {
     "blur": np.full((3, 3), 1 / 9),
     "dark above light": np.array([[1, 1, 1], [0, 0, 0], [-1, -1, -1]]),
     "dark left of light": np.array([[1, 0, -1], [1, 0, -1], [1, 0, -1]]),
-    "more than around it": np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]) / 4,
+    "centre minus surroundings": np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]) / 4,
 }
 
 
@@ -328,9 +330,9 @@ claim(f"and finite differences: worst relative error {report.worst.error:.0e}", 
 #   \tilde w_{cfi'j'} = w_{f,\,c,\,K-1-i',\,K-1-j'} .$$
 #
 # Read it word for word: it is the convolution of $dy$, in a frame of $K - 1$ zeros, with the
-# kernels turned by 180 degrees, and with filters and channels in each other's place. With stride
-# $S$ only those $h$ count for which $hS = r - i$. Spread $dy$ out, with $S - 1$ zeros between its
-# pixels, and the others count as zero. So: **dilate, pad, turn, exchange, convolve**.
+# kernels turned by 180 degrees, and with filters and channels swapped. With stride $S$ only those
+# $h$ count for which $hS = r - i$. Spread $dy$ out, with $S - 1$ zeros between its pixels, and the
+# others count as zero. So: **dilate, pad, turn, swap, convolve**.
 #
 # What remains is size. The result has $(H' - 1) S + K$ rows, the part of $\bar x$ that windows see.
 # The rest, where the division left a remainder, has gradient zero.
@@ -401,9 +403,9 @@ claim("a gradient stamps it as it is", np.array_equal(stamped[..., 4:9, 4:7], le
 
 # %% [markdown]
 # Two errors are easily made here, and neither changes a shape: not to turn, and to cut $dx$ out of
-# its frame at the wrong corner. We plant both. And a third time we look at a kernel that has all
-# weights alike, the first that comes to mind for a test: there the turn changes nothing, so its
-# absence cannot be seen. It is the gradient of ones all over again.
+# its frame at the wrong corner. We plant both. Then we take a kernel with all weights alike, the
+# first that comes to mind for a test. There the turn changes nothing, so nobody sees that it is
+# missing. It is the gradient of ones all over again.
 
 
 # %%
@@ -482,8 +484,8 @@ claim("dx = A^T dy", np.allclose(flat_dy @ A, flat_dx))
 # Where has the step size gone? Of a linear map, a central difference is exact for every step:
 # $(A(x + hd) - A(x - hd)) / 2h = A d$. Nothing forces $h$ to be small, and at $x = 0$ with $h = 1$
 # the finite difference *is* the adjoint test, of $d$ in the place of $x$. All that is left is
-# rounding, and as nothing is divided by a small number, it stays as small as it was. So the test
-# also works in float32, in which networks are trained and finite differences fail (tutorial 1).
+# rounding. It stays small, as nothing is divided by a small number. So the test also works in
+# float32, in which networks are trained and finite differences fail (tutorial 1).
 
 
 # %%
@@ -538,11 +540,11 @@ claim(f"col2im is the adjoint of im2col ({error:.0e})", error < 1e-14)
 #
 # ## The library's two versions
 #
-# Open `minisd/ops/conv.py`: there is your `im2col`, with the images last in memory, so that columns
-# are copied in longer runs. The library calls `minisd/ops/` *the book*. `minisd/fast/`, the engine,
-# has functions of the same names, and networks use those. Its convolution copies no window: it lays
-# out memory so that the columns are there already, and its $dx$ is the turned convolution of above.
-# [Tutorial 10](10_fast.py) takes it apart.
+# The library has every operation twice. `minisd/ops/` is *the book*: its convolution is yours, and
+# we open its page at the end. `minisd/fast/`, the engine, has functions of the same names, and
+# networks use those. Its convolution copies no window: it lays out memory so that the columns are
+# there already, and its $dx$ is the turned convolution of above. [Tutorial 10](10_fast.py) takes it
+# apart.
 
 # %%
 versions = {
@@ -671,10 +673,10 @@ for layer, part in enumerate(figure.subfigures(1, 3, wspace=0.06)):
 show(figure, "03_favourites")
 
 # %% [markdown]
-# A row is a filter, with the five windows that it likes best, each from another image. (Shown
-# are the first eight filters of each layer whose ReLU is open for any window.) The first layer
-# likes edges and corners, the second ends and bends of strokes, the third large pieces of digits,
-# and from a piece you can often guess the digit.
+# A row is a filter, with the five windows that it likes best, each from another image. (Of each
+# layer we show the first eight filters whose ReLU is open for any window.) The first layer likes
+# edges and corners, the second ends and bends of strokes, the third large pieces of digits, and
+# from a piece you can often guess the digit.
 #
 # But be careful with such pictures. Among windows $p$ of equal length $\langle w, p \rangle$ is
 # largest for the one that is most like $w$. So the favourites of *every* filter look alike, those
@@ -682,8 +684,8 @@ show(figure, "03_favourites")
 # training done? We need networks to compare with, and ask two things.
 #
 # Do a filter's favourites come from one digit? Of its ten favourites we count those that show the
-# most frequent digit, and do the same for the networks as they were before training, and for ten
-# images drawn blindly.
+# most frequent digit. We do the same for the networks before training, and for ten images drawn
+# blindly.
 #
 # Are the learned filters needed? We take those networks once more, leave the first two layers as
 # they were drawn, and train the rest alone.
@@ -847,12 +849,43 @@ def check(dilated_backward):
 exercise(3, dilated_backward, check)
 
 # %% [markdown]
+# ## Your page in the library
+#
+# Here is `minisd/ops/conv.py`, without docstrings. You have written it already, with the same
+# letters: kernel row $i$ and column $j$, output pixel $(h, v)$.
+#
+# - `conv2d_forward` is $Y = W X + b$, and brings $(f, h, v, n)$ back to $(n, f, h, v)$.
+# - `conv2d_backward` is $db$, $dW = dY\, X^T$ and $dX = W^T dY$, in three lines.
+# - `im2col` has a row for each $(c, i, j)$, as yours. Its columns have the order $(h, v, n)$: with
+#   the images last in memory they are copied in longer runs. `as_strided` views the windows, of
+#   which each begins $S$ rows or $S$ pixels after the one before.
+# - `col2im` is your loop over the positions $(i, j)$ of the kernel.
+#
+# What is new: shapes are checked, there may be no bias, and `xp` is NumPy or, on a GPU, CuPy.
+
+
+# %%
+def source(function):
+    """What stands in the library, without types and docstring."""
+    names = ", ".join(inspect.signature(function).parameters)
+    body = inspect.getsource(function).rpartition('"""')[2]
+    return f"def {function.__name__}({names}):{body}"
+
+
+for function in (page.conv2d_forward, page.conv2d_backward, page.im2col, page.col2im):
+    print(source(function))
+
+N, F, OH, OW = output_shape(x, w, 2, 1)
+theirs = page.im2col(x, w.shape, 2, 1).reshape(-1, OH, OW, N).transpose(0, 3, 1, 2)
+same = np.array_equal(theirs.reshape(-1, N * OH * OW), im2col(x, 3, 2, 2, 1))
+claim("its columns are ours, but for their order", same)
+
+# %% [markdown]
 # ## What to read next
 #
 # [Tutorial 4](04_batchnorm.py) is on the layer that follows every convolution of the paper, and on
-# what its backward does to gradients. In the library, `minisd/ops/conv.py`, then
-# `minisd/fast/conv.py`; the tests of both are in `tests/test_conv.py`.
-# On the arithmetic of strides, padding and transposed convolutions: V. Dumoulin and F. Visin, *A
-# guide to convolution arithmetic for deep learning*, 2016 (arXiv:1603.07285). On looking at
-# filters through what excites them: M. Zeiler and R. Fergus, *Visualizing and understanding
-# convolutional networks*, 2014 (arXiv:1311.2901).
+# what its backward does to gradients. In the library, `minisd/fast/conv.py` comes next; the tests
+# of both versions are in `tests/test_conv.py`. On the arithmetic of strides, padding and transposed
+# convolutions: V. Dumoulin and F. Visin, *A guide to convolution arithmetic for deep learning*,
+# 2016 (arXiv:1603.07285). On looking at filters through what excites them: M. Zeiler and R. Fergus,
+# *Visualizing and understanding convolutional networks*, 2014 (arXiv:1311.2901).

@@ -15,6 +15,8 @@
 # forward throws away, the backward must throw away too.**
 
 # %%
+import inspect
+
 import numpy as np
 
 from minisd import SGD, BatchNorm2d, Conv2d, GlobalAvgPool, Linear, ReLU, Sequential, fast, ops
@@ -100,8 +102,8 @@ finish(right, "convolutions before", "mean cosine between two images")
 show(figure, "04_drift")
 change = {f: scale[False, f][-1] / scale[False, f][0] for f in (0.7, 1.0, 1.4)}
 print("last layer / first, without:", {f: f"{ratio:.1e}" for f, ratio in change.items()})
-claim("f = 0.7 loses three orders of magnitude and more", change[0.7] < 1e-3)
-claim("f = 1.4 gains one and more", change[1.4] > 10)
+claim("f = 0.7 loses at least three orders of magnitude", change[0.7] < 1e-3)
+claim("f = 1.4 gains at least one order of magnitude", change[1.4] > 10)
 claim("f = 1 loses a little", 0.1 < change[1.0] < 0.6)
 claim(
     "with batch norm the layers after the first stay within a factor of 2",
@@ -120,8 +122,8 @@ claim(
 #
 # Careful weights can mend the scale before the first step. But weights move. Batch norm measures
 # what *is*, and corrects it in every forward: the scale, and with the channel's mean much of what
-# all images share. (Not all that $z$ shows: one ReLU takes unrelated normal numbers to a cosine of
-# $E[\max(z, 0)]^2 / E[\max(z, 0)^2] = 1/\pi$, and we look before the next norm.)
+# all images share. (Not all of it is gone from $z$: one ReLU takes unrelated normal numbers to a
+# cosine of $E[\max(z, 0)]^2 / E[\max(z, 0)^2] = 1/\pi$, and we look before the next norm.)
 #
 # ## Forward
 #
@@ -375,9 +377,8 @@ claim("twice as far out, it is half as long", np.allclose(length[2], length[0] /
 # the parameter could do nothing, and $\beta$ does its work.
 #
 # And a filter's scale stretches the channel, mean and deviations alike: a step within the plane of
-# $\mathbf 1$ and $\hat x$. Multiply $w$ by 10: the output stays.
-# Since a step $\delta$ now turns $w$ only a tenth as far, its gradient is a tenth. And $dw$ is
-# orthogonal to $w$.
+# $\mathbf 1$ and $\hat x$. Multiply $w$ by 10: the output stays. A step $\delta$ now turns $w$ only
+# a tenth as far, so its gradient is a tenth. And $dw$ is orthogonal to $w$.
 
 # %%
 conv = Conv2d(1, 6, 3, padding=1, bias=True, rng=rng, dtype=np.float64)
@@ -464,16 +465,16 @@ claim(
 #
 # ## Running statistics
 #
-# A trained network must give an image an answer that does not depend on which other images are
-# asked about at the same time. So while training, each batch norm follows its batches' statistics,
+# A trained network's answer for an image must not depend on the other images of its batch. So while
+# training, each batch norm follows its batches' statistics,
 #
 # $$r \leftarrow (1 - m)\, r + m \cdot (\text{the batch's}), \qquad m = 0.1,$$
 #
-# and in evaluation $r$ stands for $\mu$ and $v$. The mean starts at 0 and the variance at 1;
-# after $k$ batches the start still has the weight $0.9^k$. For the variance it is the unbiased one
-# that goes in, divided by $M - 1$: now the batch is a sample, and we want to know about what it
-# was drawn from. The library does this in the forward, in place. (A block that [tutorial
-# 6](06_stochastic_depth.py) skips sees no batch, so its statistics stay where they were.)
+# and in evaluation $r$ stands for $\mu$ and $v$. The mean starts at 0 and the variance at 1; after
+# $k$ batches the start still has the weight $0.9^k$. The variance that goes in is the unbiased one,
+# divided by $M - 1$: now the batch is a sample, and we ask about what it was drawn from. The
+# library does this in the forward, in place. (A block that [tutorial 6](06_stochastic_depth.py)
+# skips sees no batch, so its statistics stay where they were.)
 
 # %%
 running_mean, running_var = np.zeros(3), np.ones(3)
@@ -520,12 +521,11 @@ claim("so is ours without the two paths, and not with them", list(passed.values(
 
 # %% [markdown]
 # **What the cache costs.** Ours keeps $\hat x$, a new array as large as $x$. So does `minisd/ops/`,
-# the library's book: open `minisd/ops/batchnorm.py`, it is this tutorial. Its engine,
-# `minisd/fast/`, has a function of the same name that keeps $x$ itself. The convolution before has
-# made $x$ anyway, so nothing new is written but $\mu$ and $1 / \sigma$, two numbers a channel; and
-# $\hat x$ is one subtraction and one multiplication away when the backward wants it. In training
-# most memory is such caches, so it pays to ask of everything one keeps whether it is cheaper to
-# make again. [Tutorial 10](10_fast.py) goes further and does not write $y$ either.
+# the library's book. Its engine, `minisd/fast/`, has a function of the same name that keeps $x$
+# itself. The convolution before has made $x$ anyway, so nothing new is written but $\mu$ and
+# $1 / \sigma$, two numbers a channel. When the backward wants $\hat x$, it is one subtraction and
+# one multiplication away. In training most memory is such caches. So ask of everything you keep: is
+# it cheaper to make again? [Tutorial 10](10_fast.py) goes further and does not write $y$ either.
 
 # %%
 claim("the book keeps x_hat, as we do", np.allclose(cache[0], our_cache[0]))
@@ -535,8 +535,8 @@ claim("the engine keeps x, and no copy of it", any(kept is x for kept in engines
 # %% [markdown]
 # ## What breaks without it
 #
-# Fourteen convolutions, the digits, SGD with momentum; with batch norm, and without it, when the
-# convolutions get biases instead. The same learning rates for both, two seeds each.
+# Fourteen convolutions, the digits, SGD with momentum: once with batch norm, and once without it,
+# with biases in the convolutions instead. The same learning rates for both, two seeds each.
 
 # %%
 depth, steps = (6, 8) if QUICK else (14, 120)
@@ -779,13 +779,37 @@ def check(groupnorm_backward):
 exercise(3, groupnorm_backward, check)
 
 # %% [markdown]
+# ## Your page in the library
+#
+# Here is `minisd/ops/batchnorm.py`, without docstrings. The first half of the forward chooses the
+# statistics, the batch's own or the running ones. Its last lines are yours, with `x_hat` for
+# $\hat x$ and `inv_std` for $1 / \sigma$.
+#
+# The backward begins with $d\gamma$ and $d\beta$. Divided by $M$ they are the two means of the box,
+# `mean_dy` and `mean_dy_x_hat`. In training one line subtracts both paths, and the last line
+# multiplies by $\gamma / \sigma$. (`group` is for a batch in several parts, each of which knows
+# only its own sums. Here there is none.)
+
+
+# %%
+def source(function):
+    """What stands in the library, without types and docstring."""
+    names = ", ".join(inspect.signature(function).parameters)
+    body = inspect.getsource(function).rpartition('"""')[2]
+    return f"def {function.__name__}({names}):{body}"
+
+
+print(source(ops.batchnorm2d_forward))
+print(source(ops.batchnorm2d_backward))
+
+# %% [markdown]
 # ## What to read next
 #
 # [Tutorial 5](05_residual_block.py) puts convolution and batch norm into a branch, and a shortcut
-# beside it. The library's version is `minisd/ops/batchnorm.py`; `minisd/fast/batchnorm.py` has it
-# as the machine likes it, and `minisd/fast/conv_norm.py` in one pass with the convolution. S. Ioffe
-# and C. Szegedy, [*Batch normalization*](https://arxiv.org/abs/1502.03167), 2015, is the source.
-# Why it helps is still argued: S. Santurkar et al., [*How does batch normalization help
+# beside it. In the library, `minisd/fast/batchnorm.py` has it as the machine likes it, and
+# `minisd/fast/conv_norm.py` in one pass with the convolution. S. Ioffe and C. Szegedy, [*Batch
+# normalization*](https://arxiv.org/abs/1502.03167), 2015, is the source. Why it helps is still
+# argued: S. Santurkar et al., [*How does batch normalization help
 # optimization?*](https://arxiv.org/abs/1805.11604), 2018, doubt the reason that the source gives.
 # On statistics that go wrong: Y. Wu and J. Johnson, [*Rethinking "batch" in
 # BatchNorm*](https://arxiv.org/abs/2105.07576), 2021.

@@ -79,10 +79,10 @@ claim(
 
 # %% [markdown]
 # The deeper network is worse, and not by a little. It is *not* overfitting: that would be a low
-# training loss and a high test loss, and this is the training loss. Nor does it lack the means,
-# because the solution of the shallow network is one of its own, with 36 layers that pass on what
-# they are given. Gradient descent does not find it. This is the first figure of He et al. (2015),
-# with the same two depths on CIFAR-10.
+# training loss and a high test loss, and this is the training loss. Nor does it lack the means: the
+# shallow network's solution is also one of its own, with 36 layers that pass on what they are
+# given. Gradient descent does not find it. This is the first figure of He et al. (2015), with the
+# same two depths on CIFAR-10.
 #
 # Was it our learning rate? A deep network may want a smaller one, or a larger. So we give the deep
 # one three more attempts, at a quarter of our rate, at half of it and at five times as much.
@@ -205,7 +205,8 @@ _, slopes = stack_forward(x)
 arriving = {path: along_path(dy, slopes, path) for path in product([False, True], repeat=L)}
 for k in range(L + 1):
     group = [dh for path, dh in arriving.items() if sum(path) == k]
-    print(f"through {k} branches: {len(group):2} paths, their sum {np.linalg.norm(sum(group)):.2f}")
+    branches = "1 branch" if k == 1 else f"{k} branches"
+    print(f"through {branches}: {len(group):2} paths, their sum {np.linalg.norm(sum(group)):.2f}")
 total, gradient = sum(arriving.values()), stack_backward(dy, slopes)
 claim(f"the sum over {len(arriving)} paths is the gradient", np.allclose(total, gradient))
 claim(
@@ -224,7 +225,8 @@ claim(
 # gradients vanish. We look at initialisation, with one batch, at two things: the *size* of $dH_l$,
 # the gradient that arrives at the output of block $l$; and the *use* of the gradient $g$ of all
 # weights. To first order, a step $-t g$ lowers the loss by $t \lVert g \rVert^2$: that is what the
-# gradient *promises*. We take such steps and write down what was got for what was promised.
+# gradient *promises*. We take such steps, and write down the predicted decrease and the one
+# achieved.
 
 # %%
 batch = rng.choice(len(images), 128 if QUICK else 256, replace=False)
@@ -233,7 +235,7 @@ promised = np.logspace(-3, 1, 9 if QUICK else 17)
 
 
 def look(depth, shortcut):
-    """Norms of dH_0 to dH_L, and the decrease of the loss that was got for each promised."""
+    """Norms of dH_0 to dH_L, and the decrease of the loss that each predicted one achieved."""
     model = network(depth, shortcut, dtype=np.float64)
     loss, dlogits = ops.softmax_cross_entropy(model.forward(x), y)
     dh = model.pool.backward(model.head.backward(dlogits))
@@ -270,21 +272,22 @@ for name, shortcut, colour in (("plain", "none", TEST), ("residual", "A", VALIDA
         kept.append(got[0] / promised[0])
         print(
             f"{name}, {depth} layers: the gradient grows {growth[name, depth]:.3f}-fold a layer; "
-            f"half of a decrease is got up to {reach[name, depth]:.2f} promised"
+            f"at least half of the predicted decrease is achieved up to {reach[name, depth]:.2f}"
         )
 right.loglog(promised, promised, "k:", lw=1)
 right.set_ylim(8e-4, 4)
 left.set_xlabel("layer")
 left.set_ylabel("norm of the gradient $dH_l$")
-right.set_xlabel(r"decrease of the loss promised, $t \|g\|^2$")
-right.set_ylabel("decrease got")
+right.set_xlabel(r"predicted decrease of the loss, $t \|g\|^2$")
+right.set_ylabel("decrease achieved")
 left.legend(frameon=False)
 tidy(left)
 tidy(right)
 show(figure, "05_initialisation")
 claim("no gradient vanishes on its way back", min(growth.values()) > 1)
 claim(
-    f"of the smallest promise, {min(kept):.0%} or more is got", 0.9 < min(kept) <= max(kept) < 1.1
+    f"of the smallest decrease, at least {min(kept):.0%} is achieved",
+    0.9 < min(kept) <= max(kept) < 1.1,
 )
 claim(
     "the plain one grows by the same factor at both depths, within 0.03",
@@ -305,8 +308,10 @@ claim(
 # Read the left panel from right to left, the way the gradient travels. The plain one *explodes*. It
 # is a straight line on a logarithmic scale, the same factor for every layer, as the product said;
 # and a factor a little above 1 is no small one after 54 layers. That it grows and does not vanish
-# is the work of batch norm: for fully connected networks Yang et al. (2019) derive the factor. So
-# "vanishing gradients" is the wrong name for what ails this network.
+# is the work of batch norm: for fully connected networks the factor is derived in G. Yang, J.
+# Pennington, V. Rao, J. Sohl-Dickstein and S. Schoenholz, [*A mean field theory of batch
+# normalization*](https://arxiv.org/abs/1902.08129), 2019. So "vanishing gradients" is the wrong
+# name for what ails this network.
 #
 # With shortcuts it grows as well, but far less. A branch ends in a batch norm, so each adds about
 # as much as any other, while what it is added to grows from block to block. So $J_l$ matters less
@@ -317,12 +322,48 @@ claim(
 # the gradient is right. Then the plain ones leave the dotted line, the deep one first (where a line
 # stops, the loss rose). Its gradient is right where we stand, and worth little a short way off:
 # there the landscape is another. [Balduzzi et al. (2017)](https://arxiv.org/abs/1702.08591) call
-# such gradients *shattered*. They look at nearby inputs where we look at nearby weights, and find
-# that without shortcuts the gradients at two of them have little in common. The residual ones keep
-# their promise much longer, the deep network no less long than the shallow one.
+# such gradients *shattered*. They look at nearby inputs, we at nearby weights. They find that
+# without shortcuts the gradients at two nearby inputs have little in common. The residual ones keep
+# their promise much longer, the deep one at least as long as the shallow one.
 #
 # All of this is at initialisation, and it is a measurement, not a proof.
+
+# %% [markdown]
+# ## A layer
 #
+# Our forwards have handed their cache to us, and we handed it to the backward. In a network nobody
+# wants to carry caches about, so the library's `Layer` is an object that keeps its own. In the
+# forward, `save` keeps whatever the backward will need. In the backward, `take` hands it out, once:
+# each backward needs a forward of its own. In evaluation no backward will come, and `save` keeps
+# nothing. A layer's parameters, and the layers inside it, are its ordinary attributes. Here is the
+# first layer of [tutorial 1](01_finite_differences.py), $y = x^2 / 2$.
+
+
+# %%
+class HalfSquare(Layer):
+    def forward(self, x):
+        self.save(x)
+        return x**2 / 2
+
+    def backward(self, dy):
+        x = self.take()
+        return dy * x
+
+
+layer = HalfSquare()
+x, dy = np.array([[1.0, 2, 3], [4, -5, 6]])
+layer.forward(x)
+claim("the backward takes what the forward has saved", np.array_equal(layer.backward(dy), dy * x))
+refused = []
+for again in ("a second backward", "one after a forward in evaluation"):
+    try:
+        layer.backward(dy)
+    except RuntimeError:
+        refused.append(again)
+    layer.eval().forward(x)
+claim("refused: " + ", ".join(refused), len(refused) == 2)
+
+# %% [markdown]
 # ## The block, by hand
 #
 # Now the block of the paper, $y = \mathrm{ReLU}(f(x) + x)$ with $f$ = conv - BN - ReLU - conv - BN,
@@ -381,8 +422,8 @@ for wrong in (ForgotShortcut, WentAroundReLU):
 # block's weights would find nothing. The damage is done to the blocks below: with the first error,
 # all they get is what comes through the branches above.
 #
-# The library's block is the same with a gate, which is the subject of the next tutorial, and with
-# any shortcut; here the identity, since the shape stays.
+# The library's block is the same with a gate, the subject of the next tutorial, and with any
+# shortcut. Here that is the identity, since the shape stays.
 
 # %%
 theirs = ResidualBlock(branch, make_shortcut("A", 3, 3, stride=1, rng=rng))
@@ -400,13 +441,13 @@ claim("output and dx agree with the library's", all(agree))
 #
 # Shortcut A takes the mean of every 2x2 tile, and appends channels of zeros:
 #
-# $$y_{ncij} = \begin{cases} \frac14 \sum_{a, b \in \{0, 1\}} x_{n,c,2i+a,2j+b} & c < C \\
+# $$y_{nchv} = \begin{cases} \frac14 \sum_{i, j \in \{0, 1\}} x_{n,c,2h+i,2v+j} & c < C \\
 #   0 & C \le c < 2C . \end{cases}$$
 #
 # Backward: a pixel is in one tile, with weight $\frac14$, so it gets a quarter of that tile's
 # gradient. The zeros are constants, no $x$ is in them, and their gradient ends here:
 #
-# $$dx_{ncuv} = \tfrac14\, dy_{n, c, \lfloor u/2 \rfloor, \lfloor v/2 \rfloor}, \qquad c < C .$$
+# $$dx_{ncrs} = \tfrac14\, dy_{n, c, \lfloor r/2 \rfloor, \lfloor s/2 \rfloor}, \qquad c < C .$$
 
 
 # %%
@@ -442,9 +483,9 @@ claim("output and gradient agree with the library's PadShortcut", all(agree))
 # The zero channels are less odd than they look. After the addition those channels hold the branch
 # alone, so here the block makes $C$ new features next to the $C$ old ones, at half the resolution.
 #
-# There is a variant. Until February 2017 the code that was released with the stochastic depth paper
-# took not the mean but the first pixel of every tile. The library has it as
-# `shortcut="A-subsample"`, and you write its backward in exercise 1.
+# There is a variant. Until February 2017 the released code of the stochastic depth paper took not
+# the mean but the first pixel of every tile. The library has it as `shortcut="A-subsample"`, and
+# you write its backward in exercise 1.
 #
 # ## Shortcut B: learn it
 #
@@ -452,7 +493,7 @@ claim("output and gradient agree with the library's PadShortcut", all(agree))
 # kernel sees one pixel, so this is a matrix from $C$ to $2C$ channels, applied to every second
 # pixel of every second row:
 #
-# $$z_{nfij} = \sum_c w_{fc}\, x_{n,c,2i,2j}, \qquad y = \mathrm{BN}(z).$$
+# $$z_{nfhv} = \sum_c w_{fc}\, x_{n,c,2h,2v}, \qquad y = \mathrm{BN}(z).$$
 #
 # There is nothing new to derive. But note that three pixels of four are never read, so no gradient
 # arrives there, whereas A gives all four their share. And B costs parameters: $2C^2$ weights, and
@@ -461,7 +502,7 @@ claim("output and gradient agree with the library's PadShortcut", all(agree))
 # %%
 projection = make_shortcut("projection", 3, 6, stride=2, rng=rng, dtype=np.float64)
 conv = projection.layers[0]
-z = np.einsum("fc,ncij->nfij", conv.w.data[:, :, 0, 0], x[:, :, ::2, ::2])
+z = np.einsum("fc,nchv->nfhv", conv.w.data[:, :, 0, 0], x[:, :, ::2, ::2])
 claim("a 1x1 convolution with stride 2 is that sum", np.allclose(z, conv.forward(x)))
 report = check_layer(projection, x, rng=rng)
 claim(f"shortcut B's gradients are right: {report.worst.error:.0e}", report.passed)
@@ -543,12 +584,13 @@ def check(gradients_by_length):
 exercise(2, gradients_by_length, check)
 
 # %% [markdown]
-# **3.** A few months later the same authors moved batch norm and ReLU in front of each convolution,
-# and left nothing after the addition: $y = x + f(x)$ with $f$ = BN - ReLU - conv - BN - ReLU - conv
-# (He et al. 2016). Write the backward of this *pre-activation* block from the functions of
-# `minisd.ops`. It returns the gradients in the order of the forward's arguments, as theirs do
-# (`conv2d_backward` returns a third, its bias's, here `None`). Then say: in a stack of such blocks,
-# what does the path around all branches carry?
+# **3.** A few months later K. He, X. Zhang, S. Ren and J. Sun (*Identity mappings in deep residual
+# networks*, 2016, [arXiv:1603.05027](https://arxiv.org/abs/1603.05027)) moved batch norm and ReLU
+# in front of each convolution, and left nothing after the addition: $y = x + f(x)$ with
+# $f$ = BN - ReLU - conv - BN - ReLU - conv. Write the backward of this *pre-activation* block from
+# the functions of `minisd.ops`. It returns the gradients in the order of the forward's arguments,
+# as theirs do (`conv2d_backward` returns a third, its bias's, here `None`). Then say: in a stack of
+# such blocks, what does the path around all branches carry?
 
 
 # %%

@@ -102,8 +102,8 @@ claim(f"a careless one moves no pixel's mean by more than {leak:.3f} s", leak < 
 # A shifted cat is a cat. If a change keeps the label, the changed image is a new training image at
 # no cost, and the standard for small images is to shift by a few pixels and to mirror half of them.
 # Here is a shift of one image, with zeros moving in (after normalisation, zero is the mean image).
-# The library draws three uniform numbers for each image, two for the shift and one for the mirror,
-# whether they are used or not, so that another setting changes no later draw.
+# The library draws three uniform numbers for each image, two for the shift and one for the mirror.
+# It draws them whether they are used or not, so that another setting changes no later draw.
 
 
 # %%
@@ -319,8 +319,8 @@ for epoch, row in list(enumerate(curve, 1))[3::4]:
     )
 
 # %% [markdown]
-# That is `minisd.train.fit`. The library adds a folder, a log, checkpoints and signals, and changes
-# no bit of the result. `session.train` is what `minisd train` calls:
+# That is `minisd.runs.fit.fit`. The library adds a folder, a log, checkpoints and signals, and
+# changes no bit of the result. `session.train` is what `minisd train` calls:
 
 # %%
 home = tempfile.TemporaryDirectory()
@@ -467,10 +467,10 @@ claim(told, 0 < gaps[0] < gaps[1], in_full=True)
 # - the position: epoch, steps done in it, and the best validation error so far, with its weights.
 #
 # One of these is subtle. Within an epoch the order of the images was drawn at its beginning. So the
-# library saves the data generator's state *at the start of the epoch* and the number of steps, and
-# on resuming draws the epoch again and skips what is done. Now two accidents in the middle of an
-# epoch: a crash, where there is only what was saved at the end of the epoch before; and a Ctrl-C,
-# after which the library finishes its step and saves.
+# library saves the data generator's state *at the start of the epoch* and the number of steps. On
+# resuming it draws the epoch again and skips what is done. Now two accidents in the middle of an
+# epoch. After a crash there is only what was saved at the end of the epoch before. After a Ctrl-C
+# the library finishes its step and saves.
 
 
 # %%
@@ -551,7 +551,7 @@ claim("lost statistics leave the weights alone", unharmed["running statistics"] 
 
 # %% [markdown]
 # Lost statistics are the treacherous case. Training never reads them, so the weights and the
-# training loss come out right to the last bit, and every test of the network is off until the
+# training loss come out right to the last bit. But every test of the network is off until the
 # running averages have forgotten.
 #
 # ## The size of the lie
@@ -699,7 +699,7 @@ claim("the interval does not lie below 0", middle + width > 0, in_full=True)
 
 # %% [markdown]
 # The textbooks say that augmentation helps. These runs do not show it. Nor do they show that it
-# harms, unless the interval lies above 0, whatever the means look like: "three seeds show no
+# harms, unless the interval lies above 0. Whatever the means look like, "three seeds show no
 # difference" is then all there is to write. But we can still ask what the shift *did*. The networks
 # are there. Let them classify test images that were shifted, or mirrored.
 
@@ -749,8 +749,8 @@ home.cleanup()
 # Solutions are in `solutions/07_training.py`.
 #
 # **1.** Many networks are trained with *warm-up and cosine*: the rate rises linearly, $\eta e / W$
-# in epochs $e = 1$ to $W$, and then falls along half a cosine, from $\eta$ in epoch $W$ to 0 in
-# epoch $E + 1$, one after the last of $E$, so that no epoch is wasted. Write it.
+# in epochs $e = 1$ to $W$. Then it falls along half a cosine, from $\eta$ in epoch $W$ to 0 in
+# epoch $E + 1$. That is one after the last of $E$, so no epoch is wasted. Write it.
 
 
 # %%
@@ -842,11 +842,11 @@ exercise(3, compare, check)
 # %% [markdown]
 # ## What to read next
 #
-# [Tutorial 8](08_gradient_flow.py) looks inside a run while it trains. The loop is
-# `minisd/train.py`, all that belongs to a run `minisd/runs/run.py`, folders and resuming
-# `minisd/runs/session.py`, and `tests/test_interruption.py` kills runs at every moment at which
-# they could die. On comparing classifiers: T. Dietterich, *Approximate statistical tests for
-# comparing supervised classification learning algorithms*, 1998. The classic leak is in T. Hastie,
-# R. Tibshirani and J. Friedman, *The Elements of Statistical Learning*, section 7.10.2. Whether
-# years of looking at one test set have spoilt it: B. Recht et al., *Do ImageNet classifiers
-# generalize to ImageNet?*, 2019.
+# [Tutorial 8](08_gradient_flow.py) looks inside a run while it trains. A step is in
+# `minisd/train.py`, the loop in `minisd/runs/fit.py`, all that belongs to a run in
+# `minisd/runs/run.py`, folders and resuming in `minisd/runs/session.py`.
+# `tests/test_interruption.py` kills runs at every moment at which they could die. On comparing
+# classifiers: T. Dietterich, *Approximate statistical tests for comparing supervised classification
+# learning algorithms*, 1998. The classic leak is in T. Hastie, R. Tibshirani and J. Friedman, *The
+# Elements of Statistical Learning*, section 7.10.2. Whether years of looking at one test set have
+# spoilt it: B. Recht et al., *Do ImageNet classifiers generalize to ImageNet?*, 2019.

@@ -66,9 +66,9 @@ images, labels = Normaliser.fit(digits.images)(digits.images[:128]), digits.labe
 # - Dead channels, which are 0 for every pixel of every image: nothing comes back through their
 #   ReLU.
 #
-# The first needs no instrument. A backward leaves the gradients in the parameters, and whoever
-# comes by before the optimiser can read them. The second is gone when the backward is over: $dH_l$
-# was handed down to the next block and forgotten. Still, no layer needs a hook for it. In Python an
+# The first needs no instrument. A backward leaves the gradients in the parameters, where anybody
+# can read them before the optimiser comes. The second is gone when the backward is over: $dH_l$ was
+# handed down to the next block and forgotten. Still, no layer needs a hook for it. In Python an
 # attribute of an *object* covers the method of its class, so we can lay a function over the
 # `backward` of this one block and take it away again. Every other network runs the code it always
 # ran. Here is a recorder by hand, and then the library's, which works the same way.
@@ -159,9 +159,9 @@ claim("the blocks are as they were", all("backward" not in vars(b) for b in mode
 # ## None is not zero
 #
 # A closed block was not asked: its gradient is None, and the recorder notes nothing of it. That is
-# another fact than 0. Here is a true 0.
-# In a plain network (no shortcuts) we shift one channel's batch norm by $-20$, which no normalised
-# value can make up for. The channel was asked, and nothing came through.
+# another fact than 0. Here is a true 0. In a plain network (no shortcuts) we shift one channel's
+# batch norm by $-20$, too far for any normalised value. The channel was asked, and nothing came
+# through.
 
 # %%
 broken = resnet(14, in_channels=1, width=8, shortcut="none", rng=np.random.default_rng(1))
@@ -541,8 +541,8 @@ claim(
 #
 # for an image of small loss $\ell = -\log p_y$. Everything below is linear in that. **Where the
 # loss is nothing, there is nothing to flow back**, through however good a path. A network with
-# closed blocks, weaker in each step than it will be at test time, cannot bring its training loss
-# down as far.
+# closed blocks is weaker in each step than it will be at test time, and cannot bring its training
+# loss down as far.
 #
 # Divide by the loss, then? Or compare epochs of the same loss, in the lower right panel?
 
@@ -574,7 +574,7 @@ if not QUICK:
 # But stochastic depth comes with its own control. Take *one* network trained with it. With the same
 # weights and images, do a backward with all blocks open, and one with gates drawn as in training.
 # If early layers get more because the network is shorter, it shows here. We do it twice: with the
-# loss's own upstream gradient, and with a random one that is handed to both.
+# loss's own upstream gradient, and with a random one, the same for both.
 #
 # What should we expect? Let $J_l$ be what a branch does to a gradient. Leaving out the ReLUs after
 # the additions,
@@ -739,9 +739,9 @@ claim(
 # The plain network (only one here) is mostly lost when a block goes, in spite of the bridge. The
 # residual ones go on, at a price that depends on the block. At constant depth it is high for the
 # first block and where the image is halved, blocks 4 and 7. With stochastic depth the later blocks
-# can be spared, also those two. Not the first one: a network can do without what it has often been
-# without, and by the linear rule the first block was hardly ever closed. Or is it simply the most
-# important? A network trained with `survival="uniform"` would tell.
+# can be spared, also those two. Not the first one: a network can do without what was often missing,
+# and by the linear rule the first block was hardly ever closed. Or is it simply the most important?
+# A network trained with `survival="uniform"` would tell.
 #
 # ## Exercises
 #

@@ -74,11 +74,11 @@ claim("on NumPy it is the library's softmax", np.allclose(softmax(logits), p, rt
 # something that is not among its arguments, and somebody will set it halfway through. The array
 # knows where it lives. Ask it, and there is nothing to forget.
 #
-# Arrays of two libraries in one operation are an error. One could copy the one to where the other
-# is; but a copy that nobody asked for, inside a loop, is the kind of cost that this tutorial is
-# about. `minisd.backend.array_module` does as ours does, and needs no table: it goes by the name of
-# the module in which an array's type was defined. So without a GPU an impostor of that name shows
-# what it says.
+# Arrays of two libraries in one operation are an error. One could copy one of them to the other's
+# place. But an unasked copy, inside a loop, is the kind of cost that this tutorial is about.
+# `minisd.backend.array_module` does as ours does, and needs no table: it goes by the name of the
+# module that defines the array's type. So without a GPU an impostor of that name shows what it
+# says.
 
 # %%
 there = backend.to_device(p, "cuda") if GPU else type("ndarray", (), {"__module__": "cupy"})()
@@ -552,8 +552,8 @@ claim("packing saves three latencies", np.isclose(one_by_one[1] - packed[1], 3 *
 # Here is that comparison. `minisd.cli.gpu_check.trained` trains a small network with gates on the
 # device that it is told, and returns all of its numbers, and the gates. `difference` returns the
 # largest difference, as a share of the largest number of each array. A GPU adds in another order
-# than a CPU, so there must be a tolerance; but one that other gates do not pass. That can be seen
-# without a GPU.
+# than a CPU, so there must be a tolerance, but not one that other gates would pass. That can be
+# seen without a GPU.
 
 # %%
 TOLERANCE = 1e-3  # float32, after a few steps
@@ -682,10 +682,10 @@ exercise(2, clipped_update, check)
 
 # %% [markdown]
 # **3.** A second thread of the host loads batches ahead of the training. It fills one buffer after
-# the other, and a buffer is taken from the moment its loading begins until the step that uses it is
-# done. Given how long each batch takes to load and each step to run, write
-# `finish_times(load, step, buffers)`, which returns a list: when each step is done, from 0 on. What
-# does a second buffer gain, and when does a third gain anything?
+# the other. A buffer is taken from the moment its loading begins until its step is done. Given how
+# long each batch takes to load and each step to run, write `finish_times(load, step, buffers)`,
+# which returns a list: when each step is done, from 0 on. What does a second buffer gain, and when
+# does a third gain anything?
 
 
 # %%
@@ -711,8 +711,9 @@ exercise(3, finish_times, check)
 # ## What to read next
 #
 # [Tutorial 10](10_fast.py) makes the same code fast where most of us run it, on a CPU. In the
-# library, `minisd/backend.py` is the only file that names CuPy, `minisd/runs/pending_losses.py`
-# decides when to look, `minisd/cli/gpu_check.py` is the command `minisd gpu-check`, and
-# `tests/test_gpu_counts.py` counts launches, transfers and waits. CuPy's user guide has a page on
+# library, only `minisd/gpu.py` imports CuPy, `minisd/backend.py` tells whose an array is,
+# `minisd/runs/pending_losses.py` decides when to look, `minisd/cli/gpu_check.py` is the command
+# `minisd gpu-check`, and `tests/test_gpu_counts.py` counts launches, transfers and waits. CuPy's
+# user guide has a page on
 # [performance](https://docs.cupy.dev/en/stable/user_guide/performance.html), which begins with how
 # to time it.

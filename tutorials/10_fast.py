@@ -8,11 +8,13 @@
 #
 # **Time**: 60 minutes.
 #
-# The multiplications of a convolution are done by BLAS, the machine code that everybody uses. What
-# is left to us is to hand it its operands, and there the time is lost, in copies: some we write
-# ourselves, some NumPy makes for us, some BLAS makes in secret, some the operating system, of
-# zeros. So at each step we ask: **who copies, and what for?** Times are those of *your* machine
-# while you read. Look after each step whether it gained anything there. Some may not.
+# So far the operations were those of the book, `minisd/ops/`. We turn to the engine,
+# `minisd/fast/`: the same names, as the machine likes it. The multiplications of a convolution are
+# done by BLAS, the machine code that everybody uses. We only hand it its operands, and there the
+# time is lost, in copies. Some we write ourselves, some NumPy makes for us, some BLAS makes in
+# secret, and the operating system makes some, of zeros. So at each step we ask: **who copies, and
+# what for?** Times are those of *your* machine while you read. Look after each step whether it
+# gained anything there. Some may not.
 
 # %%
 import timeit
@@ -51,9 +53,10 @@ def fastest(tasks, rounds=ROUNDS):
 # %% [markdown]
 # ## Two yardsticks
 #
-# Nothing that multiplies can beat the multiplier, and nothing that reads memory a plain copy. So we
-# measure these two, on one core: the rate $R$ of a product of square matrices, which is $2n^3$
-# operations, multiplications and additions, and the rate $B$ of a copy, of bytes read and written.
+# Nothing multiplies faster than the multiplier, and nothing reads memory faster than a plain copy.
+# So we measure these two, on one core: the rate $R$ of a product of square matrices, which is
+# $2n^3$ operations, multiplications and additions, and the rate $B$ of a copy, of bytes read and
+# written.
 
 
 # %%
@@ -100,6 +103,7 @@ claim("intensities: 36 and 144", [case.flop / case.moved for case in cases] == [
 # %% [markdown]
 # ## im2col: who copies?
 #
+# Our baseline is the book's `ops.conv2d_forward`, which is [tutorial 3](03_convolution.py)'s. Its
 # `im2col` writes every pixel nine times, and the product reads all that again. What is allocated
 # can be counted: `tracemalloc` sees each array that NumPy makes.
 
@@ -124,7 +128,7 @@ claim("if columns go to memory and back, intensity falls from 36 to 3.6", intens
 
 # %% [markdown]
 # Where does the time go? We take it apart. First the copying of windows, always into the same
-# memory, in two orders, which differ in how many neighbouring numbers are copied in one go. If the
+# memory, in two orders. They differ in how many neighbouring numbers are copied in one go. If the
 # windows of an NCHW array become the rows of a matrix, it is a window's width. If they become its
 # columns, and the batch comes last in memory, it is a row of all images.
 
@@ -132,7 +136,7 @@ claim("if columns go to memory and back, intensity falls from 36 to 3.6", intens
 kept = np.empty_like(columns)
 padded = np.pad(early.x, ((0, 0), (0, 0), (1, 1), (1, 1)))
 short = sliding_window_view(padded, (3, 3), axis=(2, 3)).transpose(0, 2, 3, 1, 4, 5)
-padded = padded.transpose(1, 2, 3, 0).copy()  # c, h, w, n
+padded = padded.transpose(1, 2, 3, 0).copy()  # C, H, W, N
 long = sliding_window_view(padded, (3, 3), axis=(1, 2)).transpose(0, 4, 5, 1, 2, 3)
 tasks = {
     "windows, in runs of 3": partial(np.copyto, kept.reshape(short.shape), short),
@@ -150,10 +154,10 @@ claim(f"the same bytes in runs of 3 take {ratio:.1f} times as long", ratio > 1.5
 
 # %% [markdown]
 # Three things to see. **Order matters more than amount**: a copy in long runs is a plain copy, one
-# in short runs is busy with addresses. That is why the library's `im2col` has the batch last.
-# **Fresh memory may be dear**: for a large array the operating system gives addresses, but no
-# memory; each page is found, and filled with zeros, when it is first touched. And **the product
-# itself** may be far from the floor, though its operands are ready. We come back to both.
+# in short runs is busy with addresses. That is why the book's `im2col` has the batch last. **Fresh
+# memory may be dear**: for a large array the operating system gives addresses, but no memory; each
+# page is found, and filled with zeros, when it is first touched. And **the product itself** may be
+# far from the floor, though its operands are ready. We come back to both.
 #
 # ## Memory as a matrix
 #
@@ -164,14 +168,14 @@ claim(f"the same bytes in runs of 3 take {ratio:.1f} times as long", ratio > 1.5
 #
 # In which order is the operand of a convolution a rectangle? Keep the images *by rows*, (H, C, W,
 # N): first in memory is the first row of all images, in it the first channel, in it the first pixel
-# of each image. With zeros around, and $h$ and $w$ counted from them on (the picture counts from
-# the image on), read that memory as a matrix $M$ of $(H + 2) C$ rows $(h, c)$
-# and $(W + 2) N$ columns $(w, n)$. To a row $h$ of output, kernel column $k$ contributes from
+# of each image. Put zeros around, and count rows $h$ and pixels $v$ from them on (the picture
+# counts from the image on). Read that memory as a matrix $M$ of $(H + 2) C$ rows $(h, c)$ and
+# $(W + 2) N$ columns $(v, n)$. To a row $h$ of output, kernel column $j$ contributes from
 #
-# $$X_k[h]: \quad \text{rows } (h + i,\, c),\; i = 0, 1, 2, \qquad
-#   \text{columns } (w + k,\, n),\; w = 0, \dots, W-1.$$
+# $$X_j[h]: \quad \text{rows } (h + i,\, c),\; i = 0, 1, 2, \qquad
+#   \text{columns } (v + j,\, n),\; v = 0, \dots, W-1.$$
 #
-# These are $3C$ consecutive rows of $M$, from $hC$ on, and $WN$ consecutive columns, from $kN$ on.
+# These are $3C$ consecutive rows of $M$, from $hC$ on, and $WN$ consecutive columns, from $jN$ on.
 # They are a rectangle. Here is $M$ for a tiny case, with the three rectangles of one output row.
 
 # %%
@@ -181,22 +185,22 @@ M[1:-1, :, 1:-1] = 1 + np.arange(C)[:, None, None] + 0.6 * (np.arange(W) % 2)[:,
 figure = new_figure(8, 4.2)
 axes = figure.subplots()
 axes.imshow(M.reshape((H + 2) * C, -1), cmap="Greys", vmax=8, aspect="auto")
-for k, colour in enumerate((VALIDATION, TEST, LOSS)):
-    corner = (k * N - 0.5, 1 * C - 0.5 + 0.12 * (k - 1))  # shifted, so that all edges can be seen
-    box = Rectangle(corner, W * N, 3 * C, fill=False, lw=2.5, color=colour, label=f"$X_{k}[1]$")
+for j, colour in enumerate((VALIDATION, TEST, LOSS)):
+    corner = (j * N - 0.5, 1 * C - 0.5 + 0.12 * (j - 1))  # shifted, so that all edges can be seen
+    box = Rectangle(corner, W * N, 3 * C, fill=False, lw=2.5, color=colour, label=f"$X_{j}[1]$")
     axes.add_patch(box)
-axes.set_xticks(np.arange(W + 2) * N + 1, [f"w = {w}" for w in range(-1, W + 1)])
+axes.set_xticks(np.arange(W + 2) * N + 1, [f"v = {v}" for v in range(-1, W + 1)])
 axes.set_yticks(np.arange((H + 2) * C), [f"h = {r // C - 1}, c = {r % C}" for r in range(10)])
-axes.set_xlabel("for each w the numbers of three images; white: padding")
+axes.set_xlabel("for each v the numbers of three images; white: padding")
 axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 show(figure, "10_memory")
 
 # %% [markdown]
 # (In NCHW a rectangle is $W$ numbers wide, in NHWC, channels last, it is $KC$. Here it is $WN$.)
-# With $W_k$ for the weights in kernel column $k$, as a matrix of $F$ rows and $3C$ columns in the
+# With $W_j$ for the weights in kernel column $j$, as a matrix of $F$ rows and $3C$ columns in the
 # order $(i, c)$, the convolution is three products for each row of output:
 #
-# $$y[h] = \sum_{k=0}^{2} W_k\, X_k[h], \qquad W_k[f, (i, c)] = w[f, c, i, k].$$
+# $$y[h] = \sum_{j=0}^{2} W_j\, X_j[h], \qquad W_j[f, (i, c)] = w[f, c, i, j].$$
 
 
 # %%
@@ -216,11 +220,11 @@ def zero_copy(rows, w):
     """Images by rows (H, C, W, N) and filters (F, C, K, K), K odd, to (H, F, W, N)."""
     H, C, W, N = rows.shape
     F, _, K, _ = w.shape
-    W_k, M = by_column(w), framed(rows, K // 2).reshape(-1, (W + K - 1) * N)
+    W_j, M = by_column(w), framed(rows, K // 2).reshape(-1, (W + K - 1) * N)
     y = np.zeros((H, F, W * N), rows.dtype)
     for h in range(H):
-        for k in range(K):
-            y[h] += W_k[k] @ M[h * C : (h + K) * C, k * N : (k + W) * N]
+        for j in range(K):
+            y[h] += W_j[j] @ M[h * C : (h + K) * C, j * N : (j + W) * N]
     return y.reshape(H, F, W, N)
 
 
@@ -235,12 +239,12 @@ print("im2col {im2col:.2f} ms, no copies {no copies:.2f} ms".format(**times))
 # The padding is the one copy left. Even the loop over $h$ can go: the next row's rectangle begins
 # $C$ rows of $M$ further on, a constant distance, and overlaps this one. So `as_strided`, a view of
 # any shape and strides that we state, has all rectangles as *one* array $(K, H, KC, WN)$, and
-# `matmul` goes through its first dimensions by itself. What we state nobody checks, so we do.
+# `matmul` goes through its first dimensions by itself. Nobody checks what we state, so we do.
 
 
 # %%
 def windows(frame, K):
-    """View rows in their frame as X[k, h]: (K, H, K*C, W*N)."""
+    """View rows in their frame as X[j, h]: (K, H, K*C, W*N)."""
     height, C, width, N = frame.shape
     row, channel, pixel, number = frame.strides
     shape = K, height - K + 1, K * C, (width - K + 1) * N
@@ -259,8 +263,8 @@ claim("X[2, 5] is that rectangle of M", np.array_equal(X[2, 5], rectangle))
 #
 # Why does a product miss $R$, when all operands are ready? Because BLAS copies, too. A product
 # first *packs* blocks of both matrices, in the order in which its innermost loop will read them.
-# For large square matrices that pays: each packed number is used a thousand times. In $W_k X_k$ a
-# number of $X_k$ is used $F$ times, and with $F = 16$ the packing shows. Some libraries have
+# For large square matrices that pays: each packed number is used a thousand times. In $W_j X_j$ a
+# number of $X_j$ is used $F$ times, and with $F = 16$ the packing shows. Some libraries have
 # kernels for small matrices, which pack nothing. OpenBLAS has some for AVX-512, and takes them if
 # rows times depth times columns are at most $100^3$.
 #
@@ -300,17 +304,17 @@ def cut(matrix, length):
     return matrix.reshape(*outer, D, columns // length, length).swapaxes(-3, -2)
 
 
-def slab(rows, W_k, y, length, part):
+def slab(rows, W_j, y, length, part):
     """Write the output rows ``part`` of y (H, F, W*N)."""
-    H, K = len(rows), len(W_k)
+    H, K = len(rows), len(W_j)
     there = slice(max(part.start - K // 2, 0), min(part.stop + K // 2, H))  # what it sees
     X = windows(framed(rows[there], K // 2), K)
     X = cut(X[:, part.start - there.start : part.stop - there.start], length)
     out = cut(y[part], length)
-    np.matmul(W_k[0], X[0], out=out)
+    np.matmul(W_j[0], X[0], out=out)
     term = np.empty(out.shape, out.dtype)
-    for k in range(1, K):
-        out += np.matmul(W_k[k], X[k], out=term)
+    for j in range(1, K):
+        out += np.matmul(W_j[j], X[j], out=term)
 
 
 def in_slabs(rows, w, length=None, thickness=None, each=map):
@@ -335,11 +339,11 @@ for case in cases:  # which length of pieces is best is measured, not assumed
 # ## The backward, in the same view
 #
 # In [tutorial 3](03_convolution.py) $dx$ was the convolution of $dy$ with each kernel turned by 180
-# degrees, filters and channels exchanged. So we have it. For $dw$, $y[h] = \sum_k W_k X_k[h]$ gives
+# degrees, filters and channels swapped. So we have it. For $dw$, $y[h] = \sum_j W_j X_j[h]$ gives
 #
-# $$dW_k = \sum_h dy[h]\, X_k[h]^T ,$$
+# $$dW_j = \sum_h dy[h]\, X_j[h]^T ,$$
 #
-# products with the same rectangles, and no copies either. The code computes $dW_k^T$, so
+# products with the same rectangles, and no copies either. The code computes $dW_j^T$, so
 # `row_terms` has $F$ last.
 
 
@@ -360,7 +364,7 @@ def backward(dy, cache):
     F, C, K, _ = w.shape
     dy = np.ascontiguousarray(by_rows(dy))
     dx = in_slabs(dy, w[:, :, ::-1, ::-1].swapaxes(0, 1))
-    dW = row_terms(rows, dy, K).sum(axis=0).reshape(K, K, C, F)  # k, i, c, f
+    dW = row_terms(rows, dy, K).sum(axis=0).reshape(K, K, C, F)  # j, i, c, f
     return as_images(dx), dW.transpose(3, 2, 1, 0)
 
 
@@ -369,7 +373,7 @@ inputs = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
 report = check_op("zero copy", forward, backward, inputs, rng=rng)
 claim(f"right by finite differences ({report.worst.error:.0e})", report.passed)
 report = check_op("", lambda x, w: forward(x, w.swapaxes(2, 3)), backward, inputs, rng=rng)
-claim("i and k exchanged, which no shape tells: seen", not report.passed)
+claim("i and j exchanged, which no shape tells: seen", not report.passed)
 
 # %% [markdown]
 # ## Threads
@@ -414,10 +418,11 @@ claim("the library's y, dx, dw have the same bits with 1, 2, 3, 5 threads", len(
 # %% [markdown]
 # ## Everything in one picture
 #
-# Last, the library itself. `fast.conv2d_forward` is our last step with more care, and a *pool* of
+# Last, the engine itself. `fast.conv2d_forward` is our last step with more care, and a *pool* of
 # memory: arrays that nobody holds are used again. (Here the C library does as much, as sizes come
-# again; a training step holds hundreds.) Red bars copy windows; blue do not; green use threads,
-# ours at most one for each slab: where slabs are fewer than cores, some cores idle.
+# again; a training step holds hundreds.) Red bars are the book and copy windows. Blue ones do not.
+# Green ones use threads, ours at most one for each slab: where slabs are fewer than cores, some
+# cores idle.
 
 # %%
 again = partial(fast.conv2d_forward, as_images(early.rows), early.w, padding=1)
@@ -472,8 +477,9 @@ show(figure, "10_steps")
 
 # %% [markdown]
 # Near the floor the rest counts. Batch norm and ReLU do few operations per byte: memory is the
-# limit; not to write is best. `ConvChain`, of which residual branches are made, never writes a
-# ReLU's output: the next convolution makes it while filling its frame (`minisd/fast/conv_norm.py`).
+# limit, and not to write is best. `ConvChain`, which `fuse` makes of residual branches, never
+# writes a ReLU's output: the next convolution makes it while filling its frame
+# (`minisd/fast/conv_norm.py`).
 #
 # ## Exercises
 #
@@ -526,7 +532,7 @@ def check(average_backward):
 exercise(2, average_backward, check)
 
 # %% [markdown]
-# **3.** With stride S the columns of $X_k[h]$ are S pixels apart, and it is no rectangle any more.
+# **3.** With stride S the columns of $X_j[h]$ are S pixels apart, and it is no rectangle any more.
 # Still no window need be copied. Write `strided(frame, w, S)`, from framed rows and filters w to
 # $(H', W', F, N)$. Which dimension goes where? (The library copies every S-th column first. Why may
 # that be faster?)

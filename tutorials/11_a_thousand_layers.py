@@ -11,9 +11,9 @@
 #
 # The deepest network of the paper has 1202 layers: 600 residual blocks. On CIFAR-10 with constant
 # depth its test error was 6.67 %, more than the 6.41 % of 110 layers. With stochastic depth it was
-# 4.91 %, the best of all. You know all of its code already, for a network does not become harder
-# to write by being deep. It becomes harder to *run*: it may not fit into memory, and it may not
-# survive its first steps. Both can be measured, and for both there is a simple remedy.
+# 4.91 %, the best of all. You know all of its code already, as depth makes a network no harder to
+# write. It becomes harder to *run*: it may not fit into memory, and it may not survive its first
+# steps. Both can be measured, and both have a simple remedy.
 
 # %%
 import time
@@ -121,10 +121,10 @@ for name, (layer, expected) in pieces.items():
 #
 # Layer by layer that is $x$ and $y_1$ for the convolutions, $z_1$ and $z_2$ for the batch norms,
 # and two arrays of bits: $4 \frac{1}{16}$. But $y_1$ is a multiplication, an addition and a
-# comparison away from $z_1$. The `ConvChain` that the library's `fuse` makes of a branch does not
-# keep it and makes it again, and the inner bits with it, while the second convolution's backward
-# reads its input ([tutorial 10](10_fast.py)). That leaves $x$, $z_1$, $z_2$ and the bits of the
-# last ReLU: $3 \frac{1}{32}$.
+# comparison away from $z_1$. The library's `fuse` makes a `ConvChain` of a branch. It does not keep
+# $y_1$ and the inner bits, but makes them again while the second convolution's backward reads its
+# input ([tutorial 10](10_fast.py)). That leaves $x$, $z_1$, $z_2$ and the bits of the last ReLU:
+# $3 \frac{1}{32}$.
 
 # %%
 PER_BLOCK = 3 + 1 / 32
@@ -397,8 +397,7 @@ claim(
 # A forward that is run again must *compute* the same and *do* nothing. So look for what a forward
 # does besides: it moves statistics; in other networks it draws random numbers (dropout), or counts.
 # Our gates are drawn outside of it, which is half of a solution. They must also still be what they
-# were: here they are drawn again between forward and backward, as a block would that draws for
-# itself.
+# were. Here they are drawn again between forward and backward, as in a block that draws for itself.
 
 
 # %%
@@ -557,8 +556,8 @@ claim(f"the best k is {middle}, in theory {k_best:.1f}", 0.5 < middle / k_best <
 # ## The library's version
 #
 # `resnet(..., checkpoint_every=k)` does this with the blocks of a network; stem and head are as
-# they were. `minisd/recompute.py` is your `Careful`, almost line for line. First that it changes
-# no bit of a training with gates: weights, statistics, momentum.
+# they were. `minisd/recompute.py` is your `Careful`, almost line for line. First we see that it
+# changes no bit of a training with gates: weights, statistics, momentum.
 
 
 # %%
@@ -906,9 +905,8 @@ claim(f"spread of its logits: {before:.1f}, then {after:.1f}", after < 0.7 * bef
 #
 # **1.** How many bytes does an open *bottleneck* block keep, with the identity for its shortcut?
 # Its branch (`bottleneck_branch` in `minisd/residual.py`) is three convolutions, here in a
-# `ConvChain`, of which the first two have $C/4$ channels. Write `bottleneck_bytes(N, C, H, W)`, for
-# float32.
-# Which of the two kinds of block keeps less per layer?
+# `ConvChain`; the first two of them have $C/4$ channels. Write `bottleneck_bytes(N, C, H, W)`, for
+# float32. Which of the two kinds of block keeps less per layer?
 
 
 # %%
@@ -992,8 +990,8 @@ exercise(3, two_levels, check)
 #
 # This was the last tutorial. In the library: `minisd/recompute.py`, `minisd/machine/memory.py`, and
 # `tests/test_recompute.py`, which asks for equal bits in more situations than we did. What longer
-# runs show is in `tutorials/results`, and `minisd experiment` makes them. T. Chen, B.
-# Xu, C. Zhang and C. Guestrin, *Training deep nets with sublinear memory cost*, 2016
+# runs show is in `tutorials/results`, and `minisd experiment` makes them. T. Chen, B. Xu, C. Zhang
+# and C. Guestrin, *Training deep nets with sublinear memory cost*, 2016
 # ([arXiv:1604.06174](https://arxiv.org/abs/1604.06174)); the optimum over all such schedules is
 # older: A. Griewank and A. Walther, *Algorithm 799: revolve*, 2000. On the first steps: P. Goyal
 # and others, *Accurate, large minibatch SGD*, 2017

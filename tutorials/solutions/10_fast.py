@@ -22,16 +22,16 @@ def average_backward(dy, K):
 def strided(frame, w, S):
     """One output pixel of all images is a rectangle still: K*C rows and N columns of M.
 
-    So w becomes a dimension that matmul goes through, beside h. But its products have N columns
-    only, which is why the library copies every S-th column and has W'*N.
+    So v becomes a dimension that matmul goes through, beside h. But its products have N columns
+    only. That is why the library copies every S-th column and has W'*N.
     """
     height, C, width, N = frame.shape
     K = w.shape[2]
     row, channel, pixel, number = frame.strides
     shape = K, (height - K) // S + 1, (width - K) // S + 1, K * C, N
     X = as_strided(frame, shape, (pixel, S * row, S * pixel, channel, number))
-    W_k = by_column(w)
-    y = W_k[0] @ X[0]
-    for k in range(1, K):
-        y += W_k[k] @ X[k]
+    W_j = by_column(w)
+    y = W_j[0] @ X[0]
+    for j in range(1, K):
+        y += W_j[j] @ X[j]
     return y
