@@ -1,43 +1,43 @@
-"""The errors that are the user's to mend: the command prints them as one sentence, no traceback.
+"""Errors that the user can fix. The command prints them as one sentence, without a traceback.
 
-Each also derives from the built-in type that fits, so a program can catch either.
-Wrong arguments to a single function raise plain ``TypeError`` or ``ValueError``.
+Each class also derives from a fitting built-in exception, so a program can catch either.
+Wrong arguments to a single function raise a plain ``TypeError`` or ``ValueError``.
 """
 
 
 class UserError(Exception):
-    """Something outside the program has to change; the message says what, where and how."""
+    """An error that the user can fix. The message says what to change, where and how."""
 
 
 class ConfigError(UserError, ValueError):
-    """A setting, or a combination of settings, that cannot be trained."""
+    """A setting, or a combination of settings, cannot be used."""
 
 
 class DataError(UserError, ValueError):
-    """A data set that is missing, damaged or does not fit."""
+    """A data set is missing, damaged or does not fit."""
 
 
 def damaged(path: object, what: str, dataset: str) -> DataError:
-    """Return the error for a data file that is not what it should be, with what to do about it."""
+    """Return the error for a damaged data file, with what to do about it."""
     return DataError(
         f"{path}: {what}; move it away and fetch it again with 'minisd data get {dataset}'"
     )
 
 
 class CheckpointError(UserError, ValueError):
-    """A checkpoint that cannot be read, does not fit, or could not be written."""
+    """A checkpoint cannot be read or written, or does not fit the run."""
 
 
 class RunFolderError(UserError, OSError):
-    """A run folder that is taken, in use, unwritable, or not a run folder."""
+    """A run folder is taken, in use or unwritable, or the folder is not a run folder."""
 
 
 class DeviceError(UserError, RuntimeError):
-    """A device was asked for that this machine cannot use."""
+    """This machine cannot use the requested device."""
 
 
 class OutOfMemoryError(UserError, MemoryError):
-    """The CPU's or the GPU's memory is too small for what was asked."""
+    """The memory of the CPU or the GPU is too small."""
 
 
 class NonFiniteError(UserError, FloatingPointError):

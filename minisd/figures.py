@@ -1,4 +1,4 @@
-"""Plots. Drawn without a display and without matplotlib's global state."""
+"""Plots, drawn without a display and without matplotlib's global state."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ TEST, VALIDATION, LOSS = "#c1432e", "#3a6ea5", "#5b8c5a"
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure of so many inches, which can be written without a display."""
+    """Return an empty figure of this size in inches. It can be saved without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -22,18 +22,19 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def tidy(axes: Any, *, changes: Sequence[float] = ()) -> None:
-    """Give ``axes`` a quiet grid; dot the places where the learning rate ``changes``."""
-    for place in changes:
-        axes.axvline(place, color=INK, lw=0.8, ls=(0, (2, 3)), alpha=0.6)
+    """Give ``axes`` a light grid, and a dotted line at each of ``changes`` of the learning rate."""
+    for x in changes:
+        axes.axvline(x, color=INK, lw=0.8, ls=(0, (2, 3)), alpha=0.6)
     axes.grid(True, which="major", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def evaluations(history: list[dict[str, Any]], steps_per_epoch: int) -> list[dict[str, Any]]:
-    """Return all evaluations of a run: what the log says, and ``x``, where they were in epochs.
+    """Return all evaluations of a run, with the values in the log and ``x``, the time in epochs.
 
-    An epoch has one, at its end, or several. The first with the lowest ``val_error`` is the best.
+    An epoch has one evaluation, at its end, or several. The first one with the lowest ``val_error``
+    is the best.
     """
     return [
         {"x": point["step"] / steps_per_epoch, "epoch": row["epoch"], **row, **point}
@@ -44,16 +45,16 @@ def evaluations(history: list[dict[str, Any]], steps_per_epoch: int) -> list[dic
 
 def rate_changes(history: list[dict[str, Any]]) -> list[int]:
     """Return the last epoch before each change of the learning rate."""
-    return [row["epoch"] for row, after in pairwise(history) if row["lr"] != after["lr"]]
+    return [row["epoch"] for row, next_row in pairwise(history) if row["lr"] != next_row["lr"]]
 
 
 def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], path: Path) -> None:
-    """Draw errors and training loss against the epoch, the best validation epoch circled.
+    """Draw errors and training loss against the epoch. Circles mark the best validation epoch.
 
     Parameters
     ----------
     description : dict
-        What ``config.json`` holds.
+        The contents of ``config.json``.
     history : list of dict
         The rows of the log; not empty.
     path : path
@@ -83,7 +84,7 @@ def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], p
         )
         at_best = (best["x"], 100 * best[key])
         errors.plot(*at_best, "o", ms=10, mfc="none", mew=1.8, color=colour, clip_on=False)
-    errors.set_yscale("symlog", linthresh=1, linscale=0.3)  # logarithmic, and yet shows 0 %
+    errors.set_yscale("symlog", linthresh=1, linscale=0.3)  # logarithmic, but also shows 0 %
     errors.set_ylim(0, 100)
     errors.set_yticks([0, 1, 2, 5, 10, 20, 50, 100])
     errors.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

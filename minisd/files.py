@@ -1,4 +1,4 @@
-"""Writing a file so that at every moment there is a whole one: the old, or the new."""
+"""Writing a file so that there is always a whole one: the old file or the new one."""
 
 import contextlib
 import os
@@ -8,19 +8,19 @@ from typing import IO
 
 
 def aside_name(name: str) -> str:
-    """The name under which a file is written before it gets its own; a kill may leave it behind."""
+    """Return the temporary name of a file being written. A kill may leave such a file behind."""
     return f".{name}.part"
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a file beside ``path``, flush it to the disk, then rename it to ``path``.
 
-    Killed at any moment, or out of space, this leaves what was there before.
+    If the process is killed or the disk is full, the file that was there before is unchanged.
 
     Raises
     ------
     OSError
-        If it could not be written; nothing half-written stays behind.
+        If the file could not be written. No half-written file stays behind.
     """
     aside = path.with_name(aside_name(path.name))
     try:
@@ -37,7 +37,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def append_durably(path: Path, text: str) -> None:
-    """Append lines to a file, so that they survive a power cut. A kill may cut the last one."""
+    """Append lines to a file so that they survive a power cut. A kill may cut the last line."""
     with open(path, "ab") as stream:
         stream.write(text.encode())
         stream.flush()
@@ -45,13 +45,13 @@ def append_durably(path: Path, text: str) -> None:
 
 
 def whole_lines(path: Path) -> list[str]:
-    """Return the lines of a file that was appended to, without one that a kill has cut."""
+    """Return the complete lines of a file: a last line that was cut by a kill is left out."""
     *lines, _ = path.read_text().split("\n")
     return lines
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself durable, where folders can be opened (not on Windows)."""
+    """Flush the renaming itself to the disk, where folders can be opened (not on Windows)."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

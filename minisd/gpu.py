@@ -1,6 +1,6 @@
-"""Whether there is a GPU that can be used, and which.
+"""Whether there is a usable GPU, and which.
 
-With `minisd.backend` the only file that names CuPy. It is imported when a GPU is asked for.
+Only this file and `minisd.backend` use CuPy by name. It is imported when a GPU is requested.
 """
 
 from typing import Any
@@ -9,18 +9,18 @@ from minisd.errors import DeviceError
 
 
 def resolve_device(device: str) -> tuple[str, str]:
-    """Turn ``"auto"`` into ``"cuda"`` if a GPU is usable, else ``"cpu"``; check the others.
+    """Turn ``"auto"`` into ``"cuda"`` if a GPU is usable, else ``"cpu"``; check other names.
 
     Returns
     -------
     device : "cpu" or "cuda"
     why : str
-        What was found, in a few words.
+        Which GPU it is, or why none is used. Empty if ``"cpu"`` was requested.
 
     Raises
     ------
     DeviceError
-        If ``"cuda"`` was asked for and is not usable.
+        If ``"cuda"`` is requested but not usable.
     """
     if device == "auto":
         try:
@@ -40,7 +40,7 @@ def check_device(device: str) -> None:
 
 
 def gpu_available() -> bool:
-    """Whether a GPU is there that has added, multiplied and been read back."""
+    """Whether there is a GPU that passes the trials of `usable_cupy`."""
     try:
         usable_cupy()
     except DeviceError:
@@ -49,7 +49,7 @@ def gpu_available() -> bool:
 
 
 def describe_gpu() -> str:
-    """Name, memory and versions of the GPU in use; a DeviceError if there is none to use."""
+    """Return name, memory and versions of the GPU; raise a DeviceError if none is usable."""
     cupy = usable_cupy()
     runtime = cupy.cuda.runtime
     properties = runtime.getDeviceProperties(cupy.cuda.Device().id)
@@ -66,33 +66,33 @@ def _cuda_version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-_proven: Any = None
+_tried_cupy: Any = None
 
 
 def usable_cupy() -> Any:
-    """Import CuPy and make the GPU prove itself, once.
+    """Import CuPy and try the GPU, once; return the module.
 
-    An import that works says little: without a driver, a device or a compiler CuPy still
-    imports, and fails at the first allocation or kernel.
+    That the import works proves little. Without a driver, a device or a compiler, CuPy can still be
+    imported, and fails at the first allocation or kernel.
 
     Raises
     ------
     DeviceError
-        Saying what was found and what to do.
+        The message says what is wrong and what to do.
     """
-    global _proven
-    if _proven is None:
-        _proven = _prove()
-    return _proven
+    global _tried_cupy
+    if _tried_cupy is None:
+        _tried_cupy = _try_cupy()
+    return _tried_cupy
 
 
-def _prove() -> Any:
+def _try_cupy() -> Any:
     try:
         import cupy
-    except Exception as error:  # a CuPy that does not fit its CUDA fails with more than ImportError
+    except Exception as error:  # CuPy without a fitting CUDA raises more than ImportError
         missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
-        found = "CuPy is not installed" if missing else f"CuPy cannot be imported ({error})"
-        raise DeviceError(f"no GPU: {found}; {_INSTALL}, or use --device cpu") from error
+        problem = "CuPy is not installed" if missing else f"CuPy cannot be imported ({error})"
+        raise DeviceError(f"no GPU: {problem}; {_INSTALL}, or use --device cpu") from error
     for trial in (_count_devices, _allocate, _add, _multiply):
         try:
             trial(cupy)
@@ -108,8 +108,8 @@ def _prove() -> Any:
 
 
 _INSTALL = (
-    "pip install 'minisd[cuda13]', or 'minisd[cuda12]' for a driver that knows no CUDA 13; both "
-    "bring CuPy, its compiler and cuBLAS"
+    "pip install 'minisd[cuda13]', or 'minisd[cuda12]' for a driver without CUDA 13; both include "
+    "CuPy, its compiler and cuBLAS"
 )
 
 
@@ -119,12 +119,12 @@ def _count_devices(cupy: Any) -> None:
 
 
 def _allocate(cupy: Any) -> None:
-    """Take memory, clear it and read it back: no kernel yet."""
+    """Allocate memory, clear it and read it back. This runs no kernel yet."""
     _compare("a zero", float(cupy.zeros(1, cupy.float32).get()[0]), 0)
 
 
 def _add(cupy: Any) -> None:
-    """Compile a kernel, run it and read the answer."""
+    """Compile a kernel, run it and read the result."""
     _compare("a sum", float((cupy.arange(6, dtype=cupy.float32) + 1).sum()), 21)
 
 
@@ -133,23 +133,23 @@ def _multiply(cupy: Any) -> None:
     _compare("a product of matrices", float((a @ a.T).sum()), 83)  # [[5, 14], [14, 50]]
 
 
-def _compare(what: str, answer: float, right: float) -> None:
-    if answer != right:
+def _compare(what: str, result: float, expected: float) -> None:
+    if result != expected:
         raise DeviceError(
-            f"the GPU gives a wrong answer to {what} ({answer:g} instead of {right:g}): do not "
+            f"the GPU gives a wrong result for {what} ({result:g} instead of {expected:g}): do not "
             "trust it; check its memory and driver (nvidia-smi -q), or use --device cpu"
         )
 
 
 def _diagnosis(trial: str, problem: str) -> tuple[str, str]:
-    """Say in words what failed, and what to do about it."""
+    """Return what failed, in words, and what to do about it."""
     if any(word in problem for word in ("Memory", "memory", "ALLOC", "Unavailable", "busy")):
         return "the GPU gives no memory", "another process may have it (nvidia-smi)"
     if "InsufficientDriver" in problem or "libcuda.so" in problem:
-        return "there is no NVIDIA driver, or one too old for it", "update the driver (nvidia-smi)"
+        return "there is no NVIDIA driver, or it is too old", "update the driver (nvidia-smi)"
     if "NoDevice" in problem:
         return "there is no GPU", "check that nvidia-smi lists one and CUDA_VISIBLE_DEVICES"
     if trial in ("_count_devices", "_allocate"):
         return "the GPU or its driver did not answer", "check them with nvidia-smi"
-    part = "its compiler (NVRTC)" if trial == "_add" else "its library for products (cuBLAS)"
+    part = "its compiler (NVRTC)" if trial == "_add" else "its matrix library (cuBLAS)"
     return f"{part} does not work", _INSTALL

@@ -35,9 +35,9 @@ class ResNet(Layer):
         conv 3x3 - BN - ReLU.
     blocks : list of ResidualBlock
         f_1 to f_L, all groups in one list.
-    checkpoint_every : int or None
-        In training, keep the input of every so many blocks only, and compute the rest again in
-        the backward: see `minisd.recompute`.
+    recompute_every : int or None
+        In training, save one input for every group of this many blocks. The backward computes the
+        rest again: see `minisd.recompute`. ``checkpoint_every`` is an older name of the same.
     """
 
     def __init__(
@@ -47,39 +47,48 @@ class ResNet(Layer):
         pool: Layer,
         head: Layer,
         *,
+        recompute_every: int | None = None,
         checkpoint_every: int | None = None,
     ) -> None:
         self.stem = stem
         self.blocks = blocks
         self.pool = pool
         self.head = head
-        if checkpoint_every is not None:
-            checkpoint_every = whole_number("checkpoint_every", checkpoint_every, 1)
-        self.checkpoint_every = checkpoint_every
+        every = _one_value(recompute_every, checkpoint_every)
+        self.recompute_every = None if every is None else whole_number("recompute_every", every, 1)
+
+    @property
+    def checkpoint_every(self) -> int | None:
+        """The older name of ``recompute_every``."""
+        return self.recompute_every
+
+    @checkpoint_every.setter
+    def checkpoint_every(self, every: int | None) -> None:
+        self.recompute_every = every
 
     def forward(self, x: Array) -> Array:
         """Return logits (N, num_classes) for images (N, C, H, W)."""
         h = self.stem.forward(x)
-        kept: list[tuple[list[ResidualBlock], Saved]] = []
-        if self.training and self.checkpoint_every is not None:
-            for at in range(0, len(self.blocks), self.checkpoint_every):
-                run = self.blocks[at : at + self.checkpoint_every]
-                h, saved = forward_forgetting(run, h)
-                kept.append((run, saved))
+        to_recompute: list[tuple[list[ResidualBlock], Saved]] = []
+        if self.training and self.recompute_every is not None:
+            for start in range(0, len(self.blocks), self.recompute_every):
+                group = self.blocks[start : start + self.recompute_every]
+                h, saved = forward_forgetting(group, h)
+                to_recompute.append((group, saved))
         else:
             for block in self.blocks:
                 h = block.forward(h)
-        self.save(kept)
+        self.save(to_recompute)
         return self.head.forward(self.pool.forward(h))
 
     def backward(self, dy: Array) -> Array:
         """Return the gradient with respect to the images, given that of the logits."""
-        kept = self.take()
+        to_recompute = self.take()
         dh = self.pool.backward(self.head.backward(dy))
-        if kept:
-            while kept:
-                run, saved = kept.pop()
-                dh = backward_again(run, saved, dh)
+        if to_recompute:
+            while to_recompute:
+                group, saved = to_recompute.pop()
+                dh = backward_again(group, saved, dh)
         else:
             for block in reversed(self.blocks):
                 dh = block.backward(dh)
@@ -99,6 +108,18 @@ class ResNet(Layer):
     def num_parameters(self) -> int:
         """How many numbers are trained."""
         return sum(parameter.data.size for _, parameter in self.parameters())
+
+
+def _one_value(recompute_every: int | None, checkpoint_every: int | None) -> int | None:
+    """Return the value that was given under either name."""
+    if checkpoint_every is None:
+        return recompute_every
+    if recompute_every is not None and recompute_every != checkpoint_every:
+        raise ValueError(
+            f"checkpoint_every is an older name of recompute_every, but they are "
+            f"{checkpoint_every!r} and {recompute_every!r}: give recompute_every only"
+        )
+    return checkpoint_every
 
 
 def num_blocks(depth: int, branch: str = "basic") -> int:
@@ -134,6 +155,7 @@ def resnet(
     branch: str = "basic",
     gamma: str = "one",
     scale: str = "test",
+    recompute_every: int | None = None,
     checkpoint_every: int | None = None,
     fused: bool = True,
     rng: np.random.Generator,
@@ -147,31 +169,34 @@ def resnet(
     Parameters
     ----------
     depth : int
-        6n + 2 (20, 32, 44, 56, 110, 1202, ...); 9n + 2 with bottleneck branches.
+        6n + 2 (20, 32, 44, 56, 110, 1202, ...), or 9n + 2 with bottleneck branches.
     survival : list of L floats, optional
         p_l of each block, for instance ``linear_decay(num_blocks(depth), 0.5)``. None: constant
         depth, all 1.
     shortcut : "A", "A-subsample", "projection" or "none"
-        What stands for the identity where the shape changes; see `minisd.residual`. "none": no
-        shortcut at all, a plain network of the same depth, whose blocks cannot be dropped.
+        What replaces the identity where the shape changes; see `minisd.residual`. "none": no
+        shortcut at all. That is a plain network of the same depth, and its blocks cannot be
+        dropped.
     branch : "basic" or "bottleneck"
     gamma : "one" or "uniform"
         Where batch norm's scale starts; see `minisd.layers.BatchNorm2d`.
     scale : "test" or "train"
         Where survival weights a branch; see `minisd.residual.ResidualBlock`.
-    checkpoint_every : int, optional
+    recompute_every : int, optional
         Recompute this many blocks at a time in the backward: less memory, more time, the same bits.
+    checkpoint_every : int, optional
+        The older name of ``recompute_every``.
     fused : bool
-        Let `minisd.fused` do several layers in one pass. False: layer by layer, as it is written in
-        `minisd.residual`; the same function and the same parameters, but for rounding.
+        Let `minisd.fused` do several layers in one pass. False: layer by layer, as written in
+        `minisd.residual`. Function and parameters are the same; results differ by rounding only.
     rng : numpy Generator
         Draws the weights, on the host: the same seed gives the same network on every device.
 
     Raises
     ------
     ValueError
-        If the depth is not of the form above, or ``survival`` is not L probabilities, or not all
-        of them 1 in a plain network.
+        If the depth is not of the form above, if ``survival`` is not L probabilities, if a plain
+        network has one below 1, or if ``recompute_every`` has another value under its older name.
 
     Examples
     --------
@@ -187,9 +212,10 @@ def resnet(
         )
     if shortcut == "none" and min(survival) < 1:
         raise ValueError(
-            "with shortcut 'none' nothing would pass a closed block: all survival probabilities "
-            "must be 1 (constant depth)"
+            "with shortcut 'none' nothing passes a closed block: all survival probabilities must "
+            "be 1 (constant depth)"
         )
+    recompute_every = _one_value(recompute_every, checkpoint_every)
     width = whole_number("width", width, 1)
     num_classes = whole_number("num_classes", num_classes, 1)
     in_channels = whole_number("in_channels", in_channels, 1)
@@ -205,8 +231,8 @@ def resnet(
     blocks = []
     channels = width
     for block in range(L):
-        group, place = divmod(block, L // NUM_GROUPS)
-        stride = 2 if group > 0 and place == 0 else 1
+        group, block_in_group = divmod(block, L // NUM_GROUPS)
+        stride = 2 if group > 0 and block_in_group == 0 else 1
         out_channels = width * 2**group * expansion
         blocks.append(
             ResidualBlock(
@@ -222,7 +248,7 @@ def resnet(
         )
         channels = out_channels
     head = Linear(channels, num_classes, rng=rng, dtype=dtype)
-    model = ResNet(stem, blocks, GlobalAvgPool(), head, checkpoint_every=checkpoint_every)
+    model = ResNet(stem, blocks, GlobalAvgPool(), head, recompute_every=recompute_every)
     return fuse(model) if fused else model
 
 
@@ -231,8 +257,8 @@ def check_image_size(
 ) -> None:
     """Raise a ValueError if a network cannot train on images of this size.
 
-    The image is halved twice; shortcut A averages tiles of 2x2 pixels, which must fit. And batch
-    norm needs more than one number per channel, also in the smallest batch.
+    The image is halved twice. Shortcut A averages tiles of 2x2 pixels, so both sides must be even
+    each time. Batch norm needs more than one number per channel, even in the smallest batch.
     """
     halvings = 2 ** (NUM_GROUPS - 1)
     if min(height, width) < 1 or (shortcut == "A" and (height % halvings or width % halvings)):
@@ -244,7 +270,7 @@ def check_image_size(
     last = -(-height // halvings) * -(-width // halvings)  # pixels of the last group's image
     if last * smallest_batch < 2:
         raise ValueError(
-            f"images of {height}x{width} pixels shrink to one pixel, and a batch of one image then "
-            "has a single number per channel, which batch norm cannot normalise: change the batch "
-            "size or the number of training images"
+            f"images of {height}x{width} pixels shrink to one pixel. A batch of one image then has "
+            "a single number per channel, which batch norm cannot normalise: change the batch size "
+            "or the number of training images"
         )

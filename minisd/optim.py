@@ -12,7 +12,7 @@ DROPPED = ("coast", "freeze")
 
 
 class SGD:
-    """Gradient descent with momentum and weight decay on every parameter, as Torch does it.
+    """Gradient descent with momentum and weight decay on every parameter, as in Torch.
 
         g = dw + weight_decay * w        v = momentum * v + g
         w = w - lr * (g + momentum * v)  (nesterov)    or    w - lr * v
@@ -20,14 +20,14 @@ class SGD:
     Parameters
     ----------
     model : Layer
-        Its parameters are found once, here.
+        Its parameters are listed once, when the optimiser is made.
     lr : float
-        Learning rate; an attribute that may be set between steps.
+        Learning rate. The attribute may be changed between steps.
     dropped : "coast" or "freeze"
-        What happens to a parameter whose gradient is None, because its block was closed. On this,
-        paper and released code disagree. "coast" (the code): the gradient counts as zero, so
-        weight decay and momentum go on moving the weight. "freeze" (the paper's words, section 3:
-        no updates; also PyTorch's rule): weight and momentum stay as they are, bit for bit.
+        What happens to a parameter whose gradient is None because its block was closed. Paper and
+        released code disagree. "coast" (the code): the gradient counts as zero, so momentum and
+        weight decay still move the weight. "freeze" (the paper, section 3: no updates; also
+        PyTorch's rule): weight and momentum do not change, bit for bit.
     """
 
     def __init__(
@@ -74,20 +74,20 @@ class SGD:
                 v = self.velocity[name] = array_module(w).zeros_like(w)
             if v.dtype != w.dtype or array_module(v) is not array_module(w):
                 raise TypeError(
-                    f"the momentum of {name} is not of the parameter's dtype and device: make a "
-                    "new SGD after moving a network"
+                    f"the momentum of {name} has another dtype or device than the parameter: make "
+                    "a new SGD after moving a network"
                 )
             move = nesterov_step if self.nesterov else momentum_step
             g = 0.0 if dw is None else dw  # of a closed block: the gradient counts as zero
             move(w, g, v, float(self.lr), float(self.momentum), float(self.weight_decay))
 
     def buffers(self) -> Iterator[tuple[str, Array]]:
-        """Yield (parameter name, momentum buffer) of those that have one."""
+        """Yield (parameter name, momentum buffer) of each parameter that has one."""
         yield from self.velocity.items()
 
 
 def _gather(w: Array, dw: Array | float, v: Array, momentum: float, decay: float) -> Array:
-    """Return g, the gradient with weight decay, when ``v`` has taken it in; inside the kernels."""
+    """Return g, the gradient with weight decay, and add it to ``v``. Part of both kernels."""
     g = dw + decay * w
     v *= momentum
     v += g
@@ -98,7 +98,7 @@ def _gather(w: Array, dw: Array | float, v: Array, momentum: float, decay: float
 def nesterov_step(
     xp: Any, w: Array, dw: Array | float, v: Array, lr: float, momentum: float, decay: float
 ) -> None:
-    """Move ``w`` and its momentum ``v``, looking ahead."""
+    """Update ``w`` and its momentum ``v`` by Nesterov's rule."""
     g = _gather(w, dw, v, momentum, decay)
     w -= lr * (g + momentum * v)
 
@@ -107,7 +107,7 @@ def nesterov_step(
 def momentum_step(
     xp: Any, w: Array, dw: Array | float, v: Array, lr: float, momentum: float, decay: float
 ) -> None:
-    """Move ``w`` and its momentum ``v``."""
+    """Update ``w`` and its momentum ``v`` by plain momentum."""
     _gather(w, dw, v, momentum, decay)
     w -= lr * v
 
@@ -122,11 +122,11 @@ class StepSchedule:
     epochs : int
         Length of the run.
     drops : sequence of float
-        The rate is divided by ``divisor`` *after* each of these epochs (the paper's words; in
-        the released code epoch 250 itself already has the new rate). Numbers below 1 are
-        fractions of ``epochs``, others epochs.
+        The rate is divided by ``divisor`` *after* each of these epochs, as in the paper. (In the
+        released code, epoch 250 itself already has the new rate.) Numbers below 1 are fractions of
+        ``epochs``.
     warmup_epochs, warmup_lr : int, float
-        The first epochs have this rate instead (0.01 for 10 epochs, for 1202 layers).
+        The first epochs have this rate instead (for 1202 layers: 10 epochs at 0.01).
 
     Examples
     --------
@@ -144,7 +144,7 @@ class StepSchedule:
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
-            raise ValueError(f"a run has at least one epoch, got {self.epochs}")
+            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
         for name, value in (
             ("lr", self.lr),
             ("divisor", self.divisor),
@@ -162,7 +162,7 @@ class StepSchedule:
     def drop_epochs(self) -> list[int]:
         """The last epoch before each drop; fractions are rounded up."""
         return sorted(
-            # up to a whole epoch, after rounding: 0.07 * 100 is 7.000000000000001
+            # round first, because 0.07 * 100 is 7.000000000000001, then up to a whole epoch
             math.ceil(round(drop * self.epochs, 6)) if drop < 1 else int(drop)
             for drop in self.drops
         )

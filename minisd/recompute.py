@@ -1,12 +1,12 @@
-"""Recomputation: blocks run a second time in the backward, instead of keeping what they saved.
+"""Recomputation: save less in the forward, and run blocks forward again in the backward.
 
-A backward needs what its forward saved, and all blocks' together is most of what training holds in
-memory. A run of blocks can instead keep its input only, and do its forward again just before its
-backward (Chen et al. 2016, arXiv:1604.06174): one forward more, and memory for one run of blocks
-and one input per run instead of for all blocks.
+A backward needs what its forward saved. For all blocks together, that is most of the memory of
+training. A group of blocks can instead save its input only, and run forward again just before its
+backward (Chen et al. 2016, arXiv:1604.06174). This costs one more forward. It needs the memory of
+one group of blocks and one input per group, instead of the memory of all blocks.
 
-The second forward gives the same bits as the first: it uses the gates of the first, and running
-statistics, which the first has moved, are put back.
+The second forward gives the same bits as the first, because it uses the same gates. It would move
+the running statistics a second time, so they are restored after it.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Saved = tuple[Array, list[bool]]
 
 
 def forward_forgetting(blocks: Sequence[ResidualBlock], x: Array) -> tuple[Array, Saved]:
-    """Run ``blocks`` and keep nothing but ``x`` and the gates, for `backward_again`."""
+    """Run ``blocks`` and save only ``x`` and the gates, for `backward_again`."""
     saved = (x, [block.is_open for block in blocks])
     for block in blocks:
         x = block.forward(x)
@@ -28,9 +28,9 @@ def forward_forgetting(blocks: Sequence[ResidualBlock], x: Array) -> tuple[Array
 
 
 def backward_again(blocks: Sequence[ResidualBlock], saved: Saved, dy: Array) -> Array:
-    """Run ``blocks`` forward again as they ran before, then backward; return ``dx``."""
+    """Run ``blocks`` forward again, with the gates of the first time, then backward; return dx."""
     x, gates = saved
-    present = [block.is_open for block in blocks]
+    gates_now = [block.is_open for block in blocks]
     statistics: list[tuple[Any, Any]] = [
         (buffer, buffer.copy()) for block in blocks for _, buffer in block.buffers()
     ]
@@ -41,7 +41,7 @@ def backward_again(blocks: Sequence[ResidualBlock], saved: Saved, dy: Array) -> 
     finally:
         for buffer, moved_once in statistics:
             buffer[...] = moved_once
-        for block, gate in zip(blocks, present, strict=True):
+        for block, gate in zip(blocks, gates_now, strict=True):
             block.is_open = gate
     for block in reversed(blocks):
         dy = block.backward(dy)

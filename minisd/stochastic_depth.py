@@ -10,16 +10,16 @@ survival probability falls linearly with depth, from p_0 = 1 (the input) to p_L:
 
     p_l = 1 - (l / L) (1 - p_L)                                                     (eq. 4)
 
-At test time all blocks are there, each weighted by how often it took part in training:
+At test time all blocks are present, each weighted by how often it took part in training:
 
     H_l = ReLU(p_l f_l(H_{l-1}) + id(H_{l-1}))                                      (eq. 5)
 
-The first equation and the last are `minisd.residual.ResidualBlock.forward`. This module has what
-lies around them: the survival rules, the gates, and how deep the network is on average.
+Equations 2 and 5 are `minisd.residual.ResidualBlock.forward`. This module has the rest: the
+survival rules, the gates, and the expected depth of the network.
 
-The gates have a random generator of their own, so that changing p_L does not change which images
-come in which order. They are drawn here, once per mini-batch, and never inside a forward, which
-can then be repeated: a finite difference or an experiment holds the gates still.
+The gates have their own random generator, so that changing p_L does not change the order of the
+images. They are drawn here, once per mini-batch, and never inside a forward. So a forward can be
+repeated with the same gates, for instance to take a finite difference.
 """
 
 import math
@@ -34,7 +34,7 @@ from minisd.residual import ResidualBlock
 
 
 class HasBlocks(Protocol):
-    """Any network whose residual blocks stand in a list, first to last, such as a `ResNet`."""
+    """Any network with a list of its residual blocks, first to last, such as a `ResNet`."""
 
     blocks: list[ResidualBlock]
 
@@ -42,8 +42,8 @@ class HasBlocks(Protocol):
 def linear_decay(num_blocks: int, p_last: float = 0.5) -> list[float]:
     """Survival probabilities that fall linearly with depth, p_l = 1 - (l/L)(1 - p_L) (eq. 4).
 
-    Early blocks compute features that all later ones use, and should be there more reliably. The
-    first block is not certain either: l runs from 1 to L.
+    All later blocks use the features that early blocks compute. So early blocks should be present
+    more often. Even the first block may be closed, because l starts at 1.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def linear_decay(num_blocks: int, p_last: float = 0.5) -> list[float]:
     [0.875, 0.75, 0.625, 0.5]
     """
     L, (p_last,) = whole_number("num_blocks", num_blocks, 1), check_survival([p_last])
-    # eq. 4 with the terms put so that p_L itself comes out to the last bit
+    # eq. 4 in another order of terms, which gives exactly p_L for l = L
     return [p_last + (1 - p_last) * (1 - block / L) for block in range(1, L + 1)]
 
 
@@ -94,9 +94,9 @@ def expected_depth(survival_probs: Sequence[float]) -> float:
 def depth_distribution(survival_probs: Sequence[float]) -> np.ndarray:
     """Exact distribution of the number of open blocks.
 
-    A sum of independent Bernoulli variables with different p_l is Poisson-binomial. It is built
-    block by block: with one more block the count is k if it was k and the block is closed, or
-    k - 1 and the block is open.
+    A sum of independent Bernoulli variables with different p_l is Poisson-binomial. It is computed
+    block by block. After one more block, k blocks are open in two cases: k were open and this block
+    is closed, or k - 1 were open and this block is open.
 
     Returns
     -------
@@ -118,14 +118,14 @@ def depth_distribution(survival_probs: Sequence[float]) -> np.ndarray:
 
 
 def draw_gates(model: HasBlocks, rng: np.random.Generator) -> list[bool]:
-    """Draw b_l ~ Bernoulli(p_l) for every block and set them: call it once per mini-batch.
+    """Draw b_l ~ Bernoulli(p_l) for every block and set the gates. Call it once per mini-batch.
 
-    Always draws L numbers, whatever the probabilities.
+    It always draws L random numbers, whatever the probabilities.
 
     Returns
     -------
     gates : list of L bool
-        On the host: whether a block runs is decided before anything is sent to a GPU.
+        On the host, because the host decides which blocks run on a GPU.
     """
     check_generator("draw_gates", rng)
     gates = sample_gates([block.survival_prob for block in model.blocks], rng)
@@ -134,25 +134,27 @@ def draw_gates(model: HasBlocks, rng: np.random.Generator) -> list[bool]:
 
 
 def sample_gates(survival_probs: Sequence[float], rng: np.random.Generator) -> list[bool]:
-    """Draw b_l ~ Bernoulli(p_l), and set nothing."""
+    """Draw b_l ~ Bernoulli(p_l) without setting the gates."""
     draws = rng.random(len(survival_probs))  # in [0, 1): p = 1 is always open, p = 0 never
     return [bool(u < p) for u, p in zip(draws, survival_probs, strict=True)]
 
 
 def set_gates(model: HasBlocks, gates: Sequence[bool]) -> None:
-    """Open and close the blocks for the training forwards to come.
+    """Open and close the blocks for the next training forwards.
 
     Raises
     ------
     ValueError
-        If there is not one gate per block.
+        If the number of gates is not the number of blocks.
     TypeError
-        If a gate is not True or False (1 or 0): a probability in its place would always be open.
+        If a gate is not True or False (1 or 0). A probability, for instance, would count as open.
     """
     if len(gates) != len(model.blocks):
-        raise ValueError(f"{len(model.blocks)} blocks need as many gates, got {len(gates)}")
+        raise ValueError(
+            f"{len(model.blocks)} blocks need {len(model.blocks)} gates, got {len(gates)}"
+        )
     for gate in gates:
         if not isinstance(gate, bool | int | np.bool_ | np.integer) or gate not in (0, 1):
-            raise TypeError(f"a gate is True (open) or False (closed), got {gate!r}")
+            raise TypeError(f"a gate must be True (open) or False (closed), got {gate!r}")
     for block, gate in zip(model.blocks, gates, strict=True):
         block.is_open = bool(gate)

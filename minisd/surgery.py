@@ -1,6 +1,6 @@
-"""Trained networks with blocks taken out, put in another order, or fixed to one sub-network.
+"""Trained networks with blocks removed, in another order, or fixed to one sub-network.
 
-Evaluation only. The network is put back together at the end of the ``with`` block.
+For evaluation only. At the end of the ``with`` block the network is as before.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,8 @@ from minisd.residual import IdentityShortcut, ResidualBlock, check_has_parts
 class FixedBlock(Layer):
     """ReLU(weight * f(x) + id(x)) with the branch and shortcut of a block.
 
-    Whatever its gate and its survival probability say. With weight 0 the branch is not entered.
+    The gate and the survival probability of the block are ignored. With weight 0, the branch does
+    not run.
     """
 
     def __init__(self, block: ResidualBlock, weight: float) -> None:
@@ -31,25 +32,26 @@ class FixedBlock(Layer):
 
 @contextmanager
 def blocks_replaced(model: ResNet, blocks: Sequence[Layer]) -> Iterator[ResNet]:
-    """Let ``blocks`` stand for those of the network, inside the block."""
-    before = model.blocks
+    """Replace the blocks of the network by ``blocks``, inside the ``with`` block."""
+    original = model.blocks
     model.blocks = list(blocks)  # type: ignore[arg-type]
     try:
         yield model
     finally:
-        model.blocks = before
+        model.blocks = original
 
 
 def without(model: ResNet, removed: Iterable[int]) -> list[Layer]:
-    """Return the network's blocks, those numbered ``removed`` (from 0) with their shortcut only."""
-    gone = set(removed)
-    return [FixedBlock(block, 0) if i in gone else block for i, block in enumerate(model.blocks)]
+    """Return the network's blocks. Those numbered ``removed`` (from 0) keep only their shortcut."""
+    removed = set(removed)
+    return [FixedBlock(block, 0) if i in removed else block for i, block in enumerate(model.blocks)]
 
 
 def sub_network(model: ResNet, gates: Sequence[bool]) -> list[Layer]:
-    """Return the blocks of the network that trained with these gates: open in full, or closed.
+    """Return the blocks of the sub-network with these gates, as it was in training.
 
-    With ``scale="train"`` an open branch is weighted by 1/p, as it was in training.
+    The branch of an open block has weight 1, or 1/p with ``scale="train"``. That of a closed block
+    has weight 0.
     """
     return [
         FixedBlock(block, (1 / block.survival_prob if block.scale == "train" else 1) if gate else 0)
@@ -58,13 +60,13 @@ def sub_network(model: ResNet, gates: Sequence[bool]) -> list[Layer]:
 
 
 def interchangeable(model: ResNet) -> list[list[int]]:
-    """Return the numbers of the blocks that may change places: runs of one shape to the same."""
-    runs: list[list[int]] = []
+    """Return groups of block numbers. The blocks of a group keep the shape and may be swapped."""
+    groups: list[list[int]] = []
     for number, block in enumerate(model.blocks):
         if not isinstance(block.shortcut, IdentityShortcut):
-            runs.append([])  # this one changes the shape
+            groups.append([])  # this block changes the shape
             continue
-        if not runs:
-            runs.append([])
-        runs[-1].append(number)
-    return [run for run in runs if len(run) > 1]
+        if not groups:
+            groups.append([])
+        groups[-1].append(number)
+    return [group for group in groups if len(group) > 1]

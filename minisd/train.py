@@ -1,8 +1,8 @@
-"""One training step, and the test of a network.
+"""One training step, and testing a network.
 
-    gates drawn - forward - loss - backward - update
+    draw the gates - forward - loss - backward - update
 
-`minisd.runs` makes whole runs of it.
+`minisd.runs` makes whole training runs of such steps.
 """
 
 import math
@@ -18,7 +18,7 @@ from minisd.layer import Layer
 from minisd.optim import SGD
 
 
-@machine.one_blas_thread()  # for the whole step; each operation would ask for it
+@machine.one_blas_thread()  # once for the whole step, instead of in each operation
 def train_step(
     model: Layer,
     optimizer: SGD,
@@ -28,28 +28,28 @@ def train_step(
     wait: bool = True,
     recorder: Recorder | None = None,
 ) -> Any:
-    """Train on one mini-batch, with the gates as they are, and return its loss.
+    """Train on one mini-batch, with the present gates, and return its loss.
 
-    `minisd.stochastic_depth.draw_gates` comes first; without it all blocks are open.
+    Call `minisd.stochastic_depth.draw_gates` before. Without it, all blocks are open.
 
     Parameters
     ----------
     wait : bool
-        True: check the labels, and look at the loss before the weights move. False: neither, so
-        that Python runs ahead of a GPU. The labels must have been checked then, on the host, and
-        the loss is the caller's to look at.
+        True: check the labels, and check that the loss is finite before the weights change. False:
+        do neither, so that Python can run ahead of a GPU. The caller must then check the labels
+        before, on the host, and the loss afterwards.
     recorder : Recorder, optional
-        Of this model and optimiser.
+        Made for this model and optimiser.
 
     Returns
     -------
-    loss : float; without ``wait`` a 0-d array
+    loss : float, or a 0-d array if ``wait`` is False
 
     Raises
     ------
     NonFiniteError
-        If the loss is not finite, with ``wait``. The weights are then as they were; the running
-        statistics have moved.
+        If ``wait`` is True and the loss is not finite. The weights are then unchanged, but the
+        running statistics have changed.
     """
     model.zero_grad()
     logits = model.forward(images)
@@ -58,7 +58,7 @@ def train_step(
         loss = float(loss)
         if not math.isfinite(loss):
             raise NonFiniteError(
-                f"the loss is {loss}; the first output that is not finite is that of "
+                f"the loss is {loss}; the first output that is not finite comes from "
                 f"{first_nonfinite(model, images)}"
             )
     model.backward(dlogits)
@@ -76,14 +76,14 @@ def evaluate(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> float:
-    """Return the share of images that the network, all blocks there, classifies wrongly.
+    """Return the error rate, with every block present.
 
     Parameters
     ----------
     batches : iterable of (images, labels)
         For instance `minisd.data.batches.evaluation_batches`.
     check : function without arguments, optional
-        Called between batches; may raise to stop.
+        Called between batches. It may raise an exception to stop.
     """
     model.eval()
     wrong = count = 0
@@ -93,11 +93,11 @@ def evaluate(
             logits = model.forward(images)
             finite = array_module(logits).isfinite(logits).all().astype(int)
             mistakes = (logits.argmax(axis=1) != labels).sum()
-            all_finite, mistakes = map(int, values([finite, mistakes]))  # one wait a batch
+            all_finite, mistakes = map(int, values([finite, mistakes]))  # one wait per batch
             if not all_finite:
                 raise NonFiniteError(
-                    "the network's output for an image to classify is not finite; the first is "
-                    f"that of {first_nonfinite(model, images)}"
+                    "the network's output for a test or validation image is not finite; the first "
+                    f"output that is not finite comes from {first_nonfinite(model, images)}"
                 )
             count += len(labels)
             wrong += mistakes

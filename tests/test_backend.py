@@ -68,7 +68,7 @@ class Numbers:
 @pytest.fixture
 def pretend(monkeypatch):
     def with_library(library):
-        monkeypatch.setattr(gpus, "_proven", None)
+        monkeypatch.setattr(gpus, "_tried_cupy", None)
         monkeypatch.setitem(sys.modules, "cupy", library)
 
     return with_library
@@ -78,7 +78,7 @@ NO_DRIVER = CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version i
 NO_DEVICE = CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
 UNUSABLE = {
     "no CuPy": (None, "no GPU: CuPy is not installed; pip install 'minisd"),
-    "no driver": (Pretended(devices=NO_DRIVER), "no NVIDIA driver, or one too old .* update"),
+    "no driver": (Pretended(devices=NO_DRIVER), "no NVIDIA driver, or it is too old .* update"),
     "no device": (Pretended(devices=NO_DEVICE), "there is no GPU .* CUDA_VISIBLE_DEVICES"),
     "no devices": (Pretended(devices=0), "there is no GPU .* CUDA_VISIBLE_DEVICES"),
     "a driver that is broken": (Pretended(devices=CUDARuntimeError("cudaErrorUnknown")),
@@ -88,7 +88,7 @@ UNUSABLE = {
     "a device that is taken": (Pretended(allocate=CUDARuntimeError("cudaErrorDevicesUnavailable: "
                                "CUDA-capable device(s) is/are busy or unavailable")),
                                "the GPU gives no memory .*another process"),
-    "a wrong zero": (Pretended(allocate=np.ones(1)), r"wrong answer to a zero \(1 instead of 0\)"),
+    "a wrong zero": (Pretended(allocate=np.ones(1)), r"wrong result for a zero \(1 instead of 0\)"),
     "no memory for cuBLAS": (Pretended(multiply=RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")),
                              "the GPU gives no memory"),
     "no CUDA runtime": (Pretended(add=ImportError("libcudart.so.13: cannot open")),
@@ -97,8 +97,8 @@ UNUSABLE = {
                     r"its compiler \(NVRTC\) does not work .*libnvrtc.* pip install 'minisd"),
     "no cuBLAS": (Pretended(multiply=ImportError("libcublas.so.13: cannot open")),
                   r"\(cuBLAS\) does not work .*libcublas.* pip install 'minisd"),
-    "a wrong sum": (Pretended(add=20.0), r"wrong answer to a sum \(20 instead of 21\)"),
-    "a wrong product": (Pretended(multiply=82.0), r"wrong answer to a product .*\(82 instead of"),
+    "a wrong sum": (Pretended(add=20.0), r"wrong result for a sum \(20 instead of 21\)"),
+    "a wrong product": (Pretended(multiply=82.0), r"wrong result for a product .*\(82 instead of"),
 }  # fmt: skip
 
 

@@ -247,7 +247,7 @@ def test_a_batch_of_one_single_pixel_is_refused_before_training(tmp_path, monkey
 
 
 def test_a_gpu_that_is_not_there_is_refused_with_what_was_found(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(gpu, "_proven", None)
+    monkeypatch.setattr(gpu, "_tried_cupy", None)
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
     for command in (["train", "--out", str(tmp_path / "run")], ["gradcheck"]):
         assert main([*command, "--device", "cuda"]) == 2
@@ -256,7 +256,7 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_was_found(tmp_path, monkey
 
 
 def test_auto_trains_without_a_gpu_and_says_why(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(gpu, "_proven", None)
+    monkeypatch.setattr(gpu, "_tried_cupy", None)
     monkeypatch.setitem(sys.modules, "cupy", None)
     folder = tmp_path / "run"
     assert main(["train", *options(epochs=1), "--device", "auto", "--out", str(folder)]) == 0

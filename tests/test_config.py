@@ -1,6 +1,7 @@
 """The presets are the paper's, and a setting is declared in one place."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -71,3 +72,13 @@ def test_the_command_has_an_option_for_every_setting(capsys):
         assert "--" + setting.name.replace("_", "-") in text
     for preset in PRESETS:
         assert preset in text
+
+
+def test_the_defaults_in_the_help_are_those_of_the_command(capsys):
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["train", "--help"])
+    settings, presets = " ".join(capsys.readouterr().out.split()).split("presets, each with")
+    for option, default in (("p-last X", "0.9"), ("max-shift N", "1"), ("lr X", "0.05"),
+                            ("flip, --no-flip", "off"), ("epochs N", "32")):  # fmt: skip
+        assert re.search(rf" --{option} [^\[]*\[{default}\]", settings), option
+    assert "depth 110, p_last 0.5, epochs 500, batch_size 128, lr 0.1" in presets

@@ -279,7 +279,7 @@ def test_recording_changes_not_one_bit_and_recomputation_no_number(device, tmp_p
     _, expected, _ = recorded(device, path, look_every=2)
     for number, evaluate in enumerate((False, True)):
         _, rows, end = recorded(
-            device, tmp_path / f"{number}", model={"checkpoint_every": every},
+            device, tmp_path / f"{number}", model={"recompute_every": every},
             evaluate=evaluate, look_every=2,
         )  # fmt: skip
         assert end == without

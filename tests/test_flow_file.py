@@ -104,7 +104,7 @@ def test_after_step_and_after_backward_want_what_comes_before_them(path):
     model, optimizer = network(CPU)
     images, _ = batch(np.random.default_rng(6), CPU)
     with Recorder(model, optimizer, path) as recorder:
-        with pytest.raises(RuntimeError, match="after_step comes after after_backward"):
+        with pytest.raises(RuntimeError, match="call after_backward and"):
             recorder.after_step()
         for _ in range(2):
             model.eval().forward(images)  # is no training forward
@@ -243,7 +243,7 @@ def test_going_on(written, path):
     [
         (0, "", "is not a whole record of gradient flow"),
         (0, "{}\n", "is not a whole record of gradient flow"),
-        (0, '{"format": 7}\n', "has format 7, this version of minisd reads 1"),
+        (0, '{"format": 7}\n', "has format 7, but this version of minisd reads 1"),
         (0, '{"format": 1}\n', "line 1"),
         (2, '{"step": 2, "st\n', "line 3"),
         (2, "[]\n", "line 3"),

@@ -27,7 +27,7 @@ L = 6
 @pytest.mark.parametrize(
     "options",
     [{}, {"shortcut": "projection", "scale": "train"}, {"shortcut": "A-subsample"},
-     {"checkpoint_every": 2}],
+     {"recompute_every": 2}],
 )  # fmt: skip
 def test_float64_agrees_through_ten_steps_with_gates(gpu, options):
     ours, gates = trained("cpu", **options)
@@ -175,7 +175,7 @@ def test_too_little_memory_is_a_sentence_that_says_what_to_change(gpu, tmp_path)
     pool.free_all_blocks()
     pool.set_limit(size=pool.used_bytes() + 3 * 2**20)
     try:
-        with pytest.raises(OutOfMemoryError, match=r"GPU is too small .*--checkpoint-every"):
+        with pytest.raises(OutOfMemoryError, match=r"GPU is too small .*--recompute-every"):
             train(tiny(device="cuda", width=16, batch_size=64), tmp_path / "run")
     finally:
         pool.set_limit(size=0)

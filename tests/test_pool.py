@@ -112,7 +112,7 @@ def test_a_second_call_trains_nothing(trained, monkeypatch):
 
 
 def test_interrupted_runs_go_on_to_the_same_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "_LOOK", 0.01)
+    monkeypatch.setattr(pool, "_POLL_INTERVAL", 0.01)
     stop, folders = StopSignals(), jobs(tmp_path / "pool", epochs=10, limit=100)
 
     def report(done):
@@ -203,7 +203,7 @@ def test_the_command_names_the_failed_run_beside_the_figure(trained, tmp_path, m
     assert f"{OTHER}: planted" in said
     assert "1 run failed" in said
     caption, header, *rows = (out / "gradients.csv").read_text().splitlines()
-    assert f"Missing, since they failed: {OTHER}." in caption
+    assert f"Missing, because they failed: {OTHER}." in caption
     assert header.startswith("rule,")
     assert [row.split(",")[0] for row in rows] == ["constant"] * TINY_STUDY["epochs"]
     assert (out / "gradients.png").exists()

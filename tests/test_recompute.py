@@ -1,29 +1,37 @@
 """Recomputation in the backward changes memory and time, and not one bit of the result."""
 
+import gc
+import json
+from functools import partial
+
 import numpy as np
 import pytest
 
 from devices import assert_equal
 from minisd import SGD, draw_gates, linear_decay, resnet, set_gates
+from minisd.cli import main
 from minisd.errors import ConfigError
 from minisd.machine import memory
+from minisd.models import ResNet
+from minisd.runs import checkpoint
 from minisd.runs.checkpoint import layer_arrays
+from minisd.runs.progress import Progress
 from minisd.runs.session import resume, train
 from minisd.train import train_step
-from tiny_runs import outcome, tiny
+from tiny_runs import options, outcome, tiny
 
 L = 6
 
 
-def network(checkpoint_every, **options):
+def network(recompute_every, **options):
     settings = {"survival": linear_decay(L, 0.5), "width": 4, "in_channels": 2} | options
-    return resnet(14, checkpoint_every=checkpoint_every, rng=np.random.default_rng(1), **settings)
+    return resnet(14, recompute_every=recompute_every, rng=np.random.default_rng(1), **settings)
 
 
-def trained(checkpoint_every, device, **options):
+def trained(recompute_every, device, **options):
     """Weights, running statistics and momentum after four steps, and all gradients on the way."""
     rng = np.random.default_rng(8)
-    model = network(checkpoint_every, **options).to(device.name)
+    model = network(recompute_every, **options).to(device.name)
     optimizer = SGD(model, 0.1)
     found = {}
     for step in range(4):
@@ -90,6 +98,7 @@ def test_less_is_kept(rng):
     kept = {}
     for every in (None, 1, 3):
         model = network(every, width=8)
+        gc.collect()  # what earlier tests left must not be freed between the two measurements
         before = memory.bytes_in_use()
         model.forward(x)
         kept[every] = memory.bytes_in_use() - before
@@ -99,16 +108,111 @@ def test_less_is_kept(rng):
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, True, "3"])
 def test_a_bad_number_is_refused(every):
-    with pytest.raises(ValueError, match="checkpoint_every must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="recompute_every must be a whole number of at least 1"):
         network(every)
-    with pytest.raises(ConfigError, match="checkpoint_every"):
-        tiny(checkpoint_every=every)
+    with pytest.raises(ConfigError, match="recompute_every"):
+        tiny(recompute_every=every)
+
+
+def test_the_older_name_builds_the_same_network():
+    rng = np.random.default_rng
+    assert resnet(14, checkpoint_every=3, rng=rng(1)).recompute_every == 3
+    assert resnet(14, recompute_every=3, checkpoint_every=3, rng=rng(1)).recompute_every == 3
+    model = resnet(14, rng=rng(1))
+    assert model.recompute_every is model.checkpoint_every is None
+    parts = model.stem, model.blocks, model.pool, model.head
+    assert ResNet(*parts, checkpoint_every=2).recompute_every == 2
+    for make in (partial(resnet, 14, rng=rng(1)), partial(ResNet, *parts)):
+        with pytest.raises(ValueError, match="are 3 and 2: give recompute_every only"):
+            make(recompute_every=2, checkpoint_every=3)
+        with pytest.raises(ValueError, match="recompute_every must be a whole number"):
+            make(checkpoint_every=0)
+
+
+def test_the_older_name_reads_and_sets_the_attribute(rng):
+    model = network(2)
+    assert model.checkpoint_every == 2
+    model.checkpoint_every = 3
+    assert model.recompute_every == 3
+    model.checkpoint_every = None
+    assert model.recompute_every is None
+    assert "checkpoint_every" not in vars(model)
+
+
+def test_the_older_name_of_the_setting():
+    assert tiny(checkpoint_every=2) == tiny(recompute_every=2)
+    assert tiny(checkpoint_every=2, recompute_every=2) == tiny(recompute_every=2)
+    assert tiny(checkpoint_every=None, recompute_every=2) == tiny(recompute_every=2)
+    assert tiny(checkpoint_every=2, recompute_every=None) == tiny(recompute_every=2)
+    assert tiny(checkpoint_every=None) == tiny()
+    with pytest.raises(ConfigError, match="are 3 and 2: give recompute_every only"):
+        tiny(checkpoint_every=3, recompute_every=2)
+    with pytest.raises(ConfigError, match="recompute_every"):
+        tiny(checkpoint_every=0)
+
+
+@pytest.mark.parametrize("option", ["--recompute-every=2", "--checkpoint-every=2"])
+def test_the_older_name_of_the_option(tmp_path, option, capsys):
+    folder = tmp_path / "run"
+    main(["train", "--quiet", *options(epochs=1), option, "--out", str(folder)])
+    assert recorded(folder) == 2
+    main(["train", "--quiet", "--resume", str(folder), option.replace("2", "3")])
+    assert recorded(folder) == 3
+    assert main(["evaluate", str(folder), option]) == 0
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert "--recompute-every" in text
+    assert "--checkpoint-every" not in text
+
+
+def recorded(folder):
+    settings = json.loads((folder / "config.json").read_text())
+    assert "checkpoint_every" not in settings
+    return settings["recompute_every"]
+
+
+def as_before_the_renaming(settings):
+    names = {"recompute_every": "checkpoint_every"}
+    return {names.get(name, name): value for name, value in settings.items()}
+
+
+def make_older(folder):
+    """Change a run's files to what they were when the setting was called checkpoint_every."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(as_before_the_renaming(json.loads(path.read_text()))))
+    arrays, meta = checkpoint.load(folder / "checkpoint.npz")
+    meta["config"] = as_before_the_renaming(meta["config"])
+    checkpoint.save(folder / "checkpoint.npz", arrays, meta)
+
+
+@pytest.mark.parametrize("overrides", [{}, {"recompute_every": 1}, {"checkpoint_every": 1}])
+@pytest.mark.parametrize("every", [None, 2])
+def test_an_older_run_is_resumed_and_evaluated(tmp_path, monkeypatch, every, overrides, capsys):
+    folder = tmp_path / "older"
+    train(tiny(epochs=2), tmp_path / "expected")
+
+    def stop_after_an_epoch(row, epochs):
+        raise RuntimeError("the first epoch is over")
+
+    progress = Progress()
+    monkeypatch.setattr(progress, "epoch", stop_after_an_epoch)
+    with pytest.raises(RuntimeError, match="first epoch"):
+        train(tiny(epochs=2, recompute_every=every), folder, progress=progress)
+    make_older(folder)
+    assert main(["evaluate", str(folder)]) == 0
+    assert "test error" in capsys.readouterr().out
+    run = resume(folder, overrides)
+    assert run.model.recompute_every == (1 if overrides else every)
+    older, expected = outcome(folder), outcome(tmp_path / "expected")
+    del older["config"], expected["config"]
+    assert older == expected
 
 
 def test_a_run_may_change_it_when_it_goes_on(tmp_path):
     train(tiny(epochs=2), tmp_path / "plain")
-    train(tiny(epochs=2, checkpoint_every=2), tmp_path / "recomputed")
-    resume(tmp_path / "recomputed", {"checkpoint_every": 1})
+    train(tiny(epochs=2, recompute_every=2), tmp_path / "recomputed")
+    resume(tmp_path / "recomputed", {"recompute_every": 1})
     plain, recomputed = outcome(tmp_path / "plain"), outcome(tmp_path / "recomputed")
     del plain["config"], recomputed["config"]
     assert plain == recomputed

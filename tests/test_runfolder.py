@@ -358,7 +358,7 @@ def test_resuming_what_is_not_a_run(tmp_path):
         ("none", "no run folder"),
         ("empty", "not a run folder"),
         ("other", "not a run folder"),
-        ("file", "is a file: give the run's folder"),
+        ("file", "is a file: give the folder of a run"),
     ):
         assert match in refused("train", "--resume", tmp_path / name)
     everything = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}

@@ -1,7 +1,10 @@
 """The training loop: what it draws, counts, selects and reports."""
 
 import dataclasses
+import io
 import json
+import re
+import sys
 import threading
 from pathlib import Path
 
@@ -13,9 +16,9 @@ from minisd.data.batches import training_batches
 from minisd.errors import OutOfMemoryError
 from minisd.runs.config import resolve
 from minisd.runs.fit import error_rate, train_step
-from minisd.runs.progress import Progress
+from minisd.runs.progress import Console, Progress
 from minisd.runs.run import Run
-from minisd.runs.session import train
+from minisd.runs.session import resume, train
 
 TINY = {"depth": 8, "width": 2, "limit": 120, "batch_size": 32, "epochs": 3, "threads": 1}
 
@@ -95,6 +98,34 @@ def test_the_introduction_says_network_blocks_and_expected_depth(trained):
     text = "\n".join(recorder.lines)
     for words in ("ResNet-8", "L = 3 blocks", "expected depth 2.80", "108 training", str(folder)):
         assert words in text
+
+
+def test_one_epoch_of_one_step_is_singular(tmp_path):
+    recorder = Recorder()
+    config = tiny(limit=20, epochs=1, warmup_epochs=1)
+    train(config, tmp_path / "run", progress=recorder)
+    resume(tmp_path / "run", progress=recorder)
+    text = "\n".join(recorder.lines)
+    assert "1 epoch of 1 step, batches" in text
+    assert "warm-up 0.01 for 1 epoch;" in text
+    assert "complete  the only epoch was done before" in text
+
+
+def test_the_bar_has_no_stray_comma(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    console = Console()
+    console.start(done=0, total=20)
+    console.step(epoch=1, epochs=2, loss=0.5, num_open=9, num_blocks=9)
+    console._bar.refresh()
+    console.stop()
+    shown = terminal.getvalue()
+    assert re.search(r"epoch 1/2 \|.*\|   5%  open 9/9  loss 0.500  \S+ left", shown)
+    assert "," not in shown
 
 
 def test_the_curve_is_a_picture(trained):
@@ -214,6 +245,9 @@ def test_too_little_memory_is_a_sentence_that_says_what_to_change(tmp_path, monk
         raise MemoryError("Unable to allocate 7.00 GiB.")
 
     monkeypatch.setattr("minisd.runs.fit.train_step", no_memory)
-    with pytest.raises(OutOfMemoryError, match=r"computer is too small for batches of 32 through 8 "
-                       r"layers \(Unable to allocate 7.00 GiB\): --checkpoint-every"):  # fmt: skip
+    sentence = (
+        r"computer is too small for batches of 32 through 8 layers "
+        r"\(Unable to allocate 7.00 GiB\): resume with --recompute-every"
+    )
+    with pytest.raises(OutOfMemoryError, match=sentence):
         train(tiny(), tmp_path / "run")

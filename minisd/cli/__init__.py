@@ -1,4 +1,4 @@
-"""The ``minisd`` command: `parser` has its options, `commands` what each command does."""
+"""The ``minisd`` command: `parser` defines the options, `commands` what each command does."""
 
 from minisd.cli.parser import main, make_parser
 

@@ -1,4 +1,4 @@
-"""What each command of ``minisd`` does and returns as exit code; `minisd.cli` has the options."""
+"""What each command of ``minisd`` does. Each returns an exit code. `minisd.cli` has the options."""
 
 import os
 import shlex
@@ -28,7 +28,7 @@ from minisd.runs.run import Run, versions
 from minisd.tutorial import notebooks
 
 OK, FAILED = 0, 1
-NO_GPU = 2  # what `minisd.cli.gpu_check` exits with then
+NO_GPU = 2  # exit code of `minisd.cli.gpu_check` without a usable GPU
 
 
 def train(
@@ -44,18 +44,20 @@ def train(
     try:
         if resume is not None:
             if out is not None or force:
-                raise ConfigError("--resume goes on in its own folder: no --out, no --force")
+                raise ConfigError(
+                    "--resume continues in the run's own folder: leave out --out and --force"
+                )
             folder = resume
             run = session.resume(folder, settings, progress=progress)
         elif force and out is None:
-            raise ConfigError("--force replaces the run in --out: give --out, too")
+            raise ConfigError("--force replaces the run in --out: give --out as well")
         else:
             config = resolve(settings)
             folder = out or runfolder.free_name(Path("runs"), config.preset)
             run = session.train(config, folder, force=force, progress=progress)
     except Interrupted as stopped:
-        where = shlex.quote(str(folder))
-        print(f"\n{stopped}: saved. Go on with: minisd train --resume {where}", file=sys.stderr)
+        quoted = shlex.quote(str(folder))
+        print(f"\n{stopped}: saved. Go on with: minisd train --resume {quoted}", file=sys.stderr)
         raise
     best = run.position.best
     assert best is not None
@@ -68,7 +70,7 @@ def train(
 
 
 def evaluate(*, run: Path, which: str, **machine: Any) -> int:
-    """Test the network of a run, all blocks there, each branch weighted by p_l."""
+    """Test the network of a run: every block is present, each branch weighted by p_l."""
     config = session.read_settings(run, machine)
     with threads(config.threads):
         trained = Run(config)
@@ -76,12 +78,14 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
             run / runfolder.CHECKPOINT, "best" if which == "best" else "model"
         )
         best = position["best"]
-        at = (
+        weights = (
             f"epoch {best['epoch']}, the best on validation" if which == "best" else "the last step"
         )
-        done = len(position["history"])
-        print(f"{run}: ResNet-{config.depth} on {config.data}, epoch {done} of {config.epochs}")
-        print(f"weights of {at}")
+        epochs_done = len(position["history"])
+        print(
+            f"{run}: ResNet-{config.depth} on {config.data}, epoch {epochs_done} of {config.epochs}"
+        )
+        print(f"weights of {weights}")
         if trained.why_device:
             print(f"device {trained.device} ({trained.why_device})")
         print(f"validation error {error_rate(trained, trained.validation):.2%}")
@@ -90,9 +94,9 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
 
 
 def gradcheck(*, seed: int, device: str, quiet: bool) -> int:
-    """Compare every gradient with finite differences in float64; a table of the worst errors."""
+    """Compare every gradient with finite differences in float64; print the worst errors."""
     if seed < 0:
-        raise ConfigError(f"a seed is at least 0, got {seed}")
+        raise ConfigError(f"--seed must be at least 0, got {seed}")
 
     device, why = resolve_device(device)
     reports = []
@@ -118,32 +122,32 @@ def gradcheck(*, seed: int, device: str, quiet: bool) -> int:
 
 
 def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, quiet: bool) -> int:
-    """List the data sets and where they are, or fetch the official files of one."""
+    """List the data sets and whether their files are here, or download the files of one."""
     if action == "get":
         if name is None:
             raise UserError(f"minisd data get needs a name: {', '.join(download.SOURCES)}")
         if name not in download.SOURCES:
-            print(f"{name}: comes with the package, nothing to fetch")
+            print(f"{name}: comes with the package, nothing to download")
             return OK
         folder = download.get(download.SOURCES[name], data_dir, mirror=mirror, quiet=quiet)
         if not quiet:
             print(f"{name}: complete in {folder}")
         return OK
-    for known in DATA_SETS if name is None else (name,):
+    for listed in DATA_SETS if name is None else (name,):
         try:
-            found = load(known, data_dir)
-            shape = "x".join(map(str, found.image_shape))
-            what = f"{len(found.train)} training and {len(found.test)} test images of {shape}"
+            dataset = load(listed, data_dir)
+            shape = "x".join(map(str, dataset.image_shape))
+            status = f"{len(dataset.train)} training and {len(dataset.test)} test images of {shape}"
         except UserError as error:
-            what = str(error)
-        print(f"{known:9} {what}")
+            status = str(error)
+        print(f"{listed:9} {status}")
     return OK
 
 
 def experiment(
     *, name: str | None, out: Path, size: str, processes: int | None, quiet: bool, **changes: Any
 ) -> int:
-    """Repeat an analysis of the paper, or go past it: a figure and the numbers in it."""
+    """Repeat an analysis of the paper, or extend it: a figure and the numbers in it."""
     if name is None:
         print("\n".join(EXPERIMENTS))
         return OK
@@ -154,17 +158,17 @@ def experiment(
         print(f"\n{stopped}: saved. Go on with the same command", file=sys.stderr)
         raise
     if study.failures:
-        told = "; ".join(f"{run}: {said}" for run, said in study.failures.items())
+        reasons = "; ".join(f"{run}: {reason}" for run, reason in study.failures.items())
         failed = len(study.failures)
         raise UserError(
-            f"{failed} {'run' if failed == 1 else 'runs'} failed, not in the figure ({told}); all "
-            "others are complete; the same command tries again"
+            f"{failed} {'run' if failed == 1 else 'runs'} failed, not in the figure ({reasons}); "
+            "all others are complete; the same command tries again"
         )
     return OK
 
 
 def tutorials(*, action: str, folder: Path) -> int:
-    """List the tutorials, or make a notebook of each, beside it and without outputs."""
+    """List the tutorials, or make a notebook without outputs beside each of them."""
     if action == "build":
         for notebook in notebooks.build(folder):
             print(notebook)
@@ -176,7 +180,7 @@ def tutorials(*, action: str, folder: Path) -> int:
 
 
 def gpu_check(*, depth: int, batch_size: int) -> int:
-    """Check the GPU against NumPy and time it: a text to paste into an issue."""
+    """Check the GPU against NumPy and time it: prints a report to paste into an issue."""
     try:
         num_blocks(depth)
         whole_number("--batch-size", batch_size, 2)
@@ -203,7 +207,7 @@ def gpu_check(*, depth: int, batch_size: int) -> int:
 
 
 def info() -> int:
-    """Print versions, device and threads."""
+    """Print versions, number of cores, and whether there is a usable GPU."""
     with threads():
         for name, value in versions().items():
             print(f"{name:9} {value}")

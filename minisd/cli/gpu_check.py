@@ -1,11 +1,11 @@
-"""What ``minisd gpu-check`` finds out about a GPU: is it right, and how fast is a training step?
+"""The checks of ``minisd gpu-check``: is the GPU correct, and how fast is a training step?
 
-It is run as ``python -m minisd.cli.gpu_check`` by the command, which itself leaves the GPU alone:
-some are set to serve one process at a time.
+The command starts this module as a process, ``python -m minisd.cli.gpu_check``, and does not touch
+the GPU itself: some GPUs are set to serve one process at a time.
 
-Right means: the same network, from the same seed, is trained on NumPy and on the GPU, with blocks
-that come and go, and every weight, running statistic and momentum is compared; and the GPU gives
-the same bits when it is asked again.
+To see whether the GPU is correct, the same network is trained from the same seed on NumPy and on
+the GPU, with open and closed blocks. Every weight, running statistic and momentum is compared. And
+the GPU must give the same bits when the training is repeated.
 """
 
 import os
@@ -36,7 +36,7 @@ AGREEMENT = {"float64": 1e-10, "float32": 1e-4}
 
 @dataclass
 class Finding:
-    """One comparison: what was compared, how far apart it was, and whether that is near enough."""
+    """One comparison: what was compared, the largest difference, and the tolerance for it."""
 
     what: str
     error: float
@@ -55,7 +55,7 @@ class Finding:
 def trained(
     device: str, dtype: DTypeLike = np.float64, *, steps: int = 10, **options: Any
 ) -> tuple[dict[str, Array], list[list[bool]]]:
-    """Train a small network with gates; return all its numbers, on the host, and the gates.
+    """Train a small network with gates; return all its arrays, on the host, and the gates.
 
     Parameters
     ----------
@@ -77,22 +77,22 @@ def trained(
         images = to_device(rng.standard_normal((6, 3, 8, 12)).astype(dtype), device)
         labels = to_device(rng.integers(0, 10, 6), device)
         losses.append(train_step(model, optimizer, images, labels))
-    found = layer_arrays(model) | {f"momentum {name}": v for name, v in optimizer.buffers()}
-    found["logits"] = model.eval().forward(images)
-    return {k: to_numpy(v) for k, v in found.items()} | {"losses": np.array(losses)}, gates
+    arrays = layer_arrays(model) | {f"momentum {name}": v for name, v in optimizer.buffers()}
+    arrays["logits"] = model.eval().forward(images)
+    return {k: to_numpy(v) for k, v in arrays.items()} | {"losses": np.array(losses)}, gates
 
 
 def difference(found: dict[str, Array], expected: dict[str, Array]) -> float:
-    """Largest difference of any array, as share of its largest number (of 0.001 at least)."""
-    apart = [
+    """Largest difference of any array, relative to its largest number (to at least 0.001)."""
+    differences = [
         np.abs(found[name] - array).max() / max(np.abs(array).max(), 1e-3)
         for name, array in expected.items()
     ]
-    return float(np.max(apart))  # NaN if one is
+    return float(np.max(differences))  # NaN if one is NaN
 
 
 def comparisons(device: str) -> Iterator[Finding]:
-    """Yield the findings, one after the other."""
+    """Yield the comparisons, one after the other."""
     for name, edition in {"book": ops, "fast": fast}.items():
         for report in check_ops(edition, np.random.default_rng(0), device):
             what = f"gradient of {report.name} ({name})"
@@ -100,18 +100,18 @@ def comparisons(device: str) -> Iterator[Finding]:
     for shortcut in ("A", "projection"):
         exact, gates = trained("cpu", shortcut=shortcut)
         for dtype, tolerance in AGREEMENT.items():
-            found, same_gates = trained(device, dtype, shortcut=shortcut)
+            arrays, gates_there = trained(device, dtype, shortcut=shortcut)
             what = f"ten steps with gates, shortcut {shortcut}, {dtype}, from NumPy's float64"
-            error = difference(found, exact) if gates == same_gates else np.inf
+            error = difference(arrays, exact) if gates == gates_there else np.inf
             yield Finding(what, error, tolerance)
-    once, again = (trained(device, "float32")[0] for _ in range(2))
-    bits = sum(again[name].tobytes() != array.tobytes() for name, array in once.items())
-    yield Finding("arrays with other bits when ten steps are made again", bits, 0)
+    first, second = (trained(device, "float32")[0] for _ in range(2))
+    num_changed = sum(second[name].tobytes() != array.tobytes() for name, array in first.items())
+    yield Finding("arrays with other bits when ten steps are repeated", num_changed, 0)
 
 
 @dataclass
 class StepTime:
-    """Seconds of a training step: the fastest of several, the GPU waited for before and after."""
+    """Seconds of a training step: the fastest of several, each timed until the GPU is done."""
 
     num_open: int
     num_blocks: int
@@ -128,7 +128,7 @@ def step_times(depth: int, batch_size: int, *, repeat: int = 5) -> Iterator[Step
     labels = to_device(rng.integers(0, 10, batch_size), "cuda")
     order = rng.permutation(L)
     for num_open in (L, round(0.75 * L), L // 2, 0):
-        set_gates(model, [bool(place < num_open) for place in order])
+        set_gates(model, [bool(rank < num_open) for rank in order])
         train_step(model, optimizer, images, labels)  # compiles, and fills the memory pool
         seconds = []
         for _ in range(repeat):
@@ -141,7 +141,7 @@ def step_times(depth: int, batch_size: int, *, repeat: int = 5) -> Iterator[Step
 
 
 def compare() -> int:
-    """Print device, accelerators and comparisons, as they come; return 1 if one failed."""
+    """Print device, accelerators and each comparison; return 1 if one failed."""
     accelerators = os.environ.get("CUPY_ACCELERATORS", "not set")
     print(f"{describe_gpu()}; CUPY_ACCELERATORS {accelerators!r}", flush=True)
     failed = 0
@@ -152,7 +152,7 @@ def compare() -> int:
 
 
 def time_steps(depth: int, batch_size: int) -> int:
-    """Print what a training step takes; return 1 if the memory does not do."""
+    """Print how long a training step takes; return 1 if the memory is too small."""
     try:
         for step in step_times(depth, batch_size):
             print(
@@ -167,7 +167,7 @@ def time_steps(depth: int, batch_size: int) -> int:
 
 
 def main(*sizes: int) -> int:
-    """Compare; or time, given depth and batch size. Return 2 if there is no GPU to use."""
+    """Compare, or time if depth and batch size are given. Return 2 without a usable GPU."""
     try:
         usable_cupy()
     except DeviceError as error:

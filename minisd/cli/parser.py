@@ -1,8 +1,8 @@
 """The ``minisd`` command.
 
-Exit codes: 0 done; 1 a gradient check failed; 2 something in the arguments, the data or the files
-has to be mended (one sentence says what); 3 training met a number that is not finite; 130 and 143
-interrupted by Ctrl-C and SIGTERM, with everything saved.
+Exit codes: 0 done; 1 a gradient check failed; 2 invalid arguments, data or files (one sentence says
+what to change); 3 training met a number that is not finite; 130 and 143 interrupted by Ctrl-C and
+SIGTERM, with everything saved.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from minisd.cli import commands
 from minisd.errors import NonFiniteError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.study import SETTINGS, SIZES
-from minisd.runs.config import DATA_SETS, DEVICES, PRESETS, Config
+from minisd.runs.config import DATA_SETS, DEVICES, OLDER_NAMES, PRESETS, Config, resolve
 from minisd.runs.interrupt import Interrupted
 from minisd.runs.run import MACHINE_SETTINGS
 from minisd.version import __version__
@@ -34,12 +34,14 @@ examples:
   minisd train --preset cifar10 --data-dir data  the paper's CIFAR-10 row (days on a CPU)
   minisd train --data cifar10 --limit 2000 --epochs 2 --depth 8      a quick look
   minisd train --survival constant --seed 2      the same network at constant depth
-  minisd train --resume runs/digits-1            go on where a run stopped
+  minisd train --resume runs/digits-1            continue where a run stopped
 
-Ctrl-C finishes the step, saves, and says how to go on. The result is the test error at the epoch
-of lowest validation error; the lowest test error is never reported.
+Ctrl-C finishes the step, saves, and prints the command that resumes the run. The result is the
+test error at the epoch of lowest validation error. The lowest test error is never reported as the
+result.
 
-presets:
+presets, each with what differs from the defaults above. Without --preset, --data NAME takes the
+preset NAME-laptop:
 """
 
 
@@ -49,8 +51,8 @@ examples:
   minisd experiment gradients --out digits             within ten minutes on two cores
   minisd experiment lesion --out study --data cifar10 --data-dir data
 
-Experiments with the same --out share training runs where they want the same ones. Ctrl-C saves
-everything; the same command goes on. Each writes NAME.png, NAME.svg and NAME.csv.
+Experiments with the same --out share the training runs that they have in common. Ctrl-C saves
+everything, and the same command continues. Each writes NAME.png, NAME.svg and NAME.csv.
 
 experiments:
 """
@@ -66,14 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as stopped:
         return 128 + stopped.number
     except KeyboardInterrupt:
-        print("\nminisd: stopped at once; what was saved before is whole", file=sys.stderr)
+        print("\nminisd: stopped immediately; everything saved so far is intact", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:  # as in "minisd gradcheck | head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13  # SIGPIPE
-    except MemoryError as error:  # training says more: see `minisd.runs.explain`
-        found = "" if isinstance(error, UserError) else "the memory is too small: "
-        print(f"minisd: {found}{error}", file=sys.stderr)
+    except MemoryError as error:  # training explains it in full: see `minisd.runs.explain`
+        problem = "" if isinstance(error, UserError) else "the memory is too small: "
+        print(f"minisd: {problem}{error}", file=sys.stderr)
         return USER_ERROR
     except NonFiniteError as error:
         print(f"minisd: {error}", file=sys.stderr)
@@ -88,7 +90,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="minisd",
         description="Deep Networks with Stochastic Depth, from scratch in NumPy.",
-        epilog="'minisd COMMAND --help' says more.\n\n" + (__doc__ or "").partition("\n\n")[2],
+        epilog="'minisd COMMAND --help' lists the options of a command.\n\n"
+        + (__doc__ or "").partition("\n\n")[2],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"minisd {__version__}")
@@ -105,14 +108,18 @@ def make_parser() -> argparse.ArgumentParser:
         default="best",
         help="weights of the best validation epoch (default) or the last ones",
     )
-    _add_settings(sub.add_argument_group("where it runs, if that changed"), MACHINE_SETTINGS)
+    _add_settings(
+        sub.add_argument_group("settings that may differ from the run's own"), MACHINE_SETTINGS
+    )
 
-    sub = _add(parsers, commands.gradcheck, "prove every gradient against finite differences")
-    sub.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
-    sub.add_argument("--device", choices=DEVICES, default="cpu", help="where (default cpu)")
-    sub.add_argument("--quiet", action="store_true", help="print nothing but failures")
+    sub = _add(parsers, commands.gradcheck, "check every gradient against finite differences")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the random inputs (default 0)")
+    sub.add_argument(
+        "--device", choices=DEVICES, default="cpu", help="where to compute (default cpu)"
+    )
+    sub.add_argument("--quiet", action="store_true", help="print failures only")
 
-    sub = _add(parsers, commands.data, "list data sets, or fetch one")
+    sub = _add(parsers, commands.data, "list the data sets, or download one")
     sub.add_argument("action", nargs="?", choices=("list", "get"), default="list")
     sub.add_argument(
         "name",
@@ -126,15 +133,15 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         default=Path("data"),
-        help="folder of the data sets (default: data)",
+        help="folder with the data sets (default: data)",
     )
     sub.add_argument(
         "--mirror",
         metavar="URL",
         default=None,
-        help="fetch from here instead; the checksums stay the published ones",
+        help="download from this address instead; the checksums must still be the published ones",
     )
-    sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    sub.add_argument("--quiet", action="store_true", help="print errors only")
 
     _add_experiment(parsers)
 
@@ -146,14 +153,16 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         default=Path("tutorials"),
-        help="where the scripts are, NN_name.py (default: tutorials)",
+        help="folder with the scripts, NN_name.py (default: tutorials)",
     )
 
-    sub = _add(parsers, commands.gpu_check, "is this GPU right, and how fast?")
-    sub.add_argument("--depth", type=int, default=110, help="of the timed network (default 110)")
-    sub.add_argument("--batch-size", type=int, default=128, help="images a step (default 128)")
+    sub = _add(parsers, commands.gpu_check, "is the GPU correct, and how fast?")
+    sub.add_argument(
+        "--depth", type=int, default=110, help="layers of the timed network (default 110)"
+    )
+    sub.add_argument("--batch-size", type=int, default=128, help="images per step (default 128)")
 
-    _add(parsers, commands.info, "versions, device and threads, for a bug report")
+    _add(parsers, commands.info, "print versions, device and threads, for a bug report")
     return parser
 
 
@@ -170,14 +179,22 @@ def _add(parsers: Any, command: Any, summary: str, **options: Any) -> argparse.A
 
 
 def _add_train(parsers: Any) -> None:
+    defaults = dataclasses.asdict(resolve({}))
     presets = ""
-    for name, (what, values) in PRESETS.items():
-        shown = ", ".join(f"{key} {value}" for key, value in values.items() if key != "data")
-        presets += (
-            f"  {name:24} {what}\n"
-            + textwrap.fill(shown, 96, initial_indent=" " * 27, subsequent_indent=" " * 27)
-            + "\n"
+    for name, (what, _) in PRESETS.items():
+        settings = dataclasses.asdict(resolve({"preset": name}))
+        differences = ", ".join(
+            f"{key} {_shown(value)}"
+            for key, value in settings.items()
+            if key not in ("preset", "data") and value != defaults[key]
         )
+        presets += f"  {name:24} {what}\n"
+        if differences:
+            indent = " " * 27
+            presets += textwrap.fill(
+                differences, 96, initial_indent=indent, subsequent_indent=indent
+            )
+            presets += "\n"
     sub = _add(
         parsers,
         commands.train,
@@ -189,36 +206,38 @@ def _add_train(parsers: Any) -> None:
         "--out", type=Path, metavar="DIR", help="folder of the run (default: a new one under runs/)"
     )
     sub.add_argument("--force", action="store_true", help="replace an earlier run in --out")
-    sub.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
-    sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    sub.add_argument("--resume", type=Path, metavar="DIR", help="continue the run in DIR")
+    sub.add_argument("--quiet", action="store_true", help="print errors only")
     group = sub.add_argument_group(
-        "settings (in brackets the value where the preset, listed below, names no other)"
+        "settings (default in brackets; a preset, listed below, has other defaults)"
     )
-    _add_settings(group, [setting.name for setting in dataclasses.fields(Config)])
+    _add_settings(group, list(defaults), defaults)
 
 
 def _add_experiment(parsers: Any) -> None:
-    told = {
+    chosen_by = {
         "quick": "with --quick",
         "digits": "by default",
         "laptop": "with another --data",
         "paper": "with --paper (CIFAR-10, or --data: its preset of 'minisd train')",
     }
     sizes = "\nsizes:\n" + "".join(
-        f"  {told[scale]}: " + ", ".join(f"{key} {_shown(v)}" for key, v in settings.items()) + "\n"
+        f"  {chosen_by[scale]}: "
+        + ", ".join(f"{key} {_shown(v)}" for key, v in settings.items())
+        + "\n"
         for scale, settings in SIZES.items()
     )
     names = "".join(f"  {name:20} {module.SUMMARY}\n" for name, module in EXPERIMENTS.items())
     sub = _add(
         parsers,
         commands.experiment,
-        "repeat the paper's analysis, and go past it",
+        "repeat the paper's analysis, and extend it",
         epilog=_EXPERIMENT_EPILOG + names + sizes,
         argument_default=argparse.SUPPRESS,
     )
     sub.add_argument(
         "name", nargs="?", choices=tuple(EXPERIMENTS), metavar="NAME", default=None,
-        help="one of those below; without it their names are listed",
+        help="one of those below; without a name, the names are listed",
     )  # fmt: skip
     sub.add_argument(
         "--out", type=Path, metavar="DIR", default=Path("experiments"),
@@ -227,26 +246,30 @@ def _add_experiment(parsers: Any) -> None:
     size = sub.add_mutually_exclusive_group()
     for flag, text in (
         ("quick", "a small version on the digits, within 30 seconds"),
-        ("paper", "the paper's own size: days"),
+        ("paper", "the paper's own size, which takes days"),
     ):
         size.add_argument(
             f"--{flag}", dest="size", action="store_const", const=flag, default="laptop", help=text
         )
-    sub.add_argument("--seeds", type=int, nargs="+", metavar="S", help="repetitions")
+    sub.add_argument(
+        "--seeds", type=int, nargs="+", metavar="S", help="seeds: one repetition for each"
+    )
     sub.add_argument(
         "--processes", type=int, metavar="N", default=None,
         help="runs that train at the same time (default: one for each core)",
     )  # fmt: skip
-    sub.add_argument("--quiet", action="store_true", default=False, help="say nothing but errors")
+    sub.add_argument("--quiet", action="store_true", default=False, help="print errors only")
     sub.add_argument(
         "--limit", type=_number_or_all, metavar="N",
         help="use the first N training images only, or 'all'",
     )  # fmt: skip
-    group = sub.add_argument_group("settings of the networks, in place of the size's own")
-    _add_settings(group, [name for name in SETTINGS if name != "limit"], defaults=False)
+    group = sub.add_argument_group("settings of the networks, instead of those of the size")
+    _add_settings(group, [name for name in SETTINGS if name != "limit"])
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -257,16 +280,18 @@ def _number_or_all(text: str) -> int | None:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'all'") from None
 
 
-def _add_settings(group: Any, names: Sequence[str], *, defaults: bool = True) -> None:
-    """Add an option for each of these fields of `Config`; say its default, if it is that here."""
+def _add_settings(group: Any, names: Sequence[str], defaults: dict[str, Any] | None = None) -> None:
+    """Add an option for each of these fields of `Config`; with ``defaults``, show the default."""
+    defaults = defaults or {}
+    older_names = {name: older for older, name in OLDER_NAMES.items()}
     hints = typing.get_type_hints(Config)
     for setting in dataclasses.fields(Config):
         if setting.name not in names:
             continue
         flag = "--" + setting.name.replace("_", "-")
         text = setting.metadata["help"]
-        if defaults and setting.name not in ("preset", "data") and setting.default is not None:
-            text += f" [{setting.default}]"
+        if defaults.get(setting.name) is not None:
+            text += f" [{_shown(defaults[setting.name])}]"
         choices = setting.metadata["choices"]
         hint = hints[setting.name]
         if hint is bool:
@@ -278,3 +303,7 @@ def _add_settings(group: Any, names: Sequence[str], *, defaults: bool = True) ->
             metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
             metavar = "DIR" if setting.name == "data_dir" else metavar
             group.add_argument(flag, type=kind, choices=choices, metavar=metavar, help=text)
+            if setting.name in older_names:
+                older = older_names[setting.name]
+                flag = "--" + older.replace("_", "-")
+                group.add_argument(flag, dest=older, type=kind, help=argparse.SUPPRESS)

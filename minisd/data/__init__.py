@@ -1,7 +1,7 @@
 """Data sets of small images, read from their official files.
 
-`load` reads one by name; `minisd.data.batches` cuts it into mini-batches; `minisd.data.download`
-fetches what is not bundled.
+`load` reads a data set by name, `minisd.data.batches` cuts it into mini-batches, and
+`minisd.data.download` downloads data sets. Only the digits come with the package.
 """
 
 from collections.abc import Callable
@@ -27,15 +27,15 @@ def load(name: str, data_dir: str | Path = "data", **options: Any) -> Dataset:
     ----------
     name : "digits", "cifar10", "cifar100" or "svhn"
     data_dir : path
-        The folder with the data set's files, or the one above it. Not used for the digits, which
-        come with the package.
+        The folder with the data set's files, or its parent. Not used for the digits, which come
+        with the package.
     **options
-        For the data set's own loader, such as ``labels="coarse"`` for CIFAR-100.
+        Options of the data set's own loader, such as ``labels="coarse"`` for CIFAR-100.
 
     Raises
     ------
     DataError
-        If files are missing or damaged; it says which and how.
+        If files are missing or damaged. The message says which, and what to do.
     """
     if name not in LOADERS:
         raise DataError(f"unknown data set {name!r}; there are {', '.join(LOADERS)}")

@@ -1,12 +1,12 @@
 """Mini-batches: shuffled, normalised, shifted and flipped.
 
-All draws come from one generator, in the same order and number whatever the images are, so that an
-epoch can be repeated from the generator's state at its start. They are made on the host, for every
-device alike.
+All random numbers come from one generator. Their order and number do not depend on the images, so
+an epoch can be repeated from the state that the generator had at its start. They are drawn on the
+host, whatever the device.
 
-To a GPU a batch travels in one transfer: images as they are stored, labels, shifts and flips. An
-image of CIFAR is 3 KiB that way and would be 12 as normalised floats, so it is normalised, mirrored
-and shifted there.
+A batch goes to a GPU in one transfer: images as they are stored, labels, shifts and flips. An image
+of CIFAR is 3 KiB as stored, but 12 KiB as normalised floats. So images are normalised, mirrored and
+shifted on the GPU.
 """
 
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ class Augmentation:
     Attributes
     ----------
     max_shift : int
-        Shift by -max_shift to max_shift pixels down and across, zeros moving in. The images are
-        normalised before, so zero is the mean image.
+        Shift by -max_shift to max_shift pixels down and across, and fill with zeros. The images
+        are normalised before, so zero is the mean image.
     flip : bool
-        Mirror left and right, half of the time.
+        Mirror half of the images, left to right.
     """
 
     max_shift: int = 4
@@ -37,7 +37,7 @@ class Augmentation:
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Draw shifts (count, 2) and flips (count,) for a batch.
 
-        Always three uniform numbers an image: another ``max_shift`` changes no later draw.
+        Always draws three uniform numbers per image, so ``max_shift`` does not change later draws.
         """
         u = rng.random((count, 3))
         shifts = np.floor(u[:, :2] * (2 * self.max_shift + 1)).astype(int) - self.max_shift
@@ -46,7 +46,7 @@ class Augmentation:
     def apply(self, images: Array, shifts: Array, flips: Array) -> Array:
         """Return a copy of ``images`` (N, C, H, W), mirrored and then shifted (down, right).
 
-        Every pixel is picked from the padded images, all of them at once.
+        All pixels are picked from the padded images in a single operation.
         """
         xp = array_module(images, shifts, flips)
         P = self.max_shift
@@ -57,9 +57,9 @@ class Augmentation:
         rows = (P - shifts[:, 0])[:, None] + xp.arange(H)
         columns = (P - shifts[:, 1])[:, None] + xp.arange(W)
         columns = xp.where(flips[:, None], width - 1 - columns, columns)
-        places = rows[:, None, :, None] * width + columns[:, None, None, :]
-        planes = xp.arange(N * C).reshape(N, C, 1, 1) * (height * width)
-        return padded.reshape(-1)[planes + places]
+        pixels = rows[:, None, :, None] * width + columns[:, None, None, :]
+        channels = xp.arange(N * C).reshape(N, C, 1, 1) * (height * width)
+        return padded.reshape(-1)[channels + pixels]
 
 
 NO_AUGMENTATION = Augmentation(max_shift=0, flip=False)
@@ -75,15 +75,17 @@ def training_batches(
     skip: int = 0,
     device: str = "cpu",
 ) -> Iterator[tuple[Array, Array]]:
-    """Yield one epoch, (images float32, labels), in a random order; the last batch may be smaller.
+    """Yield the batches of one epoch in random order. The last batch may be smaller.
+
+    A batch is (images, labels); the images are float32.
 
     Parameters
     ----------
     skip : int
-        Batches to leave out at the beginning. Their draws are made all the same, so the rest is
-        just what it would have been: this is how an interrupted epoch goes on.
+        Number of batches to skip, to resume an interrupted epoch. Their random numbers are drawn
+        all the same, so the other batches do not change.
     device : "cpu" or "cuda"
-        Where the batches are wanted.
+        Where the batches go.
     """
     normaliser = normaliser.to(device)
     order = rng.permutation(len(split))
@@ -100,7 +102,7 @@ def training_batches(
 def evaluation_batches(
     split: Split, batch_size: int, *, normaliser: Normaliser, device: str = "cpu"
 ) -> Iterator[tuple[Array, Array]]:
-    """Yield all images once, in order, unchanged but for the normalisation."""
+    """Yield the batches of all images once, in order, normalised and otherwise unchanged."""
     normaliser = normaliser.to(device)
     for start in range(0, len(split), batch_size):
         part = split[start : start + batch_size]
@@ -109,5 +111,5 @@ def evaluation_batches(
 
 
 def _small(images: Array) -> Array:
-    """Return what is sent: bytes as they are, floats as float32."""
+    """Return the images as they are transferred: bytes unchanged, floats as float32."""
     return images if images.dtype == np.uint8 else images.astype(np.float32, copy=False)

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 from their official binary files (A. Krizhevsky 2009).
 
-A file is nothing but records: one label byte (CIFAR-10) or two (CIFAR-100: coarse, then fine), then
-3,072 bytes of pixels, 32x32 in red, then green, then blue. See
+A file is a sequence of records. A record has one label byte (CIFAR-10) or two (CIFAR-100: coarse,
+then fine), and 3,072 bytes of pixels: 32x32 in red, then green, then blue. See
 https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
@@ -19,9 +19,9 @@ IMAGE_BYTES = 3 * 32 * 32
 
 
 def load_cifar10(data_dir: Path) -> Dataset:
-    """Read ``data_batch_1.bin`` to ``_5.bin``, those that are there, and ``test_batch.bin``.
+    """Read ``test_batch.bin`` and those of ``data_batch_1.bin`` to ``_5.bin`` that exist.
 
-    Some of the batches are a valid, smaller data set.
+    With fewer than five training batches the data set is valid, but smaller.
     """
     folder = find_folder(data_dir, "cifar-10-batches-bin", "test_batch.bin", "cifar10")
     batches = [folder / f"data_batch_{i}.bin" for i in range(1, 6)]
@@ -54,14 +54,14 @@ def load_cifar100(data_dir: Path, *, labels: str = "fine") -> Dataset:
 
 
 def find_folder(data_dir: Path, name: str, wanted: str, dataset: str) -> Path:
-    """Return the folder that has the file ``wanted``: ``data_dir/name``, or ``data_dir`` itself."""
+    """Return the folder with the file ``wanted``: ``data_dir/name``, or ``data_dir`` itself."""
     for folder in (data_dir / name, data_dir):
-        if os.path.lexists(folder / wanted):  # a broken link is there too, and fails when read
+        if os.path.lexists(folder / wanted):  # also a broken link, which fails when it is read
             return folder
-    where = shlex.quote(str(data_dir))
+    quoted = shlex.quote(str(data_dir))
     raise DataError(
         f"{wanted} is neither in {data_dir / name} nor in {data_dir}: point --data-dir to the "
-        f"unpacked files, or fetch them with 'minisd data get {dataset} --data-dir {where}'"
+        f"unpacked files, or fetch them with 'minisd data get {dataset} --data-dir {quoted}'"
     )
 
 
@@ -73,23 +73,23 @@ def read_records(
     Parameters
     ----------
     label_bytes, label_index : int
-        Labels per record, and which of them to return.
+        Labels per record, and the index of the label to return.
     most : int
-        Records that the official file has; more means that it is another file.
+        Number of records in the official file. A file with more is another file.
     dataset : str
-        Its name, for what an error advises.
+        Name of the data set, for the advice in error messages.
 
     Raises
     ------
     DataError
-        If the file cannot be read, is not a whole number of records, has none or too many, or has a
-        label out of range.
+        If the file cannot be read, is not a whole number of records, has no records or too many, or
+        has a label out of range.
     """
     record = label_bytes + IMAGE_BYTES
     try:
         size = path.stat().st_size
-        count, left = divmod(size, record)
-        if left or count == 0:
+        count, remainder = divmod(size, record)
+        if remainder or count == 0:
             raise damaged(
                 path,
                 f"{size} bytes is not a whole number (at least one) of records of {record} bytes: "
@@ -107,10 +107,10 @@ def read_records(
     labels = records[:, label_index].astype(np.int64)
     bad = np.flatnonzero(labels >= num_classes)
     if len(bad):
-        at = bad[0] * record + label_index
+        offset = bad[0] * record + label_index
         raise damaged(
             path,
-            f"label {labels[bad[0]]} in record {bad[0]} (byte {at}) is not one of the "
+            f"label {labels[bad[0]]} in record {bad[0]} (byte {offset}) is not one of the "
             f"{num_classes} classes: damaged, or another format",
             dataset,
         )

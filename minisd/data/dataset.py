@@ -1,4 +1,4 @@
-"""What a data set is here: images with labels, split in three, and how they are normalised."""
+"""Data sets: images with labels, the split into three parts, and normalisation."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 from minisd.backend import Array, one_kernel, to_device
 from minisd.errors import DataError
 
-_CHUNK = 4096  # images converted to floats at a time when statistics are taken
+_CHUNK = 4096  # images that are converted to floats at a time, for mean and deviation
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Split:
         return Split(self.images[index], self.labels[index])
 
     def check(self, name: str, num_classes: int) -> None:
-        """Raise a DataError, beginning with ``name``, unless this can be trained or tested on."""
+        """Raise a DataError if images or labels are invalid. Its message starts with ``name``."""
         images, labels = self.images, self.labels
         if images.ndim != 4:
             raise DataError(f"{name}: images must be (N, C, H, W), got shape {images.shape}")
@@ -58,13 +58,13 @@ class Split:
 
 @dataclass
 class Dataset:
-    """A data set as it comes: training images and test images.
+    """A data set in its official form: training images and test images.
 
     Attributes
     ----------
     validation_rule : list of (start, stop, count)
-        Validation takes ``count`` images of every class from training images start to stop (SVHN).
-        Empty: a tenth of all training images, 5,000 of CIFAR's 50,000.
+        Take ``count`` validation images of every class from training images start to stop (SVHN).
+        Empty: take a tenth of all training images, for instance 5,000 of CIFAR's 50,000.
     """
 
     name: str
@@ -88,7 +88,10 @@ class Dataset:
         return self.train.images.shape[1:]
 
     def limited(self, count: int) -> "Dataset":
-        """The same with the first ``count`` training images only; a tenth of those validate."""
+        """Return the same data set with the first ``count`` training images only.
+
+        A tenth of them becomes the validation images.
+        """
         if count < 1:
             raise DataError(f"the number of training images must be at least 1, got {count}")
         if count >= len(self.train):
@@ -96,7 +99,7 @@ class Dataset:
         return Dataset(self.name, self.train[:count], self.test, self.num_classes)
 
     def digest(self) -> str:
-        """A fingerprint of all images and labels, to know the same data again."""
+        """Return a checksum of all images and labels, to recognise the same data."""
         hasher = hashlib.blake2b(digest_size=16)
         for split in (self.train, self.test):
             for array in (split.images, split.labels):
@@ -106,7 +109,7 @@ class Dataset:
 
 
 def split_validation(dataset: Dataset, rng: np.random.Generator) -> tuple[Split, Split]:
-    """Cut the training images at random into (train, validation), by the data set's rule."""
+    """Split the training images at random into (train, validation), by the data set's rule."""
     train = dataset.train
     is_validation = np.zeros(len(train), bool)
     if dataset.validation_rule:
@@ -132,7 +135,7 @@ def split_validation(dataset: Dataset, rng: np.random.Generator) -> tuple[Split,
 
 @dataclass
 class Normaliser:
-    """Subtract the mean image, divide by one global standard deviation, as the released code does.
+    """Subtract the mean image and divide by one standard deviation, as the released code does.
 
     Attributes
     ----------
@@ -147,17 +150,17 @@ class Normaliser:
 
     @classmethod
     def fit(cls, images: Array) -> "Normaliser":
-        """Take both from the training split alone, in float64."""
+        """Compute mean and deviation of the training split, in float64."""
         chunks = [slice(i, i + _CHUNK) for i in range(0, len(images), _CHUNK)]
         mean = sum(images[chunk].sum(axis=0, dtype=np.float64) for chunk in chunks) / len(images)
         squares = sum(float(np.square(images[chunk] - mean).sum()) for chunk in chunks)
         std = float(np.sqrt(squares / images.size))
-        if not std > 1e-7 * np.abs(mean).max():  # what rounding leaves of equal images
+        if not std > 1e-7 * np.abs(mean).max():  # equal images; the rest is rounding
             raise DataError("all training images are the same: there is nothing to learn")
         return cls(np.asarray(mean, np.float32), std)
 
     def to(self, device: str) -> "Normaliser":
-        """Return the same for images on ``device``."""
+        """Return the same normaliser for images on ``device``."""
         return Normaliser(to_device(self.mean, device), self.std)
 
     def __call__(self, images: Array) -> Array:

@@ -1,8 +1,8 @@
 """The UCI handwritten digits, which come with the package (E. Alpaydin and C. Kaynak 1998).
 
-1,797 real images of 8x8 pixels with values from 0 to 16. Licence (CC BY 4.0) and citation stand in
-``bundled/LICENSE.txt``. Every fifth in file order is a test image, so the same people wrote
-training and test images, as is usual with this data set; people never seen are harder.
+1,797 real images of 8x8 pixels with values from 0 to 16. Licence (CC BY 4.0) and citation are in
+``bundled/LICENSE.txt``. Every fifth image in file order is a test image. So the same people wrote
+training and test images, as usual with this data set. Digits of other people would be harder.
 """
 
 from importlib import resources

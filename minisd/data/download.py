@@ -1,9 +1,9 @@
-"""Fetch a data set's official files, check their published checksums, and unpack them.
+"""Download the official files of a data set, verify their published checksums, and unpack them.
 
-Everything is fetched and unpacked in a folder of its own beside the data and moved into place, file
-by file, when it is complete and checked. An interrupted download leaves nothing half there, and the
-next one clears what is left and begins again. A file that is there already is never overwritten.
-Needs pooch (``pip install 'minisd[download]'``).
+Files are downloaded and unpacked in a temporary folder beside the data. When they are complete and
+verified, they are moved into place one by one. So an interrupted download leaves no partial file,
+and the next one removes the temporary folder and starts again. Existing files are never
+overwritten. Needs pooch (``pip install 'minisd[download]'``).
 """
 
 import contextlib
@@ -24,14 +24,14 @@ from minisd.errors import DataError
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to fetch.
+    """A file to download.
 
     Attributes
     ----------
     url, md5 : str
-        Where it is and what its checksum must be.
+        Its address and its published checksum.
     members : dict of str to int
-        Files to take out of the archive, and their sizes in bytes. Empty: the file is no archive.
+        Files to extract from the archive, and their sizes in bytes. Empty: it is not an archive.
     """
 
     url: str
@@ -41,7 +41,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Source:
-    """What a data set consists of: the folder it ends up in, and the files to fetch for it."""
+    """The files to download for a data set, and the folder where they go."""
 
     folder: str
     remotes: tuple[Remote, ...]
@@ -84,18 +84,18 @@ SOURCES = {
 
 
 def get(source: Source, data_dir: Path, *, mirror: str | None = None, quiet: bool = False) -> Path:
-    """Fetch what is missing of ``source`` into a folder under ``data_dir``, and return that folder.
+    """Download the missing files of ``source`` to a folder in ``data_dir``, and return the folder.
 
     Parameters
     ----------
     mirror : str, optional
-        Take the files, of the same names and checksums, from under this address instead.
+        Download from this address instead. Names and checksums of the files must be the same.
 
     Raises
     ------
     DataError
-        If the address does not answer, a checksum differs, an archive is not what it should be, a
-        file is in the way, or the folder cannot be written. Nothing half-fetched stays.
+        If the address does not answer, a checksum differs, an archive is damaged, another file has
+        the name of a file to download, or the folder cannot be written. No partial file remains.
     """
     folder = data_dir / source.folder
     try:
@@ -112,14 +112,14 @@ def get(source: Source, data_dir: Path, *, mirror: str | None = None, quiet: boo
 
 @contextmanager
 def _staging_folder(path: Path) -> Iterator[Path]:
-    """Make ``path`` anew, for this process alone, and clear it away at the end."""
+    """Create an empty folder ``path``, locked for this process, and remove it at the end."""
     lock = FileLock(path.with_suffix(".lock"), timeout=0)
     try:
         lock.acquire()
     except Timeout:
         raise DataError(f"another process is fetching into {path.parent}: wait for it") from None
     try:
-        shutil.rmtree(path, ignore_errors=True)  # what a killed download left
+        shutil.rmtree(path, ignore_errors=True)  # left by a killed download
         path.mkdir()
         yield path
     finally:
@@ -130,7 +130,7 @@ def _staging_folder(path: Path) -> Iterator[Path]:
 
 
 def _is_complete(remote: Remote, folder: Path) -> bool:
-    """Whether the files are there; a DataError if others are in their place."""
+    """Whether the files exist. Raises a DataError if there are other files of the same names."""
     if not remote.members:
         path = folder / _file_name(remote)
         if not path.exists():
@@ -156,7 +156,7 @@ def _fetch(remote: Remote, staging: Path, folder: Path, mirror: str | None, quie
     on_terminal = sys.stderr.isatty() and not quiet
     if not quiet:
         print(f"fetching {url}", file=sys.stderr)
-    pooch.get_logger().setLevel("ERROR")  # we say the same in our own words
+    pooch.get_logger().setLevel("ERROR")  # our own messages say the same
     try:
         pooch.retrieve(
             url,
@@ -165,14 +165,14 @@ def _fetch(remote: Remote, staging: Path, folder: Path, mirror: str | None, quie
             path=staging,
             downloader=pooch.HTTPDownloader(progressbar=on_terminal, timeout=60),
         )
-    except OSError as error:  # requests' errors derive from it, some from ValueError as well
+    except OSError as error:  # as do all errors of requests; some are ValueErrors, too
         raise DataError(f"{url} cannot be fetched: {error}") from error
-    except ValueError as error:  # pooch's answer to a checksum that differs, or to an odd address
+    except ValueError as error:  # from pooch, for a wrong checksum or address
         if "hash" not in str(error):
             raise DataError(f"{url} cannot be fetched: {error}") from error
         raise DataError(
             f"{url} does not have the published checksum (md5 {remote.md5}): the download is "
-            "damaged or the file is another one; nothing was kept"
+            "damaged, or it is another file; nothing was kept"
         ) from error
     names = [name]
     if remote.members:
@@ -185,11 +185,11 @@ def _fetch(remote: Remote, staging: Path, folder: Path, mirror: str | None, quie
 
 
 def _unpack(archive: Path, folder: str, members: dict[str, int], target: Path) -> None:
-    """Take ``members`` out of ``archive``, and nothing else.
+    """Extract ``members`` from ``archive``, and nothing else.
 
-    The archive does not decide where anything is written: only regular files named
-    ``folder/member`` are read, and each is written under a name of ours. Links, devices, absolute
-    paths and ``..`` therefore lead nowhere.
+    The archive does not decide where files are written. Only regular files named ``folder/member``
+    are read, and each is written to ``target/member``. So links, devices, absolute paths and ``..``
+    in the archive do no harm.
     """
     missing = set(members)
     try:

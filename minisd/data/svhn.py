@@ -19,12 +19,12 @@ TRAIN_PER_CLASS, EXTRA_PER_CLASS = 400, 200  # the paper's validation images, se
 def load(
     data_dir: Path, *, per_class: tuple[int, int] = (TRAIN_PER_CLASS, EXTRA_PER_CLASS)
 ) -> Dataset:
-    """Read the data set. Without the extra file, training and validation make do with the rest.
+    """Read the data set. The extra file may be missing; there are then fewer training images.
 
     Parameters
     ----------
     per_class : (int, int)
-        Validation images of every class out of the training and the extra file.
+        Validation images of every class, from the training file and from the extra file.
     """
     folder = find_folder(data_dir, "svhn", "test_32x32.mat", "svhn")
     train = read_mat(folder / "train_32x32.mat")

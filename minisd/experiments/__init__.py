@@ -1,6 +1,6 @@
-"""Experiments on gradient flow: the paper's analysis repeated, and taken further.
+"""Experiments on gradient flow: the paper's analysis, repeated and extended.
 
-Each is a module with ``run(study)``, which trains or measures, and returns figure, numbers and
-caption; the functions it is made of can be called on networks of your own. `study` has what they
-share, `catalogue` lists them.
+Each experiment is a module. Its function ``run(study)`` trains or measures, and returns figure,
+numbers and caption. The other functions of the module also work on your own networks. `study` has
+the code that all experiments share, and `catalogue` lists the experiments.
 """

@@ -1,4 +1,4 @@
-"""The experiments by name, as ``minisd experiment`` knows them."""
+"""The experiments of ``minisd experiment`` by name."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -36,14 +36,14 @@ EXPERIMENTS: dict[str, ModuleType] = {
 
 
 def run(name: str, study: Study) -> Result:
-    """Run one experiment: train or measure what is not there yet, and publish what was found.
+    """Run one experiment: train or measure what is missing, and write figure and numbers.
 
     Raises
     ------
     Interrupted
-        On Ctrl-C or SIGTERM; the same study goes on where it stopped.
+        On Ctrl-C or SIGTERM. The same study can continue later.
     RunFolderError
-        If the study's folder cannot be written, or another process is at work in it.
+        If the study's folder cannot be written, or another process is using it.
     """
     experiment: Callable[[Study], Result] = EXPERIMENTS[name].run
     with study.at_work():

@@ -1,4 +1,4 @@
-"""How deep a network with stochastic depth is: open blocks, drawn and exact (section 3)."""
+"""How many blocks are open in training: drawn gates and the exact distribution (section 3)."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ DRAWS = {"quick": 2_000, "digits": 20_000, "laptop": 20_000, "paper": 100_000}
 
 
 def run(study: Study) -> Result:
-    """Draw the gates of mini-batches and count."""
+    """Draw the gates of many mini-batches and count the open blocks."""
     draws = DRAWS[study.scale]
     rows: list[dict[str, Any]] = []
     for rule, p_last in RULES:
@@ -45,25 +45,25 @@ def run(study: Study) -> Result:
 
 
 def open_counts(probs: list[float], draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Return how often 0 to L blocks were open in so many mini-batches (L + 1,)."""
+    """Return how often 0 to L blocks are open in ``draws`` mini-batches, (L + 1,)."""
     model = resnet(2 + 2 * len(probs), width=1, survival=probs, rng=np.random.default_rng(0))
     opened = [sum(draw_gates(model, rng)) for _ in range(draws)]
     return np.bincount(opened, minlength=len(probs) + 1)
 
 
 def draw(rows: list[dict[str, Any]]) -> Any:
-    """Draw a histogram for each rule, of the first seed."""
+    """Draw a histogram of the first seed for each rule."""
     figure = new_figure(11, 3.6)
     first = rows[0]["seed"]
     L = max(row["open"] for row in rows)
     for axes, (rule, p_last) in zip(figure.subplots(1, len(RULES)), RULES, strict=True):
-        mine = [r for r in rows if (r["rule"], r["p_last"], r["seed"]) == (rule, p_last, first)]
+        panel = [r for r in rows if (r["rule"], r["p_last"], r["seed"]) == (rule, p_last, first)]
         shade = colour(rule, p_last)
-        opened = [row["open"] for row in mine]
-        axes.bar(opened, [row["share"] for row in mine], color=shade, alpha=0.45, label="drawn")
-        exact = [row["probability"] for row in mine]
+        opened = [row["open"] for row in panel]
+        axes.bar(opened, [row["share"] for row in panel], color=shade, alpha=0.45, label="drawn")
+        exact = [row["probability"] for row in panel]
         axes.plot(opened, exact, ".", color=shade, label="exact")
-        mean = mine[0]["expected_depth"]
+        mean = panel[0]["expected_depth"]
         axes.axvline(mean, color=shade, ls="--", lw=1, label=f"expected depth {mean:.2f}")
         axes.set_title(f"{rule}, $p_L$ = {p_last:g}", loc="left", fontsize=9)
         axes.set_xlabel(f"open blocks of {L}")

@@ -1,4 +1,4 @@
-"""Colours and captions that all figures of the experiments share."""
+"""Colours and helpers that all figures of the experiments share."""
 
 from typing import Any
 
@@ -14,20 +14,20 @@ __all__ = [
 
 PAPER = "#9a9a9a"
 FEW = 20
-"""Points, below which they are marked."""
+"""Curves with fewer points than this have a mark at each point."""
 _COLOURS = {"constant": "#3a6ea5", "plain": "#7b5ea7", "uniform": "#4f8f7b"}
 _BY_P = ((0.45, "#7f2a1d"), (0.65, "#c1432e"), (0.85, "#d9922b"), (1.01, "#8aa13a"))
 
 
 def colour(rule: str, p_last: float) -> str:
-    """Return the colour of a rule, the same in every figure."""
+    """Return the colour of a rule. It is the same in every figure."""
     if rule in _COLOURS:
         return _COLOURS[rule]
     return next(shade for limit, shade in _BY_P if p_last < limit)
 
 
 def grouped(runs: list[TrainedRun]) -> dict[tuple[str, float], list[TrainedRun]]:
-    """Return the runs by rule and p_L: the seeds of one setting together."""
+    """Return the runs by (rule, p_L). Each entry has the runs of all seeds."""
     groups: dict[tuple[str, float], list[TrainedRun]] = {}
     for run in runs:
         groups.setdefault((run.rule, run.p_last), []).append(run)
@@ -35,7 +35,7 @@ def grouped(runs: list[TrainedRun]) -> dict[tuple[str, float], list[TrainedRun]]
 
 
 def spread(axes: Any, x: Any, curves: Any, **options: Any) -> None:
-    """Plot the mean of ``curves`` (seeds, points), and from lowest to highest as a band."""
+    """Plot the mean of ``curves`` (seeds, points), and their range as a band."""
     curves = np.asarray(curves, float)
     if len(x) < FEW:
         options = {"marker": ".", **options}
@@ -46,21 +46,21 @@ def spread(axes: Any, x: Any, curves: Any, **options: Any) -> None:
 
 
 def title(figure: Any, text: str) -> None:
-    """Put a title at the figure's left."""
+    """Put a title at the left of a figure."""
     figure.suptitle(text, x=0.02, ha="left", fontweight="bold", color=INK)
 
 
 def whole_numbers(axis: Any) -> None:
-    """Let an axis count."""
+    """Let an axis have whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def convolutions(parameters: list[str]) -> list[int]:
-    """Return the places of the weights of stem and branches, first layer to last."""
+    """Return the indices of the weights of stem and branches, first layer to last."""
     return [
-        place
-        for place, name in enumerate(parameters)
+        index
+        for index, name in enumerate(parameters)
         if name.endswith(".w") and "shortcut" not in name and not name.startswith("head")
     ]

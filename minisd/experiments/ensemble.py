@@ -1,7 +1,7 @@
-"""The ensemble view (section 3): M sampled sub-networks averaged, against the p-scaled network.
+"""The ensemble view (section 3): the average of M sampled sub-networks and the p-scaled network.
 
-Stochastic depth trains 2^L networks that share weights. At test time the paper takes one network,
-each branch weighted by p_l, in place of their average. How good a stand-in is it?
+Stochastic depth trains 2^L networks that share weights. At test time, the paper does not average
+them. It uses one network, with each branch weighted by p_l. How close is this to the average?
 """
 
 from typing import Any
@@ -29,14 +29,17 @@ SIZES = {
     "paper": {"images": 10_000, "members": 100},
 }
 SHUFFLES = 20
-"""Orders in which the members are added, for the spread."""
+"""Number of random orders in which the members are added. They give the spread."""
 
 
 def probabilities(run: Run, count: int, gates: list[bool] | None) -> np.ndarray:
-    """Return class probabilities (count, classes) of a sub-network; None: the p-scaled network."""
+    """Return class probabilities (count, classes) of the sub-network with these gates.
+
+    ``gates=None`` means the p-scaled network.
+    """
     model = run.model
     blocks = model.blocks if gates is None else sub_network(model, gates)
-    found = []
+    batches = []
     model.eval()
     try:
         with blocks_replaced(model, blocks):
@@ -49,10 +52,10 @@ def probabilities(run: Run, count: int, gates: list[bool] | None) -> np.ndarray:
                 logits = model.forward(images)
                 xp = array_module(logits)
                 odds = xp.exp(logits - logits.max(axis=1, keepdims=True))
-                found.append(to_numpy(odds / odds.sum(axis=1, keepdims=True)))
+                batches.append(to_numpy(odds / odds.sum(axis=1, keepdims=True)))
     finally:
         model.train()
-    return np.concatenate(found)
+    return np.concatenate(batches)
 
 
 def member_gates(survival_probs: list[float], seed: int, member: int) -> list[bool]:
@@ -63,27 +66,31 @@ def member_gates(survival_probs: list[float], seed: int, member: int) -> list[bo
 def errors_of_averages(
     members: np.ndarray, labels: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the error of the average of the first 1 to M members, (SHUFFLES, M), in many orders.
+    """Return the errors of averages of 1 to M members, in `SHUFFLES` random orders.
 
     Parameters
     ----------
     members : (M, N, classes)
+
+    Returns
+    -------
+    errors : (SHUFFLES, M)
     """
     M = len(members)
-    found = []
+    errors = []
     for _ in range(SHUFFLES):
         sums = np.cumsum(members[rng.permutation(M)], axis=0)
-        found.append((sums.argmax(axis=2) != labels).mean(axis=1))
-    return np.array(found)
+        errors.append((sums.argmax(axis=2) != labels).mean(axis=1))
+    return np.array(errors)
 
 
 def run(study: Study) -> Result:
-    """Train with stochastic depth, or take what is trained, sample and average."""
+    """Train with stochastic depth, if necessary; then sample sub-networks and average them."""
     size = SIZES[study.scale]
     rows: list[dict[str, Any]] = []
     runs = study.runs(RULES)
-    for one in runs:
-        rows += _of_network(study, one, **size)
+    for trained in runs:
+        rows += _of_network(study, trained, **size)
     images = min(size["images"], runs[0].config["resolved"]["test_images"])
     caption = (
         "Test error of M sub-networks whose class probabilities are averaged, gates drawn as in "
@@ -94,27 +101,29 @@ def run(study: Study) -> Result:
     return Result(draw(rows), rows, caption)
 
 
-def _of_network(study: Study, one: TrainedRun, images: int, members: int) -> list[dict[str, Any]]:
+def _of_network(
+    study: Study, trained: TrainedRun, images: int, members: int
+) -> list[dict[str, Any]]:
     def compute(key: str) -> Any:
-        run = one.network
+        run = trained.network
         member = key.rpartition("/")[2]
         gates = None
         if member != "scaled":
-            gates = member_gates(run.model.survival_probs, one.seed, int(member))
+            gates = member_gates(run.model.survival_probs, trained.seed, int(member))
         return np.round(probabilities(run, images, gates).astype(float), 5).tolist()
 
-    where = f"{one.name}/{study.fingerprint(one.seed)}/{images}"
+    prefix = f"{trained.name}/{study.fingerprint(trained.seed)}/{images}"
     with machine.threads():
-        keys = [f"{where}/{member}" for member in ("scaled", *range(members))]
-        found = [np.array(table) for table in study.each(NAME, keys, compute).values()]
-    labels = one.network.test.labels[:images]
-    scaled = float((found[0].argmax(axis=1) != labels).mean())
-    errors = errors_of_averages(np.array(found[1:]), labels, np.random.default_rng(one.seed))
+        keys = [f"{prefix}/{member}" for member in ("scaled", *range(members))]
+        tables = [np.array(table) for table in study.each(NAME, keys, compute).values()]
+    labels = trained.network.test.labels[:images]
+    scaled = float((tables[0].argmax(axis=1) != labels).mean())
+    errors = errors_of_averages(np.array(tables[1:]), labels, np.random.default_rng(trained.seed))
     return [
         {
-            "rule": one.rule,
-            "p_last": one.p_last,
-            "seed": one.seed,
+            "rule": trained.rule,
+            "p_last": trained.p_last,
+            "seed": trained.seed,
             "members": m + 1,
             "error": errors[:, m].mean(),
             "lowest": errors[:, m].min(),
@@ -130,21 +139,23 @@ def draw(rows: list[dict[str, Any]]) -> Any:
     figure = new_figure(7, 4.5)
     axes = figure.subplots()
     shades = ("#c1432e", "#3a6ea5", "#4f8f7b", "#d9922b", "#7b5ea7")
-    for place, seed in enumerate(dict.fromkeys(row["seed"] for row in rows)):
-        mine = [row for row in rows if row["seed"] == seed]
-        M = np.array([row["members"] for row in mine])
-        shade = shades[place % len(shades)]
-        name = f"{label(mine[0]['rule'], mine[0]['p_last'])}, seed {seed}"
-        axes.plot(M, [100 * row["error"] for row in mine], color=shade, lw=1.4, label=name)
+    for number, seed in enumerate(dict.fromkeys(row["seed"] for row in rows)):
+        of_seed = [row for row in rows if row["seed"] == seed]
+        M = np.array([row["members"] for row in of_seed])
+        shade = shades[number % len(shades)]
+        name = f"{label(of_seed[0]['rule'], of_seed[0]['p_last'])}, seed {seed}"
+        axes.plot(M, [100 * row["error"] for row in of_seed], color=shade, lw=1.4, label=name)
         half = slice(0, len(M) // 2)  # all orders end with the same members
-        low, high = (np.array([100 * row[side] for row in mine]) for side in ("lowest", "highest"))
+        low, high = (
+            np.array([100 * row[side] for row in of_seed]) for side in ("lowest", "highest")
+        )
         axes.fill_between(M[half], low[half], high[half], color=shade, alpha=0.15, lw=0)
-        axes.axhline(100 * mine[0]["p_scaled"], color=shade, ls="--", lw=0.9)
+        axes.axhline(100 * of_seed[0]["p_scaled"], color=shade, ls="--", lw=0.9)
     axes.plot([], [], color=INK, ls="--", lw=0.9, label="p-scaled network")
     axes.legend(frameon=False, fontsize=8)
     axes.set_xscale("log", base=2)
     axes.set_xlabel("M, sub-networks averaged")
     axes.set_ylabel("test error (%)")
     tidy(axes)
-    title(figure, "An ensemble of sub-networks, and the network that stands for it")
+    title(figure, "An ensemble of sub-networks, and the network that replaces it")
     return figure

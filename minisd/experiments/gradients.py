@@ -1,9 +1,9 @@
-"""The paper's Fig. 7: how large gradients are in early layers; and the question behind it.
+"""The paper's Fig. 7: how large gradients are in early layers, and whether that means anything.
 
 The paper shows that the mean gradient magnitude of the first convolution is larger with stochastic
-depth, and takes that as a remedy for vanishing gradients. But a gradient is also large where the
-loss is: so beside it stand the gradient divided by the loss, and the first block's over the last
-block's, which a loss cannot change.
+depth, and sees this as a remedy for vanishing gradients. But gradients are also large if the loss
+is large. So the figure also shows the gradient divided by the loss, and the gradient of the first
+block divided by that of the last block. The loss cannot change this ratio.
 """
 
 from typing import Any
@@ -34,10 +34,11 @@ RULES = [("constant", 1.0), ("linear", 0.5)]
 def curves(run: TrainedRun) -> dict[str, np.ndarray]:
     """Return (E,) means over all batches of every epoch.
 
-    ``stem``, ``block``: mean |gradient| of the first convolution (the paper's caption), and of the
-    first convolution of the first block (the paper's text), over the steps in which it was open.
-    ``stem_by_loss``: divided by the training loss. ``first_by_last``: mean |gradient| of the first
-    block's branch over the last block's.
+    ``stem``: mean |gradient| of the first convolution (as the paper's caption says).
+    ``block``: that of the first convolution of the first block (as the paper's text says), over the
+    steps in which the block was open.
+    ``stem_by_loss``: ``stem`` divided by the training loss.
+    ``first_by_last``: mean |gradient| of the first block's branch over the last block's.
     """
     stem = run.parameter("grad_mean", STEM)
     blocks = run.per_epoch("block_grad_mean")
@@ -51,22 +52,22 @@ def curves(run: TrainedRun) -> dict[str, np.ndarray]:
 
 
 def run(study: Study) -> Result:
-    """Train both kinds of network, or take them as trained, and draw."""
+    """Train both kinds of network, if necessary, and draw."""
     runs = study.runs(RULES)
     rows: list[dict[str, Any]] = []
-    for one in runs:
-        columns = curves(one)
+    for trained in runs:
+        columns = curves(trained)
         rows += [
             {
-                "rule": one.rule,
-                "p_last": one.p_last,
-                "seed": one.seed,
+                "rule": trained.rule,
+                "p_last": trained.p_last,
+                "seed": trained.seed,
                 "epoch": entry["epoch"],
                 "lr": entry["lr"],
                 "train_loss": entry["train_loss"],
                 **{name: column[i] for name, column in columns.items()},
             }
-            for i, entry in enumerate(one.log)
+            for i, entry in enumerate(trained.log)
         ]
     caption = (
         "Mean gradient magnitude over all batches of each epoch (seeds: mean, and range as a "
@@ -88,11 +89,11 @@ def draw(runs: list[TrainedRun]) -> Any:
         "stem_by_loss": "first convolution: mean |gradient| / training loss",
         "first_by_last": "first block / last block: mean |gradient|",
     }
-    shown: list[Any] = []
+    with_legend: list[Any] = []
     for axes, (name, heading) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         for (rule, p_last), seeds in grouped(runs).items():
             epochs = [row["epoch"] for row in seeds[0].log]
-            values = [curves(one)[name] for one in seeds]
+            values = [curves(trained)[name] for trained in seeds]
             spread(axes, epochs, values, color=colour(rule, p_last), label=seeds[0].label, lw=1.8)
         axes.set_yscale("log")
         axes.set_title(heading, loc="left", fontsize=9)
@@ -100,30 +101,30 @@ def draw(runs: list[TrainedRun]) -> Any:
         whole_numbers(axes.xaxis)
         tidy(axes, changes=runs[0].rate_changes)
         if name == "stem":
-            shown = [axes, _overlay(axes, len(runs[0].log))]
-    handles = [line for each in shown for line in each.get_legend_handles_labels()[0]]
+            with_legend = [axes, _overlay(axes, len(runs[0].log))]
+    handles = [line for axes in with_legend for line in axes.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside lower left", ncols=4)
     title(figure, f"Gradient magnitude, ResNet-{runs[0].config['depth']}")
     return figure
 
 
 def _overlay(axes: Any, epochs: int) -> Any:
-    """Draw the paper's curves, their epochs shrunk to ours, on an axis with as many decades."""
-    other = axes.twinx()
-    found = paper_curves.first_gradient()
-    for style, (name, (x, y)) in zip(("-", ":"), found.items(), strict=True):
-        other.plot(x * epochs / 500, y, ls=style, color=PAPER, lw=0.9, label=f"paper, {name}")
-    middle, reach = [], []
-    for scale in (axes, other):
+    """Draw the paper's curves, scaled to our epochs, on a second axis with as many decades."""
+    paper_axes = axes.twinx()
+    series = paper_curves.first_gradient()
+    for style, (name, (x, y)) in zip(("-", ":"), series.items(), strict=True):
+        paper_axes.plot(x * epochs / 500, y, ls=style, color=PAPER, lw=0.9, label=f"paper, {name}")
+    middles, reaches = [], []
+    for scale in (axes, paper_axes):
         scale.set_yscale("log")
         low, high = np.log10(scale.get_ylim())
-        middle.append((low + high) / 2)
-        reach.append((high - low) / 2)
-    for scale, place in zip((axes, other), middle, strict=True):
-        scale.set_ylim(10 ** (place - max(reach)), 10 ** (place + max(reach)))
-    other.set_yticks([], minor=False)
-    other.minorticks_off()
-    other.spines[["top", "right"]].set_visible(False)
-    axes.set_zorder(other.get_zorder() + 1)  # ours in front
+        middles.append((low + high) / 2)
+        reaches.append((high - low) / 2)
+    for scale, middle in zip((axes, paper_axes), middles, strict=True):
+        scale.set_ylim(10 ** (middle - max(reaches)), 10 ** (middle + max(reaches)))
+    paper_axes.set_yticks([], minor=False)
+    paper_axes.minorticks_off()
+    paper_axes.spines[["top", "right"]].set_visible(False)
+    axes.set_zorder(paper_axes.get_zorder() + 1)  # our curves in front
     axes.patch.set_visible(False)
-    return other
+    return paper_axes

@@ -1,4 +1,4 @@
-"""Gradients of every layer, at initialisation and through training: plain, residual, stochastic."""
+"""Gradients of every layer, at initialisation and in training: plain, residual, stochastic."""
 
 import tempfile
 from itertools import chain, count, islice
@@ -34,7 +34,10 @@ Table = np.ndarray
 
 
 def first_steps(study: Study, rule: str, p_last: float, steps: int) -> list[list[float | None]]:
-    """Train the first steps of a run and return mean |gradient| (layers, steps), None if closed."""
+    """Train the first steps of a run and return mean |gradient| (layers, steps).
+
+    It is None where the block was closed.
+    """
     run = Run(study.config(rule, p_last, study.seeds[0]))
     epochs = (
         training_batches(
@@ -55,7 +58,7 @@ def first_steps(study: Study, rule: str, p_last: float, steps: int) -> list[list
 
 
 def run(study: Study) -> Result:
-    """Train the three kinds of network, or take them as trained, and draw."""
+    """Train the three kinds of network, if necessary, and draw."""
     steps = STEPS[study.scale]
     depth = study.config("constant", 1.0, study.seeds[0]).depth
     keys = {
@@ -65,9 +68,11 @@ def run(study: Study) -> Result:
     early = study.each(NAME, keys, lambda key: first_steps(study, *keys[key], steps))
     starts = {keys[key]: np.array(table, float) for key, table in early.items()}
     epochs = {}
-    for one in study.runs(RULES, seeds=study.seeds[:1]):
-        table = one.per_epoch("grad_mean")
-        epochs[one.rule, one.p_last] = table[:, convolutions(one.flow["parameter"].tolist())].T
+    for trained in study.runs(RULES, seeds=study.seeds[:1]):
+        table = trained.per_epoch("grad_mean")
+        epochs[trained.rule, trained.p_last] = table[
+            :, convolutions(trained.flow["parameter"].tolist())
+        ].T
     rows = [
         {
             "rule": rule,
@@ -120,8 +125,8 @@ def draw(
                 )  # fmt: skip
             axes.set_facecolor("white")
             axes.patch.set(hatch="////", edgecolor="#b0b0b0")
-            places = np.arange(1, len(table) + 1)
-            lines.plot(table[:, column], places, color=colour(*key), lw=1.5, label=label(*key))
+            layers = np.arange(1, len(table) + 1)
+            lines.plot(table[:, column], layers, color=colour(*key), lw=1.5, label=label(*key))
         grid[row, 0].set_ylabel("layer")
         figure.colorbar(image, ax=list(grid[row, :-1]), label="log10 mean |gradient|")
         lines.set_xscale("log")

@@ -1,7 +1,7 @@
-"""The gradient at every input, and how those of different inputs are correlated.
+"""The gradient at every input, and how the gradients at different inputs are correlated.
 
-Batch norm's statistics are taken once, from the inputs at hand, and are constants from then on: the
-gradient at one input is then that of one function, and does not depend on the others.
+Batch norm's statistics are computed once, from all inputs, and are constant from then on. So all
+gradients belong to the same function, and the gradient at one input does not depend on the others.
 """
 
 from collections.abc import Iterator
@@ -17,36 +17,36 @@ from minisd.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 
 
 def norms_of(layer: Layer) -> Iterator[BatchNorm2d]:
-    """All batch norms inside a layer."""
+    """Yield all batch norms inside a layer."""
     return (each for each in layer.walk() if isinstance(each, BatchNorm2d))
 
 
 @contextmanager
 def fixed_statistics(model: Layer, x: Array) -> Iterator[None]:
-    """Let batch norm use the statistics of ``x``, as constants, inside the block."""
+    """Let batch norm use the statistics of ``x``, as constants, inside the ``with`` block."""
     norms = list(norms_of(model))
-    before = [(norm.momentum, norm.training) for norm in norms]
+    settings = [(norm.momentum, norm.training) for norm in norms]
     with unmoved(model):
         try:
             for norm in norms:
-                norm.momentum, norm.training = 1.0, True  # the running statistics become x's own
+                norm.momentum, norm.training = 1.0, True  # running statistics become those of x
             model.forward(x)
             for norm in norms:
                 norm.training = False
             yield
         finally:
-            for norm, (momentum, training) in zip(norms, before, strict=True):
+            for norm, (momentum, training) in zip(norms, settings, strict=True):
                 norm.momentum, norm.training = momentum, training
 
 
 def input_gradients(model: Layer, x: Array, dy: Array) -> np.ndarray:
-    """Return the gradient of sum(dy * y) at every input, flat: (N, numbers of one input).
+    """Return the gradient of sum(dy * y) at every input, flattened: (N, size of an input).
 
     Parameters
     ----------
     x : (N, ...)
-    dy : of the shape of one output
-        The same for every input.
+    dy : array in the shape of a single output
+        It is the same for every input.
     """
     with fixed_statistics(model, x):
         y = model.forward(x)
@@ -55,7 +55,7 @@ def input_gradients(model: Layer, x: Array, dy: Array) -> np.ndarray:
 
 
 def autocorrelation(gradients: np.ndarray) -> np.ndarray:
-    """Return R(lag) of gradients along a line, (N,): 1 at lag 0."""
+    """Return R(lag) of gradients along a line, (N,). R(0) is 1."""
     N = len(gradients)
     products = gradients @ gradients.T
     size = np.trace(products) / N
@@ -63,16 +63,16 @@ def autocorrelation(gradients: np.ndarray) -> np.ndarray:
 
 
 def correlation(gradients: np.ndarray) -> float:
-    """Return the mean correlation of the gradients of two different inputs."""
+    """Return the mean correlation of the gradients at two different inputs."""
     unit = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
     N = len(unit)
     return float(((unit @ unit.T).sum() - N) / (N * (N - 1)))
 
 
 def fully_connected(L: int, width: int, rng: np.random.Generator) -> Sequential:
-    """Return L layers of ``width`` neurons, each with batch norm and ReLU, for images of a pixel.
+    """Return L layers of ``width`` neurons, each with batch norm and ReLU, for images of one pixel.
 
-    The theorem is about these plain networks without padding.
+    The theorem is about such networks: plain, and without padding.
     """
     return fuse(
         Sequential(
@@ -86,7 +86,7 @@ def fully_connected(L: int, width: int, rng: np.random.Generator) -> Sequential:
 
 
 def fully_connected_correlation(L: int, width: int, points: int, rng: np.random.Generator) -> float:
-    """Return `correlation` at independent inputs of a network of L ReLUs."""
+    """Return the `correlation` at independent inputs of a network with L ReLUs."""
     x = rng.standard_normal((points, width, 1, 1)).astype(np.float32)
     dy = rng.standard_normal((width, 1, 1)).astype(np.float32)
     return correlation(input_gradients(fully_connected(L, width, rng), x, dy))

@@ -25,27 +25,27 @@ PAPER_FIGURES = {
     "cifar10, 1202 layers": ("fig4_1202_test_error", 300),
     "svhn": ("fig4_svhn_test_error", 50),
 }
-"""Data set: (the paper's curve, its epochs)."""
+"""By data set: (name of the paper's curve, its number of epochs)."""
 
 
 def paper_figure(data: str, depth: int) -> tuple[str, int] | None:
-    """Return what of the paper to compare with."""
+    """Return the entry of `PAPER_FIGURES` to compare with, if any."""
     deepest = f"{data}, {depth} layers"
     return PAPER_FIGURES.get(deepest, PAPER_FIGURES.get(data))
 
 
 def run(study: Study) -> Result:
-    """Train constant depth, p_L = 0.5 and 0.8, or take them as trained, and draw."""
+    """Train with constant depth, p_L = 0.5 and 0.8, if necessary, and draw."""
     runs = study.runs(RULES)
     rows: list[dict[str, Any]] = []
-    for one in runs:
-        best = one.best
-        for point in one.evaluations:
+    for trained in runs:
+        best = trained.best
+        for point in trained.evaluations:
             rows.append(
                 {
-                    "rule": one.rule,
-                    "p_last": one.p_last,
-                    "seed": one.seed,
+                    "rule": trained.rule,
+                    "p_last": trained.p_last,
+                    "seed": trained.seed,
                     "epoch": point["x"],
                     "lr": point["lr"],
                     "train_loss": point["train_loss"],
@@ -76,24 +76,24 @@ def draw(runs: list[TrainedRun]) -> Any:
         for style, (kind, (x, y)) in zip(
             ("-", ":"), paper_curves.series(name).items(), strict=True
         ):
-            at = x * epochs / length
-            errors.plot(at, y, ls=style, color=PAPER, lw=0.9, label=f"paper, {kind}")
+            scaled = x * epochs / length
+            errors.plot(scaled, y, ls=style, color=PAPER, lw=0.9, label=f"paper, {kind}")
     for (rule, p_last), seeds in grouped(runs).items():
-        best = [one.best for one in seeds]
-        shown = ", ".join(f"{100 * point['test_error']:.1f}" for point in best)
+        best = [trained.best for trained in seeds]
+        results = ", ".join(f"{100 * point['test_error']:.1f}" for point in best)
         shade = colour(rule, p_last)
         spread(
             errors,
             [point["x"] for point in seeds[0].evaluations],
-            [[100 * point["test_error"] for point in one.evaluations] for one in seeds],
-            label=f"{seeds[0].label}: {shown} %",
+            [[100 * point["test_error"] for point in trained.evaluations] for trained in seeds],
+            label=f"{seeds[0].label}: {results} %",
             color=shade,
             lw=1.8,
         )
         spread(
             losses,
             [row["epoch"] for row in seeds[0].log],
-            [[row["train_loss"] for row in one.log] for one in seeds],
+            [[row["train_loss"] for row in trained.log] for trained in seeds],
             color=shade,
             lw=1.8,
         )

@@ -1,7 +1,7 @@
 """Lesion study and path lengths (Veit, Wilber and Belongie 2016, arXiv:1605.06431).
 
-Take a block out of a trained residual network and it goes on working, since only half of its paths
-went through that block. Does training with stochastic depth make it more robust?
+A trained residual network without one of its blocks still works, because only half of its paths
+go through that block. Does training with stochastic depth make it more robust?
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ SIZES = {
 def shuffled_order(
     rows: list[list[int]], L: int, swaps: int, rng: np.random.Generator
 ) -> list[int]:
-    """Return the order of L blocks after so many swaps of two from the same one of ``rows``."""
+    """Return the order of L blocks after random swaps. Each swaps two blocks of one of ``rows``."""
     order = list(range(L))
     pairs = [pair for row in rows for pair in combinations(row, 2)]
     for i, j in rng.choice(np.array(pairs), swaps):
@@ -46,16 +46,16 @@ def shuffled_order(
 
 
 def kendall(rows: list[list[int]], order: list[int]) -> float:
-    """Return Kendall's rank correlation of an order with the original one, within ``rows``.
+    """Return Kendall's rank correlation of an order with the original order, within ``rows``.
 
-    1: the original order; -1: each row reversed.
+    It is 1 for the original order, and -1 if each row is reversed.
     """
     signs = [1 if order[i] < order[j] else -1 for row in rows for i, j in combinations(row, 2)]
     return sum(signs) / len(signs)
 
 
 def error(run: Run, images: Split, blocks: Sequence[Layer]) -> float:
-    """Return the share of images that the network with these blocks gets wrong."""
+    """Return the error rate of the network with these blocks."""
     with blocks_replaced(run.model, blocks) as model:
         batches = evaluation_batches(
             images, run.config.batch_size, normaliser=run.normaliser, device=run.device
@@ -67,7 +67,7 @@ SWAPS = (1, 2, 3, 6, 13, 32)
 
 
 def lesions(L: int, swappable: bool, repeats: int) -> list[str]:
-    """Return what is to be done to a network of L blocks, as ``what/how many/repetition``."""
+    """Return all lesions of a network of L blocks, as ``what/amount/repetition``."""
     steps = sorted({max(1, round(L * share)) for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)})
     plans = ["none/0/0", *(f"block/{number}/0" for number in range(L))]
     plans += [f"random/{k}/{r}" for k in steps for r in range(repeats)]
@@ -77,7 +77,7 @@ def lesions(L: int, swappable: bool, repeats: int) -> list[str]:
 
 
 def operate(run: Run, what: str, amount: int, repetition: int) -> tuple[list[Layer], float]:
-    """Return the blocks after a lesion, and where it stands on the figure's axis."""
+    """Return the blocks after a lesion, and its x in the figure."""
     model, rng = run.model, np.random.default_rng([amount, repetition])
     if what == "none":
         return list(model.blocks), 0
@@ -91,12 +91,12 @@ def operate(run: Run, what: str, amount: int, repetition: int) -> tuple[list[Lay
 
 
 def run(study: Study) -> Result:
-    """Train both kinds of network, or take them as trained, and operate on their best weights."""
+    """Train both kinds of network, if necessary. Then remove or swap their blocks."""
     size = SIZES[study.scale]
     rows: list[dict[str, Any]] = []
     runs = study.runs(RULES)
-    for one in runs:
-        rows += _of_network(study, one, size)
+    for trained in runs:
+        rows += _of_network(study, trained, size)
     images = min(size["images"], runs[0].config["resolved"]["test_images"])
     caption = (
         f"Best weights, {images:,} test images. Test error with one block removed, its shortcut "
@@ -110,43 +110,43 @@ def run(study: Study) -> Result:
     return Result(draw(rows), rows, caption)
 
 
-def _of_network(study: Study, one: TrainedRun, size: dict[str, int]) -> list[dict[str, Any]]:
+def _of_network(study: Study, trained: TrainedRun, size: dict[str, int]) -> list[dict[str, Any]]:
     """Return the rows of one trained network."""
-    L = one.config["resolved"]["num_blocks"]
+    L = trained.config["resolved"]["num_blocks"]
 
     def lesion_error(key: str) -> Any:
-        run = one.network
+        run = trained.network
         *_, what, amount, repetition = key.split("/")
         blocks, x = operate(run, what, int(amount), int(repetition))
         return [x, error(run, run.test[: size["images"]], blocks)]
 
     def norms_of_length(key: str) -> Any:
-        run = one.network
+        run = trained.network
         k = int(key.rpartition("/")[2])
         batch = run.train[: size["batch"]]
         ((images, labels),) = evaluation_batches(
             batch, len(batch), normaliser=run.normaliser, device=run.device
         )
-        rng = np.random.default_rng([one.seed, k])
+        rng = np.random.default_rng([trained.seed, k])
         return sampled_norms(run.model, images, labels, k, samples=size["samples"], rng=rng)
 
-    where = f"{one.name}/{study.fingerprint(one.seed)}"
+    prefix = f"{trained.name}/{study.fingerprint(trained.seed)}"
     with machine.threads():
-        swappable = bool(interchangeable(one.network.model))
+        swappable = bool(interchangeable(trained.network.model))
         plans = lesions(L, swappable, size["repeats"])
-        errors = study.each(NAME, [f"{where}/{size['images']}/{p}" for p in plans], lesion_error)
-        paths = f"{where}/paths/{size['batch']}/{size['samples']}"
+        errors = study.each(NAME, [f"{prefix}/{size['images']}/{p}" for p in plans], lesion_error)
+        paths = f"{prefix}/paths/{size['batch']}/{size['samples']}"
         lengths = study.each(NAME, [f"{paths}/{k}" for k in range(L + 1)], norms_of_length)
-    key = {"rule": one.rule, "p_last": one.p_last, "seed": one.seed}
+    key = {"rule": trained.rule, "p_last": trained.p_last, "seed": trained.seed}
     rows: list[dict[str, Any]] = []
     for plan, (x, value) in errors.items():
         what, amount, repetition = plan.split("/")[-3:]
-        start = {**key, "figure": what, "amount": int(amount), "repetition": repetition}
-        rows.append({**start, "x": x, "y": value})
+        columns = {**key, "figure": what, "amount": int(amount), "repetition": repetition}
+        rows.append({**columns, "x": x, "y": value})
     norms = list(lengths.values())
     shares = by_length(norms)
-    for k, (found, share) in enumerate(zip(norms, shares, strict=True)):
-        rows.append({**key, "figure": "norm along a path", "x": k, "y": float(np.mean(found))})
+    for k, (samples, share) in enumerate(zip(norms, shares, strict=True)):
+        rows.append({**key, "figure": "norm along a path", "x": k, "y": float(np.mean(samples))})
         rows.append({**key, "figure": "share", "x": k, "y": float(share / shares.sum())})
     blank = {"amount": "", "repetition": ""}
     return [{**blank, **row} for row in rows]
@@ -169,22 +169,24 @@ def draw(rows: list[dict[str, Any]]) -> Any:
     ):
         scale = 1 if panel == "share" else 100
         for rule in rules:
-            mine = [row for row in rows if (row["rule"], row["p_last"]) == rule]
-            by_place: dict[float, list[tuple[float, float]]] = {}
-            for row in mine:
+            of_rule = [row for row in rows if (row["rule"], row["p_last"]) == rule]
+            by_x: dict[float, list[tuple[float, float]]] = {}
+            for row in of_rule:
                 if row["figure"] == panel:
-                    by_place.setdefault(round(row["x"], 1), []).append((row["x"], scale * row["y"]))
-            if not by_place:
-                axes.text(0.5, 0.5, "no two blocks may swap", transform=axes.transAxes, ha="center")
+                    by_x.setdefault(round(row["x"], 1), []).append((row["x"], scale * row["y"]))
+            if not by_x:
+                axes.text(
+                    0.5, 0.5, "no two blocks can be swapped", transform=axes.transAxes, ha="center"
+                )
                 continue
             shade = colour(*rule)
-            for points in by_place.values():
+            for points in by_x.values():
                 axes.plot(*np.array(points).T, ".", color=shade, ms=4, alpha=0.45)
-            means = sorted(tuple(np.mean(points, axis=0)) for points in by_place.values())
+            means = sorted(tuple(np.mean(points, axis=0)) for points in by_x.values())
             axes.plot(*np.array(means).T, color=shade, lw=1.6, label=label(*rule))
             if scale == 100:
-                whole = [100 * row["y"] for row in mine if row["figure"] == "none"]
-                axes.axhline(np.mean(whole), color=shade, lw=0.8, ls="--")
+                undamaged = [100 * row["y"] for row in of_rule if row["figure"] == "none"]
+                axes.axhline(np.mean(undamaged), color=shade, lw=0.8, ls="--")
         axes.set_title(heading, loc="left", fontsize=9)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)

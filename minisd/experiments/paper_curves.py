@@ -1,4 +1,4 @@
-"""The paper's own curves, to be drawn beside ours: ``minisd/experiments/paper/``."""
+"""The paper's curves, to draw beside ours. The data is in ``minisd/experiments/paper/``."""
 
 import csv
 from pathlib import Path
@@ -18,10 +18,10 @@ def _rows(name: str) -> list[list[str]]:
 def series(name: str) -> dict[str, Curve]:
     """Return (x, y) of every series of a figure, such as ``"fig3_cifar10_test_error"``."""
     _, *rows = _rows(name)
-    found: dict[str, list[tuple[float, float]]] = {}
+    by_series: dict[str, list[tuple[float, float]]] = {}
     for key, x, y in rows:
-        found.setdefault(key, []).append((float(x), float(y)))
-    return {key: tuple(np.array(points).T) for key, points in found.items()}
+        by_series.setdefault(key, []).append((float(x), float(y)))
+    return {key: tuple(np.array(points).T) for key, points in by_series.items()}
 
 
 def first_gradient() -> dict[str, Curve]:

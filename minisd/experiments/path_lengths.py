@@ -1,8 +1,8 @@
 """Gradient by path length (Veit, Wilber and Belongie 2016, arXiv:1605.06431, section 4.3).
 
-A residual network of L blocks is 2^L paths: through each block along the branch or along the
-shortcut. Backward is linear, so the gradient is the sum over all paths, and what travels along one
-of them can be had alone: at each block, backward through the branch only or the shortcut only.
+A residual network of L blocks has 2^L paths: each block can be passed along the branch or along the
+shortcut. The backward is linear, so the gradient is a sum over all paths. The part of a single path
+can be computed alone: at each block, go back through the branch only, or the shortcut only.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +20,13 @@ from minisd.stochastic_depth import set_gates
 
 
 def backward_along(model: ResNet, dy: Array, along_branch: Sequence[bool]) -> Array:
-    """Return the part of dx that travels along one path, after a training forward.
+    """Return the part of dx that comes along one path. Call it after a training forward.
 
     Parameters
     ----------
     dy : (N, num_classes)
     along_branch : list of L bool
-        For each block: along the branch, or along the shortcut.
+        For each block, whether the path goes along the branch or along the shortcut.
     """
     for block in model.blocks:
         check_has_parts(block)
@@ -47,7 +47,7 @@ def backward_along(model: ResNet, dy: Array, along_branch: Sequence[bool]) -> Ar
 
 @contextmanager
 def nothing_back_through(layer: Layer) -> Iterator[None]:
-    """Let the layer's backward return zeros inside the block."""
+    """Let the layer's backward return zeros inside the ``with`` block."""
 
     def backward(original: Callable[[Array], Array], dy: Array) -> Array:
         dx = original(dy)
@@ -63,17 +63,17 @@ def nothing_back_through(layer: Layer) -> Iterator[None]:
 
 @contextmanager
 def unmoved(model: Layer) -> Iterator[None]:
-    """Put statistics, gradients, mode and gates back as they were at the end of the block."""
+    """Restore statistics, gradients, mode and gates at the end of the ``with`` block."""
     statistics = [(buffer, buffer.copy()) for _, buffer in model.buffers()]
     grads = [(parameter, parameter.grad) for _, parameter in model.parameters()]
     modes = [(layer, layer.training, layer.saves) for layer in model.walk()]
     gates = [(each, each.is_open) for each in model.walk() if isinstance(each, ResidualBlock)]
-    model.zero_grad()  # gradients are added to: not to those
+    model.zero_grad()  # a backward adds to gradients: not to the present ones
     try:
         yield
     finally:
-        for buffer, before in statistics:
-            buffer[...] = before
+        for buffer, original in statistics:
+            buffer[...] = original
         for parameter, grad in grads:
             parameter.grad = grad
         for layer, training, saves in modes:
@@ -94,8 +94,8 @@ def sampled_norms(
 ) -> list[float]:
     """Return ||dx|| of a batch along ``samples`` random paths through exactly ``k`` branches.
 
-    The network is that of training with all blocks open: branches of weight 1, the batch's own
-    statistics. dx is the gradient of the mean loss.
+    The network is as in training with all blocks open: branches have weight 1, and batch norm uses
+    the statistics of the batch. dx is the gradient of the mean loss.
     """
     L = model.num_blocks
     norms = []
@@ -111,10 +111,10 @@ def sampled_norms(
 
 
 def by_length(norms: Sequence[Sequence[float]]) -> np.ndarray:
-    """Return (L + 1,): mean norm along a path through k branches, times the C(L, k) such paths.
+    """Return (L + 1,): mean norm along a path through k branches, times C(L, k) such paths.
 
-    Norms do not add up as gradients do: it is not a share of the gradient, but an upper bound of
-    what all paths of a length bring together, up to sampling.
+    Norms do not add up as gradients do. So this is not a share of the gradient, but, up to
+    sampling, an upper bound of the contribution of all paths of one length.
     """
     L = len(norms) - 1
-    return np.array([np.mean(found) * comb(L, k) for k, found in enumerate(norms)])
+    return np.array([np.mean(samples) * comb(L, k) for k, samples in enumerate(norms)])

@@ -1,4 +1,4 @@
-"""Many training runs at once, each in a process of its own."""
+"""Train many runs at the same time, each in its own process."""
 
 import dataclasses
 import json
@@ -16,11 +16,11 @@ from minisd.runs import folder as runfolder
 from minisd.runs.config import Config
 from minisd.runs.interrupt import Interrupted, StopSignals
 
-_LOOK = 0.2  # seconds between looks at the processes
+_POLL_INTERVAL = 0.2  # seconds between two checks of the processes
 
 
 def command(config: Config, folder: Path, threads: int, device: str | None) -> list[str]:
-    """Return the command that trains a run, or goes on with it: what a person would type."""
+    """Return the command that trains or resumes a run, as a person would type it."""
     line = [sys.executable, "-m", "minisd", "train", "--quiet", f"--threads={threads}"]
     if (folder / runfolder.CONFIG).exists():
         line += [f"--device={device}"] if device else []
@@ -40,7 +40,7 @@ def command(config: Config, folder: Path, threads: int, device: str | None) -> l
 
 
 def epochs_done(folder: Path) -> int:
-    """Return how many epochs a run's log has."""
+    """Return the number of epochs in a run's log."""
     try:
         return (folder / runfolder.LOG).read_bytes().count(b"\n")
     except OSError:
@@ -55,55 +55,55 @@ def train_all(
     stop: StopSignals,
     report: Callable[[int], None],
 ) -> dict[Path, str]:
-    """Train runs that are not complete yet, ``processes`` at a time, and wait for all of them.
+    """Train the incomplete runs, ``processes`` of them at a time, and wait for all of them.
 
-    The cores are shared out among the processes.
+    The processes share the cores.
 
     Parameters
     ----------
     jobs : dict
-        The settings by folder. An interrupted run in a folder is gone on with.
+        The settings by folder. An interrupted run in a folder is resumed.
     device : str, optional
-        Where an interrupted run goes on, if not where it was.
+        The device for interrupted runs, if it is not the same as before.
     stop : StopSignals
-        When a signal comes, every process saves its run and ends.
+        When a signal arrives, every process saves its run and ends.
     report : function of an int
-        Told how many epochs all runs together have done.
+        Called with the number of epochs that all runs together have done.
 
     Returns
     -------
     dict
-        What went wrong, by folder; the other runs are complete.
+        Error messages by folder. The other runs are complete.
 
     Raises
     ------
     Interrupted
-        When all are saved.
+        After all runs are saved.
     """
     waiting = [folder for folder in jobs if epochs_done(folder) < jobs[folder].epochs]
     report(sum(epochs_done(folder) for folder in jobs))
     threads = max(1, available_cores() // max(1, min(processes, len(waiting))))
     running: dict[Path, subprocess.Popen[bytes]] = {}
-    said: dict[Path, IO[str]] = {}
+    errors: dict[Path, IO[str]] = {}  # what the processes print to standard error
     failures: dict[Path, str] = {}
     with ExitStack() as files:
         try:
             while waiting or running:
                 while waiting and len(running) < processes:
                     folder = waiting.pop(0)
-                    said[folder] = files.enter_context(tempfile.TemporaryFile("w+"))
+                    errors[folder] = files.enter_context(tempfile.TemporaryFile("w+"))
                     running[folder] = subprocess.Popen(
                         command(jobs[folder], folder, threads, device),
                         stdout=subprocess.DEVNULL,
-                        stderr=said[folder],
-                        start_new_session=True,  # Ctrl-C reaches us alone, and we tell them
+                        stderr=errors[folder],
+                        start_new_session=True,  # so that Ctrl-C reaches this process only
                     )
-                time.sleep(_LOOK)
+                time.sleep(_POLL_INTERVAL)
                 for folder, process in list(running.items()):
                     if process.poll() is not None:
                         del running[folder]
                         if process.returncode:
-                            last = _last_line(said[folder]).removeprefix("minisd: ")
+                            last = _last_line(errors[folder]).removeprefix("minisd: ")
                             failures[folder] = last or f"ended with exit code {process.returncode}"
                 report(sum(epochs_done(folder) for folder in jobs))
                 stop.check()
@@ -127,7 +127,7 @@ def _last_line(stream: IO[str]) -> str:
 
 
 def same_run(recorded: dict[str, object], config: Config, besides: tuple[str, ...]) -> str:
-    """Return the first setting in which a run's ``config.json`` differs from ``config``, or ""."""
+    """Return the first setting that differs between ``config.json`` and ``config``, or ""."""
     for name, value in json.loads(json.dumps(dataclasses.asdict(config))).items():
         if name not in besides and recorded.get(name) != value:
             return name

@@ -1,4 +1,4 @@
-"""What an experiment has found, and how it is written down: PNG, SVG and CSV, with a caption."""
+"""The result of an experiment, and its files: PNG, SVG and CSV, with a caption."""
 
 import csv
 import io
@@ -13,19 +13,19 @@ from minisd.files import write_atomically
 
 @dataclass
 class Result:
-    """What an experiment has found.
+    """The result of an experiment.
 
     Attributes
     ----------
     figure : matplotlib Figure
     rows : list of dict
-        What the figure shows, one line of the CSV each.
+        The numbers in the figure. Each is one line of the CSV.
     caption : str
-        What is seen. Data, depth, seeds and command are added.
+        What the figure shows. Data, depth, seeds and command are added to it.
     depths, seeds : sequence of int, optional
-        Those that are shown, if not the study's own.
+        The depths and seeds in the figure, if not the study's own.
     data : bool
-        Whether the data set had a part in it.
+        Whether the data set was used.
     """
 
     figure: Any
@@ -37,26 +37,26 @@ class Result:
 
 
 def whole_caption(study: Study, experiment: str, result: Result) -> str:
-    """Return the caption with data, depth, seeds, what is missing, and the command."""
+    """Return the caption with data, depth, seeds, missing runs, and the command."""
 
     def named(what: str, values: Sequence[int]) -> str:
         return f"{what}{'s' if len(values) > 1 else ''} {', '.join(map(str, values))}"
 
     config = study.config("constant", 1.0, study.seeds[0])
-    used = f", {study.training_images:,} training images" if study.training_images else ""
-    data = config.data + (used if result.data else " (not used)")
+    images = f", {study.training_images:,} training images" if study.training_images else ""
+    data = config.data + (images if result.data else " (not used)")
     parts = [
         result.caption,
         f"Data: {data}; {named('depth', result.depths or [config.depth])};",
         f"{named('seed', result.seeds or study.seeds)}.",
     ]
     if study.failures:
-        parts.append(f"Missing, since they failed: {', '.join(study.failures)}.")
+        parts.append(f"Missing, because they failed: {', '.join(study.failures)}.")
     return " ".join([*parts, f"Made by: {study.command(experiment)}"])
 
 
 def publish(study: Study, experiment: str, result: Result) -> list[Path]:
-    """Write figure (PNG, SVG) and numbers (CSV), each with the whole caption, and print it."""
+    """Write figure (PNG, SVG) and numbers (CSV), each with the whole caption; print the caption."""
     import matplotlib as mpl
 
     caption = whole_caption(study, experiment, result)
@@ -70,10 +70,10 @@ def publish(study: Study, experiment: str, result: Result) -> list[Path]:
         ("png", {"Description": caption, "Software": "minisd"}),
         ("svg", {"Description": caption, "Date": None, "Creator": "minisd"}),
     ):
-        drawn = io.BytesIO()
+        picture = io.BytesIO()
         with mpl.rc_context({"svg.hashsalt": experiment}):
-            result.figure.savefig(drawn, format=kind, dpi=140, metadata=metadata)
-        contents[kind] = drawn.getvalue()
+            result.figure.savefig(picture, format=kind, dpi=140, metadata=metadata)
+        contents[kind] = picture.getvalue()
     study.out.mkdir(parents=True, exist_ok=True)
     paths = []
     for kind, content in contents.items():

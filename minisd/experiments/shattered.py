@@ -1,9 +1,9 @@
 """Shattered gradients (Balduzzi et al. 2017, arXiv:1702.08591).
 
-In a deep plain network the gradients at two inputs have little to do with each other, even where
-the inputs are close: along a line in input space they look like white noise. Each ReLU halves their
-correlation, since a neuron that is open for one of two independent inputs is open for both only
-half of the time: 2^-L after L of them (theorem 1). Shortcuts keep the correlation.
+In a deep plain network the gradients at two inputs are almost unrelated, even if the inputs are
+close. Along a line in input space, they look like white noise. Each ReLU halves their correlation:
+a neuron that is active for one of two independent inputs is active for the other only half of the
+time. After L ReLUs it is 2^-L (theorem 1). Shortcuts preserve the correlation.
 """
 
 from typing import Any
@@ -37,16 +37,17 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 WIDTH = 256
-"""Of the fully connected networks, which have 1 to `DEEPEST` layers."""
+"""Neurons per layer of the fully connected networks."""
 DEEPEST = 10
+"""The fully connected networks have 1 to so many layers."""
 NETWORKS = 12
-"""Of each number of layers."""
+"""How many fully connected networks have each number of layers."""
 
 
 def network(
     study: Study, rule: str, p_last: float, depth: int, in_channels: int, rng: np.random.Generator
 ) -> ResNet:
-    """Return a network at initialisation, its gates drawn."""
+    """Return a network at initialisation, with gates drawn."""
     config = study.config(rule, p_last, study.seeds[0], depth=depth)
     model = resnet(
         depth,
@@ -63,26 +64,26 @@ def network(
 def measure(
     model: ResNet, images: np.ndarray, points: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Return the autocorrelation on a line between two images, and at independent inputs.
+    """Return the autocorrelation on a line between two images, and that at independent inputs.
 
     Parameters
     ----------
     images : (N, C, H, W)
-        Two of them are the ends of the line.
+        Two random ones of them are the ends of the line.
     """
     dy = rng.standard_normal(10)  # of the logits
     start, end = images[rng.choice(len(images), 2, replace=False)]
     t = np.linspace(0, 1, points, dtype=np.float32)[:, None, None, None]
     line = input_gradients(model, (1 - t) * start + t * end, dy)
-    apart = rng.standard_normal((points, *images.shape[1:])).astype(np.float32)
+    independent = rng.standard_normal((points, *images.shape[1:])).astype(np.float32)
     return {
         "line": autocorrelation(line).tolist(),
-        "independent": correlation(input_gradients(model, apart, dy)),
+        "independent": correlation(input_gradients(model, independent, dy)),
     }
 
 
 def mean_and_error(values: list[float]) -> dict[str, float]:
-    """Return the mean over networks and its standard error (NaN of a single one)."""
+    """Return the mean over networks and its standard error (NaN for a single network)."""
     error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
     return {"correlation": float(np.mean(values)), "error": float(error)}
 
@@ -113,19 +114,21 @@ def run(study: Study) -> Result:
         return measure(model, images[0], points, rng)
 
     with machine.threads():
-        found = study.each(NAME, plans, compute)
+        measured = study.each(NAME, plans, compute)
     rows: list[dict[str, Any]] = []
     for rule, p_last in RULES:
         for depth in depths:
-            mine = [found[key] for key, plan in plans.items() if plan[:3] == (rule, p_last, depth)]
-            start = {"rule": rule, "p_last": p_last, "depth": depth, "networks": len(mine)}
-            lines = np.mean([one["line"] for one in mine], axis=0)
+            results = [
+                measured[key] for key, plan in plans.items() if plan[:3] == (rule, p_last, depth)
+            ]
+            columns = {"rule": rule, "p_last": p_last, "depth": depth, "networks": len(results)}
+            lines = np.mean([result["line"] for result in results], axis=0)
             rows += [
-                {**start, "figure": "line", "lag": lag, "correlation": value, "error": ""}
+                {**columns, "figure": "line", "lag": lag, "correlation": value, "error": ""}
                 for lag, value in enumerate(lines.tolist())
             ]
-            apart = [one["independent"] for one in mine]
-            rows.append({**start, "figure": "independent", "lag": "", **mean_and_error(apart)})
+            values = [result["independent"] for result in results]
+            rows.append({**columns, "figure": "independent", "lag": "", **mean_and_error(values)})
     theory = {
         f"fully connected/{L}/{points}/{number}": (L, number)
         for L in range(1, DEEPEST + 1)
@@ -139,9 +142,9 @@ def run(study: Study) -> Result:
 
     correlations = study.each(NAME, theory, of_theory)
     for L in range(1, DEEPEST + 1):
-        apart = [value for key, value in correlations.items() if theory[key][0] == L]
-        start = {"rule": "fully connected", "p_last": "", "depth": L + 1, "networks": len(apart)}
-        rows.append({**start, "figure": "independent", "lag": "", **mean_and_error(apart)})
+        values = [value for key, value in correlations.items() if theory[key][0] == L]
+        columns = {"rule": "fully connected", "p_last": "", "depth": L + 1, "networks": len(values)}
+        rows.append({**columns, "figure": "independent", "lag": "", **mean_and_error(values)})
     caption = (
         "Networks at initialisation, batch norm's statistics fixed, one draw of the gates each. "
         f"Left: autocorrelation of the input gradient at {points} points on a line between two "
@@ -160,18 +163,18 @@ def draw(rows: list[dict[str, Any]]) -> Any:
     *panels, right = figure.subplots(1, len(RULES) + 1)
     depths = sorted({row["depth"] for row in rows if row["figure"] == "line"})
     for axes, (rule, p_last) in zip(panels, RULES, strict=True):
-        for place, depth in enumerate(depths):
+        for number, depth in enumerate(depths):
             values = [
                 row["correlation"]
                 for row in rows
                 if (row["rule"], row["depth"], row["figure"]) == (rule, depth, "line")
             ]
             lags = np.arange(len(values)) / (len(values) - 1)
-            shown = slice(0, -(-len(values) // 2))  # few pairs are farther apart
-            strength = 0.35 + 0.65 * place / max(1, len(depths) - 1)
+            first_half = slice(0, -(-len(values) // 2))  # few pairs are farther apart
+            strength = 0.35 + 0.65 * number / max(1, len(depths) - 1)
             axes.plot(
-                lags[shown], values[shown], color=colour(rule, p_last), alpha=strength, lw=1.5,
-                label=f"{depth} layers",
+                lags[first_half], values[first_half], color=colour(rule, p_last), alpha=strength,
+                lw=1.5, label=f"{depth} layers",
             )  # fmt: skip
         axes.set_title(label(rule, p_last), loc="left", fontsize=9)
         axes.set_xlabel("distance on the line")

@@ -1,8 +1,8 @@
-"""What all experiments need: settings in three sizes, trained runs, results that are remembered.
+"""What all experiments share: settings in three sizes, trained runs, and stored results.
 
-A study has a folder. Under ``runs/`` in it are training runs, shared by all experiments of the
-study that want the same ones; ``NAME.jsonl`` remembers what an experiment has computed so far. So
-the same command goes on where it stopped, whatever stopped it.
+A study has a folder. Its subfolder ``runs/`` has the training runs, which all experiments of the
+study can use. ``NAME.jsonl`` has the results that an experiment has computed so far. So the same
+command continues after any interruption.
 """
 
 import dataclasses
@@ -41,16 +41,16 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "paper": {"flow": 100, "seeds": (1,)},
 }
-"""By scale: ``digits`` and ``laptop`` (other data sets) end within ten minutes on two cores,
-``quick`` within 30 seconds; ``paper`` has the settings of the paper, and takes days."""
+"""By scale. ``digits`` and ``laptop`` (other data sets) take up to ten minutes on two cores, and
+``quick`` takes up to 30 seconds. ``paper`` has the settings of the paper, and takes days."""
 
 SETTINGS = (
     "data", "data_dir", "depth", "width", "epochs", "batch_size", "lr", "limit", "flow", "device",
 )  # fmt: skip
-"""Fields of `minisd.runs.config.Config` that a study may set, in place of its size's own."""
+"""Fields of `minisd.runs.config.Config` that a study may set, instead of those of its size."""
 
 Job = tuple[str, float, int, dict[str, Any]]
-"""A run: rule, p_L, seed, and other settings than the study's."""
+"""A run: rule, p_L, seed, and settings that differ from the study's."""
 
 
 class Study:
@@ -60,18 +60,18 @@ class Study:
     ----------
     out : path
     size : "quick", "laptop" or "paper"
-        Laptop: on the digits, or on the first images of another data set.
+        "laptop" uses the digits, or the first images of another data set.
     processes : int, optional
         Runs that train at the same time. Default: one for each core; on a GPU one.
     quiet : bool
-        Say nothing but errors.
+        Print errors only.
     **changes
         ``seeds``, and any of `SETTINGS`.
 
     Raises
     ------
     ConfigError
-        If that is no network, or a setting that a study does not have.
+        If a setting is invalid, or a study has no such setting.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Study:
         self.quiet = quiet
         self.changes = dict(changes)
         if size not in ("quick", "laptop", "paper"):
-            raise ConfigError(f"a study is quick, laptop or paper, not {size!r}")
+            raise ConfigError(f"the size of a study is quick, laptop or paper, not {size!r}")
         for setting in changes:
             if setting not in ("seeds", *SETTINGS):
                 raise ConfigError(
@@ -96,7 +96,7 @@ class Study:
                 )
         name = changes.get("data", "cifar10" if size == "paper" else "digits")
         if size == "quick" and name != "digits":
-            raise ConfigError("--quick is on the digits: leave out --data, or --quick")
+            raise ConfigError("--quick works on the digits only: leave out --data, or --quick")
         self.scale = "digits" if size == "laptop" and name == "digits" else size
         settings = {"data": name, **SIZES[self.scale], **changes}
         if size == "paper" and name in ("cifar10", "cifar100", "svhn"):
@@ -104,7 +104,7 @@ class Study:
             settings["preset"] = "cifar10-1202" if deepest else name
         self.seeds: tuple[int, ...] = tuple(settings.pop("seeds"))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError("--seeds needs different numbers, at least one")
+            raise ConfigError("--seeds needs at least one number, and no number twice")
         self.settings = settings
         if processes is not None and processes < 1:
             raise ConfigError(f"the number of processes must be at least 1, got {processes}")
@@ -113,18 +113,19 @@ class Study:
         self.stop = StopSignals()
         self.training_images: int | None = None
         for seed in self.seeds:
-            self.config("constant", 1.0, seed)  # is it a network at all?
+            self.config("constant", 1.0, seed)  # raises an error if the settings are invalid
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Hold the study's folder for this process alone, and let signals wait for `stop`."""
-        data.load(self.settings["data"], self.settings.get("data_dir", "data"))  # is it there?
+        """Lock the study's folder for this process, and let signals wait for `stop`."""
+        # before anything is written: raises an error if the data is missing
+        data.load(self.settings["data"], self.settings.get("data_dir", "data"))
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.out / ".lock", timeout=0)
             lock.acquire()
         except Timeout:
-            raise RunFolderError(f"another process is working in {self.out}") from None
+            raise RunFolderError(f"another process is using {self.out}") from None
         except (OSError, NotImplementedError) as error:
             raise RunFolderError(f"{self.out} cannot be written: {error}") from error
         try:
@@ -140,16 +141,16 @@ class Study:
     # ---- training runs ----
 
     def config(self, rule: str, p_last: float, seed: int, **changes: Any) -> Config:
-        """Return the settings of a run; rule "plain" is constant depth without shortcuts."""
+        """Return the settings of a run. Rule "plain" is constant depth without shortcuts."""
         survival = {"plain": "constant"}.get(rule, rule)
-        own = {"shortcut": "none"} if rule == "plain" else {}
+        shortcut = {"shortcut": "none"} if rule == "plain" else {}
         return resolve(
             {
                 **self.settings,
                 "survival": survival,
                 "p_last": 1.0 if survival == "constant" else p_last,
                 "seed": seed,
-                **own,
+                **shortcut,
                 **changes,
             }
         )
@@ -157,26 +158,26 @@ class Study:
     def runs(
         self, rules: Iterable[tuple[str, float]], seeds: Sequence[int] = ()
     ) -> list[TrainedRun]:
-        """`train` every rule with every seed: the study's own, or those given."""
+        """Call `train` for every rule with every seed. Default: the seeds of the study."""
         return self.train([(*rule, seed, {}) for rule in rules for seed in seeds or self.seeds])
 
     def train(self, wanted: Iterable[Job]) -> list[TrainedRun]:
-        """Train runs, or take what has been trained, and return them.
+        """Train the wanted runs, except those that are already trained, and return all of them.
 
-        One that fails is left out, and told of in the end.
+        A run that fails is left out. `failures` has its name and the error.
 
         Raises
         ------
         UserError
-            If all failed.
+            If all runs failed.
         """
         jobs: dict[Path, Config] = {}
         keys: dict[Path, Key] = {}
         for rule, p_last, seed, changes in wanted:
             config = self.config(rule, p_last, seed, **changes)
             rule_name = rule if rule in ("constant", "plain") else f"{rule}-{p_last:g}"
-            other = "".join(f"-{key}{changes[key]}" for key in changes if key != "depth")
-            name = f"{config.data}-{config.depth}-{rule_name}-seed{seed}{other}"
+            suffix = "".join(f"-{key}{changes[key]}" for key in changes if key != "depth")
+            name = f"{config.data}-{config.depth}-{rule_name}-seed{seed}{suffix}"
             folder = self.out / "runs" / name
             self._check_same(folder, config)
             jobs[folder], keys[folder] = config, (rule, p_last, seed)
@@ -192,21 +193,21 @@ class Study:
                 stop=self.stop,
                 report=counting.reach,
             )
-        self.failures |= {folder.name: said for folder, said in failures.items()}
+        self.failures |= {folder.name: message for folder, message in failures.items()}
         machine = {"data_dir": self.settings.get("data_dir", "data"), "threads": None}
         if "device" in self.changes:
             machine["device"] = self.changes["device"]
-        found = [TrainedRun(f, keys[f], machine) for f in jobs if f not in failures]
-        if not found:
+        trained = [TrainedRun(f, keys[f], machine) for f in jobs if f not in failures]
+        if not trained:
             raise UserError(f"no run could be trained: {next(iter(failures.values()))}")
-        self.training_images = found[0].config["resolved"]["training_images"]
-        return found
+        self.training_images = trained[0].config["resolved"]["training_images"]
+        return trained
 
     def fingerprint(self, seed: int) -> str:
-        """Return a short name of all settings that decide what is trained with a seed."""
+        """Return a short checksum of all settings that decide what is trained with a seed."""
         settings = dataclasses.asdict(self.config("constant", 1.0, seed))
-        kept = {k: v for k, v in settings.items() if k not in ("preset", *MACHINE_SETTINGS)}
-        return hashlib.blake2b(json.dumps(kept).encode(), digest_size=4).hexdigest()
+        decisive = {k: v for k, v in settings.items() if k not in ("preset", *MACHINE_SETTINGS)}
+        return hashlib.blake2b(json.dumps(decisive).encode(), digest_size=4).hexdigest()
 
     def _check_same(self, folder: Path, config: Config) -> None:
         if not (folder / runfolder.CONFIG).exists():
@@ -215,58 +216,58 @@ class Study:
         name = same_run(recorded, config, ("preset", *MACHINE_SETTINGS))
         if name:
             raise ConfigError(
-                f"{folder} is a run with {name} {recorded.get(name)}, and this study wants "
+                f"{folder} is a run with {name} {recorded.get(name)}, but this study wants "
                 f"{getattr(config, name)}: choose another --out"
             )
 
-    # ---- results that are remembered ----
+    # ---- stored results ----
 
     def each(
         self, experiment: str, keys: Iterable[str], compute: Callable[[str], Any]
     ) -> dict[str, Any]:
-        """Return ``compute(key)`` for every key, from memory where an earlier call has done it.
+        """Return ``compute(key)`` for every key. Results are stored in a file, and reused.
 
         Parameters
         ----------
         keys : list of str
-            They say all that decides the result.
+            A key must contain everything that decides the result.
         compute : function of a key
-            Its result is plain JSON.
+            Its result must be plain JSON.
 
         Raises
         ------
         Interrupted
-            Between two results; those before are kept.
+            Between two results. All results before are stored.
         """
         path, keys = self.out / f"{experiment}.jsonl", list(keys)
-        known = self._remembered(path)
+        results = self._stored(path)
         with closing(Counting(len(keys), experiment, quiet=self.quiet)) as counting:
             for done, key in enumerate(keys, start=1):
-                if key not in known:
+                if key not in results:
                     self.stop.check()
-                    known[key] = compute(key)
-                    append_durably(path, json.dumps([key, known[key]]) + "\n")
+                    results[key] = compute(key)
+                    append_durably(path, json.dumps([key, results[key]]) + "\n")
                 counting.reach(done)
-        return {key: known[key] for key in keys}
+        return {key: results[key] for key in keys}
 
-    def _remembered(self, path: Path) -> dict[str, Any]:
+    def _stored(self, path: Path) -> dict[str, Any]:
         self.out.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             return {}
         lines = whole_lines(path)
         try:
-            known = dict(json.loads(line) for line in lines)
+            results = dict(json.loads(line) for line in lines)
         except (ValueError, TypeError) as error:
             raise RunFolderError(
-                f"{path} is damaged ({error}): remove it, and what it remembers is computed again"
+                f"{path} is damaged ({error}): remove it, and its results are computed again"
             ) from error
         whole = "".join(line + "\n" for line in lines).encode()
-        if len(whole) < path.stat().st_size:  # a kill has cut the last line
+        if len(whole) < path.stat().st_size:  # the last line was cut by a kill
             write_atomically(path, lambda stream: stream.write(whole))
-        return known
+        return results
 
     def command(self, experiment: str) -> str:
-        """Return what makes the figure again, but for where the data and the results are."""
+        """Return the command that makes the figure again, without the folders of this machine."""
         line = ["minisd", "experiment", experiment]
         line += [f"--{self.size}"] if self.size != "laptop" else []
         for name, value in self.changes.items():

@@ -23,30 +23,30 @@ SWEEPS: dict[str, dict[str, Any]] = {
 
 
 def run(study: Study) -> Result:
-    """Train every combination, each in a process of its own, and draw what is complete."""
+    """Train every combination, each in its own process, and draw the complete ones."""
     sweep = SWEEPS[study.scale]
     depth = study.config("constant", 1.0, study.seeds[0]).depth
     depths = sorted({*sweep["depths"], depth})
     epochs = study.changes.get("epochs", sweep.get("epochs"))
     changes = {} if epochs == study.settings.get("epochs") else {"epochs": epochs}
-    wanted = [("linear", each, p) for each in depths for p in sweep["p"]]
-    wanted += [("uniform", depth, p) for p in sweep["p"] if p < 1]
+    jobs = [("linear", layers, p) for layers in depths for p in sweep["p"]]
+    jobs += [("uniform", depth, p) for p in sweep["p"] if p < 1]
     runs = study.train(
-        (rule if p < 1 else "constant", p, seed, {"depth": each, **changes})
-        for rule, each, p in wanted
+        (rule if p < 1 else "constant", p, seed, {"depth": layers, **changes})
+        for rule, layers, p in jobs
         for seed in study.seeds
     )
     rows = [
         {
             "rule": rule,
-            "depth": one.config["depth"],
-            "p_last": one.p_last,
-            "seed": one.seed,
-            "test_error": 100 * one.best["test_error"],
-            "epoch": one.best["x"],
+            "depth": trained.config["depth"],
+            "p_last": trained.p_last,
+            "seed": trained.seed,
+            "test_error": 100 * trained.best["test_error"],
+            "epoch": trained.best["x"],
         }
-        for one in runs
-        for rule in both_rules(one.rule, one.config["depth"] == depth)
+        for trained in runs
+        for rule in both_rules(trained.rule, trained.config["depth"] == depth)
     ]
     caption = (
         "Test error at the epoch of lowest validation error against p_L, linear decay and "
@@ -58,7 +58,7 @@ def run(study: Study) -> Result:
 
 
 def both_rules(rule: str, is_swept: bool) -> tuple[str, ...]:
-    """Return what a run stands for: with p_L = 1 the two rules are one."""
+    """Return the rules that a run belongs to. With p_L = 1, the two rules are the same."""
     if rule != "constant":
         return (rule,)
     return ("linear", "uniform") if is_swept else ("linear",)
@@ -66,51 +66,56 @@ def both_rules(rule: str, is_swept: bool) -> tuple[str, ...]:
 
 def means(rows: list[dict[str, Any]], rule: str, depth: int) -> dict[float, list[float]]:
     """Return the test errors of all seeds by p_L."""
-    found: dict[float, list[float]] = {}
+    errors: dict[float, list[float]] = {}
     for row in rows:
         if row["rule"] == rule and row["depth"] == depth:
-            found.setdefault(row["p_last"], []).append(row["test_error"])
-    return dict(sorted(found.items()))
+            errors.setdefault(row["p_last"], []).append(row["test_error"])
+    return dict(sorted(errors.items()))
 
 
 def draw(rows: list[dict[str, Any]], depth: int) -> Any:
     """Draw the sweep on the left, the table on the right."""
     figure = new_figure(12, 5)
     left, right = figure.subplots(1, 2)
-    other = left.twinx()
+    paper_axes = left.twinx()
     for rule, style in (("linear", "-"), ("uniform", "--")):
-        found, shade = means(rows, rule, depth), colour(rule, 0.5)
-        if not found:
+        errors, shade = means(rows, rule, depth), colour(rule, 0.5)
+        if not errors:
             continue
-        middle = [np.mean(errors) for errors in found.values()]
+        middle = [np.mean(of_seeds) for of_seeds in errors.values()]
         reach = [
-            [m - min(e) for m, e in zip(middle, found.values(), strict=True)],
-            [max(e) - m for m, e in zip(middle, found.values(), strict=True)],
+            [m - min(of_seeds) for m, of_seeds in zip(middle, errors.values(), strict=True)],
+            [max(of_seeds) - m for m, of_seeds in zip(middle, errors.values(), strict=True)],
         ]
         left.errorbar(
-            list(found), middle, reach, color=shade, ls=style, marker="o", ms=4, capsize=3,
+            list(errors), middle, reach, color=shade, ls=style, marker="o", ms=4, capsize=3,
             label=f"{rule}, ResNet-{depth}",
         )  # fmt: skip
         x, y = paper_curves.series("fig8_left_pL_sweep")[rule]
-        x, y = x[x >= min(found)], y[x >= min(found)]
-        other.plot(x, y, ls=style, marker=".", color=PAPER, lw=0.9, label=f"paper, {rule}")
+        x, y = x[x >= min(errors)], y[x >= min(errors)]
+        paper_axes.plot(x, y, ls=style, marker=".", color=PAPER, lw=0.9, label=f"paper, {rule}")
     left.set_xlabel("$p_L$")
     left.set_ylabel("test error (%)")
-    other.set_ylabel("paper's test error (%)", color=PAPER)
-    other.spines[["top"]].set_visible(False)
-    handles, labels = other.get_legend_handles_labels()
-    ours, names = left.get_legend_handles_labels()
+    paper_axes.set_ylabel("paper's test error (%)", color=PAPER)
+    paper_axes.spines[["top"]].set_visible(False)
+    handles, labels = paper_axes.get_legend_handles_labels()
+    our_handles, our_labels = left.get_legend_handles_labels()
     figure.legend(
-        ours + handles, names + labels, frameon=False, fontsize=8, loc="outside lower left", ncols=4
+        our_handles + handles,
+        our_labels + labels,
+        frameon=False,
+        fontsize=8,
+        loc="outside lower left",
+        ncols=4,
     )
     tidy(left)
 
     depths = sorted({row["depth"] for row in rows if row["rule"] == "linear"})
     probs = sorted({row["p_last"] for row in rows}, reverse=True)
     table = np.full((len(probs), len(depths)), np.nan)
-    for column, each in enumerate(depths):
-        for p, errors in means(rows, "linear", each).items():
-            table[probs.index(p), column] = np.mean(errors)
+    for column, layers in enumerate(depths):
+        for p, of_seeds in means(rows, "linear", layers).items():
+            table[probs.index(p), column] = np.mean(of_seeds)
     image = right.imshow(table, cmap="YlOrRd", aspect="auto", alpha=0.6)
     figure.colorbar(image, ax=right, label="test error (%)")
     paper_probs, paper_depths, paper_table = paper_curves.depth_table()
@@ -120,7 +125,7 @@ def draw(rows: list[dict[str, Any]], depth: int) -> Any:
             paper = paper_table[paper_probs.index(probs[i]), paper_depths.index(depths[j])]
             text += f"\n({paper:.2f})"
         right.text(j, i, text, ha="center", va="center", fontsize=8, color=INK)
-    right.set_xticks(range(len(depths)), [str(each) for each in depths])
+    right.set_xticks(range(len(depths)), [str(layers) for layers in depths])
     right.set_yticks(range(len(probs)), [f"{p:g}" for p in probs])
     right.set_xlabel("depth (layers)")
     right.set_ylabel("$p_L$")

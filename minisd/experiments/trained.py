@@ -1,4 +1,4 @@
-"""A training run that is complete, as the experiments read it."""
+"""A complete training run, as the experiments read it."""
 
 import json
 from functools import cached_property
@@ -18,7 +18,7 @@ Key = tuple[str, float, int]
 
 
 def label(rule: str, p_last: float) -> str:
-    """Return what legends call a rule."""
+    """Return the name of a rule for legends."""
     names = {"constant": "constant depth", "plain": "plain (no shortcut)"}
     return names.get(rule, f"{rule} $p_L$ = {p_last:g}")
 
@@ -33,7 +33,7 @@ class TrainedRun:
 
     @property
     def name(self) -> str:
-        """The folder's."""
+        """Name of the folder."""
         return self.folder.name
 
     @property
@@ -43,7 +43,7 @@ class TrainedRun:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """What ``config.json`` holds."""
+        """The contents of ``config.json``."""
         return runfolder.read_json(self.folder / runfolder.CONFIG)
 
     @cached_property
@@ -58,7 +58,7 @@ class TrainedRun:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The evaluation with the lowest validation error, the earliest if several share it."""
+        """The evaluation with the lowest validation error; the earliest if several share it."""
         return min(self.evaluations, key=lambda point: point["val_error"])
 
     @property
@@ -68,44 +68,45 @@ class TrainedRun:
 
     @cached_property
     def flow(self) -> dict[str, np.ndarray]:
-        """What was recorded."""
+        """The recorded gradient flow."""
         return flow.load(self.folder)
 
     def per_epoch(self, statistic: str) -> np.ndarray:
-        """Return a recorded statistic by epoch, (E, P) or (E, L); NaN where there is none.
+        """Return a recorded statistic by epoch, (E, P) or (E, L).
 
-        The mean over the steps in which the parameter or block had one, or the largest of them.
+        It is averaged over the steps in which the parameter or block has a value. For `LARGEST` it
+        is the largest of these values. It is NaN if there are none.
         """
         record = self.flow
         steps_with = {"coasted_norm": record["steps"][:, None] - record["reached"]}
         counts = steps_with.get(statistic, record[count_of(statistic)])
         epoch = -(-record["step"] // self.config["resolved"]["steps_per_epoch"])
-        found = []
+        rows = []
         for number in range(1, len(self.log) + 1):
             values, weight = (a[epoch == number] for a in (record[statistic], counts))
-            # a ratio to weights that are 0 is not there, though the gradient is
+            # While the weights are 0 there is a gradient, but no ratio of update and weights.
             weight = np.where(np.isnan(values) & (statistic == "update_ratio"), 0, weight)
             if statistic in LARGEST:
-                found.append(np.where(weight > 0, values, -np.inf).max(axis=0))
-                found[-1][weight.sum(axis=0) == 0] = np.nan
+                rows.append(np.where(weight > 0, values, -np.inf).max(axis=0))
+                rows[-1][weight.sum(axis=0) == 0] = np.nan
                 continue
             with np.errstate(invalid="ignore"):
                 total = (np.where(weight > 0, values, 0) * weight).sum(axis=0)
-                found.append(total / weight.sum(axis=0))
-        return np.array(found)
+                rows.append(total / weight.sum(axis=0))
+        return np.array(rows)
 
     def parameter(self, statistic: str, name: str) -> np.ndarray:
         """Return `per_epoch` of one parameter: (E,)."""
-        (place,) = np.flatnonzero(self.flow["parameter"] == name)
-        return self.per_epoch(statistic)[:, place]
+        (column,) = np.flatnonzero(self.flow["parameter"] == name)
+        return self.per_epoch(statistic)[:, column]
 
     def load(self, which: str = "best") -> Run:
-        """Return the run with its data and its trained weights, read anew."""
+        """Read the run again, with its data and its trained weights."""
         run = Run(session.read_settings(self.folder, self.machine))
         run.load_weights(self.folder / runfolder.CHECKPOINT, which)
         return run
 
     @cached_property
     def network(self) -> Run:
-        """`load`, done once."""
+        """The result of `load`, read only once."""
         return self.load()

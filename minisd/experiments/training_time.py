@@ -1,4 +1,4 @@
-"""What dropping blocks saves: step time against open blocks, total time against p_L (section 4)."""
+"""The time that closed blocks save: per step, and in total for each p_L (section 4)."""
 
 import time
 from itertools import islice
@@ -21,11 +21,11 @@ NAME = "training-time"
 SUMMARY = "step time against open blocks, total time against p_L, with the (3L-1)/4 line"
 PROBS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 ROUNDS = {"quick": (3, 10), "digits": (7, 100), "laptop": (7, 40), "paper": (11, 100)}
-"""Scale: (times that every number of open blocks is timed, steps timed for every p_L)."""
+"""By scale: (timed steps for every number of open blocks, timed steps for every p_L)."""
 
 
 class Stopwatch:
-    """A network and a batch, whose training step can be timed."""
+    """Times training steps of one network on one batch."""
 
     def __init__(self, study: Study) -> None:
         self.run = Run(study.config("constant", 1.0, study.seeds[0]))
@@ -36,10 +36,10 @@ class Stopwatch:
         )  # fmt: skip
         ((self.images, self.labels),) = islice(batches, 1)
         self.L = run.model.num_blocks
-        self.seconds()  # the first step takes memory
+        self.seconds()  # the first step allocates memory, too
 
     def seconds(self) -> float:
-        """Return how long a training step takes with the gates as they are."""
+        """Return how many seconds a training step takes with the present gates."""
         run = self.run
         synchronize(run.device)
         started = time.perf_counter()
@@ -49,25 +49,25 @@ class Stopwatch:
 
     def by_open_blocks(self, rng: np.random.Generator) -> dict[int, float]:
         """Time a step with every number of open blocks, in a random order."""
-        found = {}
+        seconds = {}
         for k in rng.permutation(self.L + 1).tolist():
             set_gates(self.run.model, rng.permutation(self.L) < k)
-            found[k] = self.seconds()
-        return dict(sorted(found.items()))
+            seconds[k] = self.seconds()
+        return dict(sorted(seconds.items()))
 
     def by_p_last(self, rng: np.random.Generator) -> dict[float, float]:
         """Time a step with gates drawn for every p_L, in a random order."""
-        found = {}
+        seconds = {}
         for p_last in rng.permutation(PROBS).tolist():
             for block, p in zip(self.run.model.blocks, linear_decay(self.L, p_last), strict=True):
                 block.survival_prob = p
             draw_gates(self.run.model, rng)
-            found[p_last] = self.seconds()
-        return dict(sorted(found.items()))
+            seconds[p_last] = self.seconds()
+        return dict(sorted(seconds.items()))
 
 
 def run(study: Study) -> Result:
-    """Time training steps and draw. Nothing else should run on the machine."""
+    """Time training steps, and draw. Nothing else should run on the machine meanwhile."""
     rounds, steps = ROUNDS[study.scale]
     stopwatch: list[Stopwatch] = []
 
@@ -76,18 +76,18 @@ def run(study: Study) -> Result:
             stopwatch.append(Stopwatch(study))
         what, number = key.split("/")[-2:]
         rng = np.random.default_rng(int(number))
-        timed = getattr(stopwatch[0], what)(rng)
-        return [[at, seconds] for at, seconds in timed.items()]
+        times = getattr(stopwatch[0], what)(rng)
+        return [[x, seconds] for x, seconds in times.items()]
 
     config = study.config("constant", 1.0, study.seeds[0])
-    device, found = resolve_device(config.device)
+    device, gpu = resolve_device(config.device)
     with machine.threads() as threads:
-        place = f"{threads} thread{'s' if threads > 1 else ''} of a CPU"
-        place = place if device == "cpu" else found
-        where = f"{study.fingerprint(study.seeds[0])}/{place.replace('/', ' ')}"
-        keys = [f"{where}/by_open_blocks/{i}" for i in range(rounds)]
+        processor = f"{threads} thread{'s' if threads > 1 else ''} of a CPU"
+        processor = processor if device == "cpu" else gpu
+        prefix = f"{study.fingerprint(study.seeds[0])}/{processor.replace('/', ' ')}"
+        keys = [f"{prefix}/by_open_blocks/{i}" for i in range(rounds)]
         opened = np.array(list(study.each(NAME, keys, compute).values()))
-        keys = [f"{where}/by_p_last/{i}" for i in range(steps)]
+        keys = [f"{prefix}/by_p_last/{i}" for i in range(steps)]
         drawn = np.array(list(study.each(NAME, keys, compute).values()))
     L = config.num_blocks
     rows = [
@@ -116,7 +116,7 @@ def run(study: Study) -> Result:
         f"R^2 = {r2:.4f}. Right: mean time of {steps} steps with gates drawn for p_L, linear "
         "decay, over that of constant depth, timed in turn; dashed: the share of blocks that are "
         "open on average, (3L-1)/4L at p_L = 0.5. A run has the same number of steps for every "
-        f"p_L, so that this is the share of its total time, but for validation. On {place}."
+        f"p_L, so this is also the share of its total time, without validation. On {processor}."
     )
     return Result(draw(rows, L), rows, caption, seeds=study.seeds[:1])
 
@@ -126,8 +126,8 @@ def line(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
     points = [(row["x"], row["seconds"]) for row in rows if row["figure"] == "open blocks"]
     x, y = np.array(points, float).T
     slope, intercept = np.polyfit(x, y, 1)
-    left = y - intercept - slope * x
-    return float(slope), float(intercept), float(1 - (left**2).sum() / ((y - y.mean()) ** 2).sum())
+    residuals = ((y - intercept - slope * x) ** 2).sum()
+    return float(slope), float(intercept), float(1 - residuals / ((y - y.mean()) ** 2).sum())
 
 
 def draw(rows: list[dict[str, Any]], L: int) -> Any:

@@ -1,4 +1,4 @@
-"""How far a step moves each layer: update / weight, against the rule of thumb of 1e-3."""
+"""How far a step moves each layer: update / weight, with the rule of thumb of 1e-3."""
 
 from typing import Any
 
@@ -18,28 +18,29 @@ GUIDE = 1e-3
 def ratios(one: TrainedRun) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return (names, steps, ratios (records, layers)) of the convolutions, first to last.
 
-    Only of full records: those at the end of an epoch are shorter, and their last batch smaller.
+    Incomplete records are left out. They have fewer steps, because the epoch ends, and the last
+    batch is smaller.
     """
     names = one.flow["parameter"].tolist()
-    chosen = convolutions(names)
+    columns = convolutions(names)
     full = one.flow["steps"] == one.config["flow"]
-    found = one.flow["update_ratio"][full][:, chosen]
-    return [names[place] for place in chosen], one.flow["step"][full], found
+    table = one.flow["update_ratio"][full][:, columns]
+    return [names[column] for column in columns], one.flow["step"][full], table
 
 
 def run(study: Study) -> Result:
-    """Train both kinds of network, or take them as trained, and draw."""
+    """Train both kinds of network, if necessary, and draw."""
     runs = study.runs(RULES)
     rows: list[dict[str, Any]] = []
-    for one in runs:
-        names, steps, table = ratios(one)
+    for trained in runs:
+        names, steps, table = ratios(trained)
         for step, record in zip(steps.tolist(), table.tolist(), strict=True):
             for name, ratio in zip(names, record, strict=True):
                 rows.append(
                     {
-                        "rule": one.rule,
-                        "p_last": one.p_last,
-                        "seed": one.seed,
+                        "rule": trained.rule,
+                        "p_last": trained.p_last,
+                        "seed": trained.seed,
                         "step": step,
                         "parameter": name,
                         "update_ratio": "" if np.isnan(ratio) else ratio,
@@ -56,24 +57,24 @@ def run(study: Study) -> Result:
 
 
 def draw(runs: list[TrainedRun]) -> Any:
-    """Draw a panel for each rule, early layers dark."""
+    """Draw a panel for each rule. Early layers are dark."""
     import matplotlib as mpl
 
-    firsts = [one for one in runs if one.seed == runs[0].seed]
+    firsts = [trained for trained in runs if trained.seed == runs[0].seed]
     figure = new_figure(11, 4.2)
     shades = mpl.colormaps["viridis"]
     panels = figure.subplots(1, len(firsts), sharey=True, squeeze=False)[0]
-    for axes, one in zip(panels, firsts, strict=True):
-        names, steps, table = ratios(one)
-        for place in range(len(names)):
-            shade = shades(0.95 * place / max(1, len(names) - 1))
-            axes.plot(steps, table[:, place], color=shade, lw=0.8)
+    for axes, trained in zip(panels, firsts, strict=True):
+        names, steps, table = ratios(trained)
+        for column in range(len(names)):
+            shade = shades(0.95 * column / max(1, len(names) - 1))
+            axes.plot(steps, table[:, column], color=shade, lw=0.8)
         axes.axhline(GUIDE, color=INK, ls="--", lw=1)
         axes.set_yscale("log")
         axes.set_xlabel("step")
-        axes.set_title(one.label, loc="left", fontsize=9)
-        per_epoch = one.config["resolved"]["steps_per_epoch"]
-        tidy(axes, changes=[epoch * per_epoch for epoch in one.rate_changes])
+        axes.set_title(trained.label, loc="left", fontsize=9)
+        per_epoch = trained.config["resolved"]["steps_per_epoch"]
+        tidy(axes, changes=[epoch * per_epoch for epoch in trained.rate_changes])
     panels[0].set_ylabel("update / weight")
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(1, len(names)), shades)
     figure.colorbar(scale, ax=list(panels), label="layer, first to last")

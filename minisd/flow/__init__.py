@@ -13,26 +13,26 @@
 
     flow = load("flow.jsonl")      # plain arrays
 
-No layer knows of it. While a recorder is at work, the blocks' own ``forward`` and ``backward`` are
-called through functions that look at what goes in and comes out; `Recorder.close` takes those away.
+The layers contain no code for recording. A recorder puts functions around the ``forward`` and
+``backward`` of each block, which look at inputs and outputs. `Recorder.close` removes them.
 
-What it says of a parameter (``grad_...``) or of all of a branch (``block_grad_...``), at one step:
+At each step it records of every parameter (``grad_...``) and of every branch (``block_grad_...``):
 
     grad_mean, grad_norm, grad_max     mean |g|, sqrt(sum g^2), max |g|
     weight_norm                        ||w||, before the update
-    update_norm, update_ratio          ||w' - w||, what the optimiser really did, with momentum and
-                                       weight decay; and its ratio to ||w|| (None while w is 0)
-    coasted_norm                       the same where there was no gradient: the block was closed
+    update_norm, update_ratio          ||w' - w||, the actual update, with momentum and weight
+                                       decay; and its ratio to ||w|| (None while w is 0)
+    coasted_norm                       ||w' - w|| without a gradient: the block was closed
 
-and of a block, in the steps in which it looks at activations, one in ``look_every``:
+Once every ``look_every`` steps, it also looks at activations and records of every block:
 
     output_grad_norm                   ||dH_l||, the gradient that arrives at the block's output
     branch_ratio                       ||f_l(x)|| / ||id(x)||
     activation_mean, activation_std    of H_l
     dead_channels                      share of the channels of H_l that are 0 for the whole batch
 
-In a step in which a block was closed it has none of these: they are None, not 0, and do not enter
-an average.
+A closed block has none of these values in that step. They are then None, not 0, and are left out of
+the averages. Only ``coasted_norm`` belongs to closed blocks.
 """
 
 from minisd.flow.recorder import Recorder

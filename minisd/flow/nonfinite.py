@@ -1,4 +1,4 @@
-"""Where the first number that is not finite comes from."""
+"""Find the layer whose output is the first that is not finite."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from minisd.layer import Layer
 def first_nonfinite(model: Layer, x: Array) -> str:
     """Run a forward again and name the first layer whose output is not finite.
 
-    Running statistics are put back as they were.
+    Running statistics are restored afterwards.
     """
     xp = array_module(x)
     if not xp.isfinite(x).all():
@@ -44,4 +44,4 @@ def first_nonfinite(model: Layer, x: Array) -> str:
         for buffer, original in statistics:
             buffer[...] = original
         hooks.remove()
-    return first[0] if first else "the loss: the logits are finite but too far apart"
+    return first[0] if first else "the loss: the logits are finite, but too far apart"

@@ -1,4 +1,4 @@
-"""The recorder: see `minisd.flow`."""
+"""The recorder. `minisd.flow` describes what it records."""
 
 from pathlib import Path
 from types import TracebackType
@@ -22,28 +22,28 @@ class Recorder:
     Parameters
     ----------
     model : Layer
-        With its residual blocks in ``model.blocks``, if it has any.
+        Its residual blocks, if any, must be in ``model.blocks``.
     optimizer : SGD
-        Of the model. Every one of its parameters is recorded.
+        The optimiser of the model. All its parameters are recorded.
     path : path
-        A new file, or with ``done`` the one to go on with. See `minisd.flow.records`; `load` reads
-        it.
+        A new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.records`
+        describes the file, and `load` reads it.
     average : int
-        Steps that one record averages over.
+        Number of steps that one record averages over.
     look_every : int
-        Activations, and gradients of activations, are looked at in every so many steps.
+        Once every this many steps, activations and their gradients are recorded, too.
     write_every : int
-        Steps after which records are written. Until then everything stays where it was computed: a
-        GPU is waited for, and copied from, once in so many steps.
+        Once every this many steps, records are written. Until then, all values stay on the device,
+        so that Python does not wait for a GPU at each step.
     done : int, optional
-        Steps done before, by a run that goes on; may be 0. None: a new recording.
+        Steps done before, by a run that is resumed; may be 0. None: a new recording.
 
     Raises
     ------
     RunFolderError
-        If ``path`` exists and cannot be gone on with.
+        If ``path`` exists and cannot be continued.
     RuntimeError
-        If another recorder is at work on the network.
+        If the network already has another recorder.
     """
 
     def __init__(
@@ -70,18 +70,18 @@ class Recorder:
         except BaseException:
             self.detach()
             raise
-        self._half: tuple[Step, Array] | None = None
+        self._half: tuple[Step, Array] | None = None  # after after_backward, before after_step
         self._steps: list[Step] = []
         self._record = Record()
 
-    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is recorded, too
+    @np.errstate(over="ignore", invalid="ignore")  # values that are not finite are recorded, too
     def after_backward(self, loss: Any = None) -> None:
-        """Take gradients and weights: call it between ``backward`` and ``optimizer.step``.
+        """Record gradients and weights. Call it between ``backward`` and ``optimizer.step``.
 
         Parameters
         ----------
         loss : float or 0-d array, optional
-            An array of a GPU is not waited for.
+            If it is on a GPU, it is read later, without waiting here.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class Recorder:
         blocks = self._watch.take()
         size, w = abs(self._tensors.grads()), self._tensors.weights()
         sums = [size.sum(axis=1), size.max(axis=1)]
-        size /= scales(sums[1])[:, None]  # squares that neither vanish nor overflow
+        size /= scales(sums[1])[:, None]  # so that squares neither vanish nor overflow
         step = Step(
             number=self.done + 1,
             lr=float(self.optimizer.lr),
@@ -104,12 +104,12 @@ class Recorder:
 
     @np.errstate(over="ignore", invalid="ignore")
     def after_step(self) -> None:
-        """Take what the optimiser did: call it after ``optimizer.step``.
+        """Record the updates of the weights. Call it after ``optimizer.step``.
 
-        A step that was not taken, after `after_backward` alone, is not recorded.
+        A step with `after_backward` but without this call is not recorded.
         """
         if self._half is None:
-            raise RuntimeError("after_step comes after after_backward and optimizer.step")
+            raise RuntimeError("call after_backward and optimizer.step before after_step")
         (step, w), self._half = self._half, None
         update = self._tensors.weights()
         update -= w
@@ -120,18 +120,18 @@ class Recorder:
             self._write()
 
     def flush(self) -> None:
-        """End the present record, however many steps it has, and write everything down."""
+        """End the present record, even if it is incomplete, and write all records."""
         self._write(end=True)
 
     def close(self) -> None:
-        """`flush`, and leave the network as it was."""
+        """Call `flush`, then `detach`."""
         try:
             self.flush()
         finally:
             self.detach()
 
     def detach(self) -> None:
-        """Leave the network as it was, without writing anything more."""
+        """Remove the recorder from the network, without writing anything more."""
         self._watch.detach()
 
     def __enter__(self) -> Self:
@@ -143,7 +143,7 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """`close`; after an error only what was written before stays."""
+        """Call `close`. After an error call `detach`: the file keeps what was written before."""
         if error is None:
             self.close()
         else:
@@ -151,7 +151,7 @@ class Recorder:
 
     @np.errstate(over="ignore", invalid="ignore")
     def _write(self, *, end: bool = False) -> None:
-        """Bring the steps to the host, all at once, and write the records that are complete."""
+        """Copy the steps to the host in one transfer, and write the complete records."""
         steps, self._steps = self._steps, []
         copies = iter(to_host([array for step in steps for array in step.arrays()]))
         rows = []

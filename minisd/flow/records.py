@@ -1,9 +1,10 @@
-"""The records of a `minisd.flow.Recorder`: averages over steps, and the file that they go to.
+"""The records of a `minisd.flow.Recorder`: averages over steps, and the file that has them.
 
-The file is JSON, a line each: a header with the names of the parameters and the number of blocks,
-then one record after another, each with the statistics below as lists in that order. ``null``
-stands where there was nothing to average: a block that was closed in every step of the record.
-A number that is not finite is the string "nan", "inf" or "-inf", which JSON has no other word for.
+Each line of the file is JSON. The first line is a header with the names of the parameters and the
+number of blocks. Each further line is a record. It has the statistics below, as lists in the order
+of the parameters or of the blocks. ``null`` means that there was nothing to average, for instance
+because a block was closed in all steps of the record. JSON has no numbers that are not finite, so
+they are the strings "nan", "inf" and "-inf".
 """
 
 import json
@@ -20,10 +21,10 @@ from minisd.files import append_durably, whole_lines, write_atomically
 
 FORMAT = 1
 FLOW = "flow.jsonl"
-"""The file's name in the folder of a run."""
+"""Name of the file in the folder of a run."""
 
 OF_TENSORS = ("grad_mean", "grad_norm", "grad_max", "weight_norm", "update_norm", "update_ratio")
-"""Of a parameter; the same of all parameters of a block's branch together, named ``block_...``."""
+"""Of a parameter. For all parameters of a block's branch together they are ``block_...``."""
 OF_PARAMETERS = (*OF_TENSORS, "coasted_norm")
 OF_BLOCKS = (
     *(f"block_{name}" for name in OF_TENSORS),
@@ -34,24 +35,24 @@ OF_BLOCKS = (
     "dead_channels",
 )
 COUNTS = ("reached", "open", "looked")
-"""Steps with a gradient (of parameters); open, and open and looked at (of blocks)."""
+"""How many steps had a gradient (by parameter), an open block, an open block that was looked at."""
 LARGEST = ("grad_max", "block_grad_max")
-"""Of these a record has the largest number, of all others the mean."""
+"""A record has the largest value of these, and the mean of all others."""
 
 
 def count_of(statistic: str) -> str:
-    """Return which of `COUNTS` says in how many steps a record's statistic was there."""
+    """Return the one of `COUNTS` that says how many steps had this statistic."""
     if statistic in OF_PARAMETERS:
         return "reached"
     return "open" if statistic.startswith("block_") else "looked"
 
 
 Values = dict[str, tuple[np.ndarray, np.ndarray]]
-"""Statistic: (numbers of one step, where there is one)."""
+"""By statistic: (values of one step, whether each of them exists)."""
 
 
 class Record:
-    """Averages over the steps that are added: every number over the steps that had one."""
+    """Averages over steps. Each value is averaged over the steps that have it."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -70,24 +71,24 @@ class Record:
         lr: float,
         loss: float | None,
     ) -> None:
-        """Take one more step."""
+        """Add one more step."""
         self.steps += 1
         self.last = {"step": step, "lr": lr}
         if loss is not None:
             self._losses.append(loss)
-        for name, (numbers, there) in values.items():
+        for name, (numbers, exists) in values.items():
             if name in LARGEST:
-                numbers = np.where(there, numbers, -math.inf)
-                before = self._sums.get(name)
-                self._sums[name] = numbers if before is None else np.maximum(before, numbers)
+                numbers = np.where(exists, numbers, -math.inf)
+                largest = self._sums.get(name)
+                self._sums[name] = numbers if largest is None else np.maximum(largest, numbers)
             else:
-                self._sums[name] = self._sums.get(name, 0) + np.where(there, numbers, 0)
-            self._counts[name] = self._counts.get(name, 0) + there.astype(int)
+                self._sums[name] = self._sums.get(name, 0) + np.where(exists, numbers, 0)
+            self._counts[name] = self._counts.get(name, 0) + exists.astype(int)
         for name, steps in counts.items():
             self._steps_with[name] = self._steps_with.get(name, 0) + steps.astype(int)
 
     def row(self) -> dict[str, Any]:
-        """Return what the file's line holds."""
+        """Return the record as its line in the file has it."""
         row: dict[str, Any] = {**self.last, "steps": self.steps}
         row["loss"] = _number(float(np.mean(self._losses))) if self._losses else None
         row |= {name: self._steps_with[name].tolist() for name in COUNTS}
@@ -102,7 +103,7 @@ class Record:
 
 
 def _number(value: float) -> float | str:
-    """Eight digits, which float32 does not exceed; a word where JSON has no number."""
+    """Round to eight digits, enough for float32; return a string if the value is not finite."""
     return float(f"{value:.8g}") if math.isfinite(value) else str(value)
 
 
@@ -115,13 +116,14 @@ class RecordFile:
     parameters : list of str
     num_blocks : int
     done : int or None
-        Steps done before; None: the file must be new. Records that reach beyond them are dropped:
-        those steps will be done again.
+        Steps done before. Records of later steps are removed, because those steps will be repeated.
+        None: the file must be new.
 
     Raises
     ------
     RunFolderError
-        If there is a file already, and it is of another network or damaged; or without ``done``.
+        If there is a file already, and ``done`` is None, or the file is damaged or has the records
+        of another network.
     """
 
     def __init__(
@@ -133,8 +135,8 @@ class RecordFile:
         if path.exists():
             if done is None:
                 raise RunFolderError(f"{path} exists: move it away, or record into another file")
-            found, rows = _read(path)
-            if found != header:
+            header_in_file, rows = _read(path)
+            if header_in_file != header:
                 raise RunFolderError(f"{path} is the record of another network: move it away")
             lines += [json.dumps(row) for row in rows if row["step"] <= done]
         text = "\n".join(lines) + "\n"
@@ -144,14 +146,14 @@ class RecordFile:
             raise RunFolderError(f"{path} cannot be written: {error.strerror or error}") from error
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Write records down, so that they survive a power cut."""
+        """Append records so that they survive a power cut."""
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         if text:
             append_durably(self.path, text)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return header and rows. A last line without its end was cut by a kill, and is left out."""
+    """Return header and rows. A last line that was cut by a kill is left out."""
     rows: list[dict[str, Any]] = []
     number = 1
     try:
@@ -159,7 +161,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         header = json.loads(lines[0])
         if header["format"] != FORMAT:
             raise RunFolderError(
-                f"{path} has format {header['format']}, this version of minisd reads {FORMAT}"
+                f"{path} has format {header['format']}, but this version of minisd reads {FORMAT}"
             )
         P, L = len(header["parameters"]), operator.index(header["blocks"])
         for number, line in enumerate(lines[1:], start=2):  # noqa: B007
@@ -179,19 +181,19 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def load(run: str | Path) -> dict[str, np.ndarray]:
-    """Read what was recorded: the statistics by name, as plain arrays, a row for each record.
+    """Read a recording: the statistics by name, as plain arrays with one row per record.
 
     Parameters
     ----------
     run : path
-        A run's folder, or the file.
+        The folder of a run, or the file.
 
     Returns
     -------
     dict
         ``parameter`` (P,): the names; ``step`` (R,): the last step of each record; ``steps`` (R,):
-        how many it has; ``loss``, ``lr`` (R,); `OF_PARAMETERS` and ``reached`` (R, P); `OF_BLOCKS`,
-        ``open`` and ``looked`` (R, L). NaN stands for None, where the count is 0.
+        the number of its steps; ``loss``, ``lr`` (R,); `OF_PARAMETERS` and ``reached`` (R, P);
+        `OF_BLOCKS`, ``open`` and ``looked`` (R, L). NaN means None: the count is 0.
 
     Examples
     --------
@@ -202,15 +204,15 @@ def load(run: str | Path) -> dict[str, np.ndarray]:
     header, rows = _read(path / FLOW if path.is_dir() else path)
     P, L = len(header["parameters"]), header["blocks"]
     records = [_arrays(row, P, L) for row in rows]
-    found: dict[str, np.ndarray] = {"parameter": np.array(header["parameters"], str)}
+    flow: dict[str, np.ndarray] = {"parameter": np.array(header["parameters"], str)}
     for name, (shape, dtype) in _shapes(P, L).items():
         column = [record[name] for record in records]
-        found[name] = np.array(column, dtype).reshape(len(rows), *shape)
-    return found
+        flow[name] = np.array(column, dtype).reshape(len(rows), *shape)
+    return flow
 
 
 def _shapes(P: int, L: int) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Return shape and type of all that a record has."""
+    """Return shape and type of every value in a record."""
     shapes: dict[str, tuple[tuple[int, ...], type]] = {
         **dict.fromkeys(("step", "steps"), ((), int)),
         **dict.fromkeys(("loss", "lr"), ((), float)),
@@ -221,15 +223,15 @@ def _shapes(P: int, L: int) -> dict[str, tuple[tuple[int, ...], type]]:
 
 
 def _arrays(row: dict[str, Any], P: int, L: int) -> dict[str, np.ndarray]:
-    """Return a record as arrays; raise if it lacks something, or has another number of it."""
-    found: dict[str, np.ndarray] = {}
+    """Return a record as arrays; raise if a value is missing or has the wrong shape."""
+    arrays: dict[str, np.ndarray] = {}
     for name, (shape, dtype) in _shapes(P, L).items():
         convert: Any = operator.index if dtype is int else _float
         value = [convert(item) for item in row[name]] if shape else convert(row[name])
-        found[name] = np.array(value, dtype)
-        if found[name].shape != shape:
-            raise ValueError(f"{name} has {found[name].size} numbers, not {shape[0]}")
-    return found
+        arrays[name] = np.array(value, dtype)
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has {arrays[name].size} numbers, not {shape[0]}")
+    return arrays
 
 
 def _float(value: float | str | None) -> float:

@@ -1,4 +1,4 @@
-"""The statistics of a step whose arrays have come to the host: NumPy and float64 from here on."""
+"""The statistics of one step, computed on the host, in NumPy and float64."""
 
 from typing import Any
 
@@ -10,7 +10,10 @@ from minisd.flow.watch import Look
 
 
 def statistics(step: Step, tensors: Tensors) -> tuple[Values, dict[str, np.ndarray]]:
-    """Return the statistics of a step whose arrays are on the host, and who had any."""
+    """Return the statistics of a step, and the `COUNTS`: which parameters and blocks had values.
+
+    The arrays of the step must be on the host.
+    """
     sums, largest, squares, weights, updates = step.sums
     parts = {
         "grad_mean": _add_up(tensors, sums),
@@ -23,49 +26,49 @@ def statistics(step: Step, tensors: Tensors) -> tuple[Values, dict[str, np.ndarr
     values["coasted_norm"] = np.sqrt(parts["update_norm"]), ~step.reached
 
     gates = np.array([block.gate for block in step.blocks], bool)
-    inside = tensors.block >= 0
-    members = tensors.block[inside]
-    together = {name: np.zeros(len(gates)) for name in parts}
+    in_branch = tensors.block >= 0
+    block_numbers = tensors.block[in_branch]
+    branch_parts = {name: np.zeros(len(gates)) for name in parts}
     for name, numbers in parts.items():
         combine: Any = np.maximum if name == "grad_max" else np.add
-        combine.at(together[name], members, numbers[inside])
-    sizes = np.bincount(members, tensors.sizes[inside], minlength=len(gates))
-    of_branches = _of_tensors(together, np.maximum(sizes, 1), gates & (sizes > 0))
+        combine.at(branch_parts[name], block_numbers, numbers[in_branch])
+    sizes = np.bincount(block_numbers, tensors.sizes[in_branch], minlength=len(gates))
+    of_branches = _of_tensors(branch_parts, np.maximum(sizes, 1), gates & (sizes > 0))
     values |= {f"block_{name}": entry for name, entry in of_branches.items()}
 
     looked = np.array([bool(block.arrays) for block in step.blocks], bool)
-    seen = [_of_activations(block) if block.arrays else {} for block in step.blocks]
+    activations = [_of_activations(block) if block.arrays else {} for block in step.blocks]
     for name in OF_BLOCKS:
         if not name.startswith("block_"):
-            there = np.array([name in block for block in seen], bool)
-            values[name] = np.array([block.get(name, np.nan) for block in seen]), there
+            exists = np.array([name in block for block in activations], bool)
+            values[name] = np.array([block.get(name, np.nan) for block in activations]), exists
     return values, {"reached": step.reached, "open": gates, "looked": looked}
 
 
-def _of_tensors(parts: dict[str, np.ndarray], sizes: np.ndarray, there: np.ndarray) -> Values:
+def _of_tensors(parts: dict[str, np.ndarray], sizes: np.ndarray, exists: np.ndarray) -> Values:
     """Return the statistics of tensors from their sums."""
     norms = {name: np.sqrt(parts[name]) for name in ("grad_norm", "weight_norm", "update_norm")}
-    moving = norms["weight_norm"] > 0
-    ratio = norms["update_norm"] / np.where(moving, norms["weight_norm"], 1)
+    nonzero = norms["weight_norm"] > 0
+    ratio = norms["update_norm"] / np.where(nonzero, norms["weight_norm"], 1)
     values = {"grad_mean": parts["grad_mean"] / sizes, "grad_max": parts["grad_max"], **norms}
-    return {name: (numbers, there) for name, numbers in values.items()} | {
-        "update_ratio": (ratio, there & moving)
+    return {name: (numbers, exists) for name, numbers in values.items()} | {
+        "update_ratio": (ratio, exists & nonzero)
     }
 
 
 def _of_activations(block: Look) -> dict[str, float]:
-    """Return the statistics of one block from the moments of its channels."""
+    """Return the activation statistics of one block from the moments of its channels."""
     mean, var = block.arrays["output"].astype(np.float64)
     shortcut = _norm(block, "shortcut")
-    found = {
+    activations = {
         "output_grad_norm": _norm(block, "output_grad"),
         "activation_mean": float(mean.mean()),
         "activation_std": float(np.sqrt(var.mean() + mean.var())),
         "dead_channels": float((mean == 0).mean()),  # H_l is never negative
     }
-    if shortcut:  # a plain block has none
-        found["branch_ratio"] = block.weight * _norm(block, "branch") / shortcut
-    return found
+    if shortcut:  # 0 in a plain block, which has no shortcut
+        activations["branch_ratio"] = block.weight * _norm(block, "branch") / shortcut
+    return activations
 
 
 def _add_up(tensors: Tensors, runs: np.ndarray) -> np.ndarray:
@@ -74,6 +77,6 @@ def _add_up(tensors: Tensors, runs: np.ndarray) -> np.ndarray:
 
 
 def _norm(block: Look, what: str) -> float:
-    """sqrt(sum x^2), from the moments of the channels."""
+    """Return sqrt(sum x^2) from the moments of the channels."""
     mean, var = block.arrays[what].astype(np.float64)
     return float(np.sqrt(block.numbers_per_channel[what] * (var + mean**2).sum()))

@@ -1,4 +1,4 @@
-"""One step as the device has it, and how it comes to the host; `statistics` goes on from there."""
+"""The values of one step on the device, and their transfer to the host, for `statistics`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,14 @@ from minisd.optim import SGD
 from minisd.residual import ResidualBlock
 
 RUN = 256
-"""Numbers of a parameter that are summed on the device; the host adds up those sums."""
+"""Length of a run: the device sums each run of so many numbers, and the host adds up those sums."""
 
 
 class Tensors:
-    """The parameters, laid end to end, each filled up with zeros to whole runs of `RUN` numbers.
+    """The parameters in one array, each padded with zeros to whole runs of `RUN` numbers.
 
-    So that a statistic of all of them is one operation, however many there are. The numbers of one
-    stand in the order of memory: sums do not mind, and a gradient is often a transposed view.
+    So a statistic of all parameters is a single operation. The numbers of a parameter are in memory
+    order, because a gradient is often a transposed view. The order makes no difference to sums.
     """
 
     def __init__(self, optimizer: SGD, blocks: list[ResidualBlock]) -> None:
@@ -33,7 +33,7 @@ class Tensors:
             for _, parameter in block.branch.parameters()
         }
         self.block = np.array([of_block.get(id(parameter), -1) for parameter in self.parameters])
-        """Whose branch each parameter is in; -1: none's."""
+        """The number of the block whose branch has the parameter; -1: no block's."""
 
     def weights(self) -> Array:
         """Return the numbers of all parameters (runs, RUN)."""
@@ -56,50 +56,50 @@ class Tensors:
 
 @dataclass
 class Step:
-    """One step."""
+    """What is recorded of one step."""
 
     number: int
     lr: float
     loss: Any
     reached: np.ndarray
-    """Which parameters have a gradient."""
+    """Whether each parameter has a gradient."""
     blocks: list[Look]
     sums: list[Array]
-    """By runs: of |g|; max |g|; of (g / `scales`)^2; of w^2; of the update's squares."""
+    """For each run: sum |g|; max |g|; sum (g / `scales`)^2; sum w^2; sum (w' - w)^2."""
 
     def arrays(self) -> list[Array]:
-        """Return all that has to come to the host."""
-        seen = [array for block in self.blocks for array in block.arrays.values()]
-        return self.sums + seen + ([self.loss.reshape(1)] if is_cupy(self.loss) else [])
+        """Return all arrays that are needed on the host."""
+        moments = [array for block in self.blocks for array in block.arrays.values()]
+        return self.sums + moments + ([self.loss.reshape(1)] if is_cupy(self.loss) else [])
 
     def take(self, copies: list[np.ndarray]) -> None:
-        """Put the host's copies in the place of `arrays`."""
-        rest = iter(copies)
-        self.sums = [next(rest) for _ in self.sums]
+        """Replace `arrays` by their copies on the host."""
+        remaining = iter(copies)
+        self.sums = [next(remaining) for _ in self.sums]
         for block in self.blocks:
-            block.arrays = {what: next(rest) for what in block.arrays}
+            block.arrays = {what: next(remaining) for what in block.arrays}
         if is_cupy(self.loss):
-            self.loss = float(next(rest)[0])
+            self.loss = float(next(remaining)[0])
 
 
 def scales(largest: Array) -> Array:
-    """Return what numbers up to ``largest`` are divided by before they are squared."""
+    """Return the divisors of numbers up to ``largest``, applied before they are squared."""
     xp = array_module(largest)
     return xp.where(xp.isfinite(largest) & (largest > 0), largest, 1)
 
 
 def sums_of_squares(runs: Array) -> Array:
-    """Return the sum of the squares of every run (runs, RUN) to (runs,)."""
+    """Return the sum of the squares of each run: (runs, RUN) to (runs,)."""
     return array_module(runs).einsum("ij,ij->i", runs, runs)
 
 
 def to_host(arrays: list[Array]) -> list[np.ndarray]:
-    """Return host copies; of a GPU's arrays in one transfer."""
+    """Return the arrays on the host. Those of a GPU are copied in one transfer."""
     if not arrays or array_module(*arrays) is np:
         return arrays
-    together = to_numpy(array_module(*arrays).concatenate([array.reshape(-1) for array in arrays]))
+    packed = to_numpy(array_module(*arrays).concatenate([array.reshape(-1) for array in arrays]))
     ends = np.cumsum([array.size for array in arrays]).tolist()
     return [
-        together[end - array.size : end].reshape(array.shape)
+        packed[end - array.size : end].reshape(array.shape)
         for array, end in zip(arrays, ends, strict=True)
     ]

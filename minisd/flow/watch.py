@@ -1,4 +1,4 @@
-"""Looking at what goes through residual blocks, by hooks around their methods."""
+"""Observe the inputs and outputs of residual blocks, by hooks around their methods."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from minisd.residual import ResidualBlock
 
 @dataclass
 class Look:
-    """What is seen of one block in one step; arrays are (2, C), mean and variance by channel."""
+    """What is observed of a block in one step. Arrays are (2, C): mean and variance by channel."""
 
     gate: bool
     weight: float
@@ -21,9 +21,10 @@ class Look:
     numbers_per_channel: dict[str, int] = field(default_factory=dict)
 
     def see(self, what: str, x: Any) -> None:
-        """Take the moments of an array (N, C, H, W) or (N, C), or of what can tell its own.
+        """Store the channel moments of an array (N, C, H, W) or (N, C).
 
-        What a fused layer has not written down has ``channel_moments()`` and ``size``.
+        ``x`` may also be an object with ``channel_moments()`` and ``size``: a fused layer may not
+        have computed the array itself.
         """
         if hasattr(x, "channel_moments"):
             moments = x.channel_moments()
@@ -34,13 +35,13 @@ class Look:
 
 
 class Watch:
-    """Looks at the training forwards and backwards of residual blocks, until `detach`.
+    """Observes the training forwards and backwards of residual blocks, until `detach`.
 
     Parameters
     ----------
     blocks : list of ResidualBlock
     is_looking : function without arguments
-        Whether the present step's activations are to be looked at; gates always are.
+        Whether to look at activations in the present step. Gates are always recorded.
     """
 
     def __init__(self, blocks: list[ResidualBlock], is_looking: Callable[[], bool]) -> None:
@@ -56,30 +57,30 @@ class Watch:
             raise
 
     def take(self) -> list[Look]:
-        """Hand out what was seen of every block in its last training forward and backward.
+        """Return what was observed in the last training forward and backward of every block.
 
         Raises
         ------
         RuntimeError
-            If there was no such forward, or no backward, since this was asked last.
+            If a block has had no training forward or no backward since the last call.
         """
-        seen, self._seen = self._seen, [None] * len(self.blocks)
-        if None in seen:
+        observed, self._seen = self._seen, [None] * len(self.blocks)
+        if None in observed:
             raise RuntimeError(
-                f"block {seen.index(None) + 1} has had no training forward since the last step: "
-                "make the recorder before the forward, and call after_backward once for each"
+                f"block {observed.index(None) + 1} has had no training forward since the last "
+                "step: make the recorder before the forward, and call after_backward once per step"
             )
-        looks = [look for look in seen if look is not None]
+        looks = [look for look in observed if look is not None]
         for number, look in enumerate(looks, start=1):
             if not look.went_back:
                 raise RuntimeError(
-                    f"block {number} has had no backward since its forward: after_backward comes "
+                    f"block {number} has had no backward since its forward: call after_backward "
                     "after model.backward"
                 )
         return looks
 
     def detach(self) -> None:
-        """Leave the blocks as they were."""
+        """Remove the hooks from the blocks."""
         self._hooks.remove()
 
     def _watch(self, number: int) -> None:
@@ -87,20 +88,20 @@ class Watch:
         for layer in (block, block.shortcut, block.branch):
             if is_hooked(layer):
                 raise RuntimeError(
-                    f"block {number + 1} ({type(layer).__name__}) is being watched already: close "
+                    f"block {number + 1} ({type(layer).__name__}) already has a recorder: close "
                     "the other recorder first, and let no two blocks share a layer"
                 )
 
-        def look() -> Look | None:
-            """What is to be filled in, if the block is open and this step is looked at."""
+        def look_to_fill() -> Look | None:
+            """Return the block's `Look`, if the block is open and this step is looked at."""
             look = self._seen[number]
             return look if look is not None and look.gate and self.is_looking() else None
 
         def see(what: str) -> Callable[..., Any]:
             def around(original: Callable[[Array], Any], x: Array) -> Any:
-                y, present = original(x), look() if block.training else None
-                if present is not None and what not in present.arrays:
-                    present.see(what, y)
+                y, look = original(x), look_to_fill() if block.training else None
+                if look is not None and what not in look.arrays:
+                    look.see(what, y)
                 return y
 
             return around
@@ -109,23 +110,24 @@ class Watch:
             if not block.training:
                 return original(x)
             self._seen[number] = Look(block.is_open, block.branch_weight)
-            y, present = original(x), look()
-            if present is not None:
-                present.see("output", y)
-                missing = {"branch", "shortcut"} - present.arrays.keys()
+            y, look = original(x), look_to_fill()
+            if look is not None:
+                look.see("output", y)
+                missing = {"branch", "shortcut"} - look.arrays.keys()
                 if missing:
                     raise RuntimeError(
                         f"block {number + 1} ({type(block).__name__}) is open, but did not call "
-                        f"forward of its {' and '.join(sorted(missing))}: a recorder looks there"
+                        f"forward of its {' and '.join(sorted(missing))}: the recorder needs that "
+                        "call"
                     )
             return y
 
         def backward(original: Callable[[Array], Array], dy: Array) -> Array:
             if self._seen[number] is not None:
                 self._seen[number].went_back = True  # type: ignore[union-attr]
-            present = look()
-            if present is not None:
-                present.see("output_grad", dy)
+            look = look_to_fill()
+            if look is not None:
+                look.see("output_grad", dy)
             return original(dy)
 
         self._hooks.add(block, forward=forward, backward=backward, run_branch=see("branch"))

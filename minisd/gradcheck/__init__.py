@@ -1,4 +1,4 @@
-"""Are the gradients right? Comparisons with finite differences: see `minisd.gradcheck.compare`."""
+"""Check gradients against finite differences: see `minisd.gradcheck.compare`."""
 
 from minisd.gradcheck.compare import check_layer, check_op, compare
 from minisd.gradcheck.report import GradientError, KinkError, Report, Slope

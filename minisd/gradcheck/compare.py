@@ -1,18 +1,17 @@
 """Are the gradients right? Compare them with finite differences.
 
-Let ``L = sum(y * dy)`` for a random ``dy``: then ``dx``, computed by a backward from that ``dy``,
-is the gradient of the number L, and its slope along any direction ``d`` can also be had without
-any calculus:
+Let ``L = sum(y * dy)`` for a random ``dy``. A backward that gets this ``dy`` returns ``dx``, the
+gradient of L. The slope of L along any direction ``d`` can also be computed without calculus:
 
     sum(dx * d)  =  (L(x + h d) - L(x - h d)) / 2h  +  O(h^2)
 
-in float64 with h = 1e-5, to nine digits or so. The ``dy`` must be random: with a gradient of ones
-the sum over batch norm's output is constant, and a ``dx`` scaled by 0, -1 or 3 would still pass.
-All that is random is drawn on the host, so a GPU is asked the same questions.
+In float64 with h = 1e-5 both sides agree to about nine digits. The ``dy`` must be random: with a
+gradient of ones, the sum over batch norm's output is constant, and a ``dx`` scaled by 0, -1 or 3
+would still pass. All random numbers are drawn on the host, so a GPU gets the same checks.
 
-Each tensor is checked along random directions, which see all its elements at once, and element by
-element, which says where an error is. Where a step crosses a kink of a ReLU (some pre-activation
-changes its sign), the difference means nothing, and another step is taken instead.
+Each tensor is checked along random directions, which involve all its elements, and element by
+element, which shows where an error is. Some steps cross a kink of a ReLU: a pre-activation changes
+its sign. The difference then means nothing, and another step is tried instead.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +33,7 @@ from minisd.layer import Layer
 STEP_SIZE = 1e-5
 
 Step = tuple[tuple[int, ...] | None, Array]
-"""Where a slope is taken: (index, direction); index None for a random direction."""
+"""A step: (index, direction); the index is None for a random direction."""
 
 __all__ = ["GradientError", "KinkError", "Report", "Slope", "check_layer", "check_op", "compare"]
 
@@ -58,22 +57,25 @@ def compare(
     Parameters
     ----------
     name : str
-        Stands before what is said.
+        The name of the check, for the report and for errors.
     loss : function without arguments
-        Computes L from ``tensors`` as they are now. They are changed in place and put back.
+        Computes L from the present values of ``tensors``. These are changed in place and restored.
     tensors, gradients : dict of float64 arrays
         Each tensor and dL/dtensor. None claims that L does not depend on the tensor at all.
     pattern : function without arguments, optional
-        After a ``loss()``, the signs at its kinks as bytes; a step that changes them is replaced.
+        Called after ``loss()``. Returns the signs at its kinks as bytes. A step that changes them
+        is replaced by another.
     directions, elements : int
-        Random directions per tensor; elements per tensor (all, where there are no more).
+        Number of random directions and of elements that are checked per tensor.
 
     Raises
     ------
     TypeError
-        If a tensor is not float64: float32 has too few digits to tell.
+        If a tensor is not float64: float32 has too few digits.
     ValueError
-        If a gradient has another shape than its tensor; a KinkError if all steps cross kinks.
+        If a gradient has another shape than its tensor.
+    KinkError
+        If all steps along a tensor cross kinks.
     """
     report = Report(name, batch_size, tolerance)
     loss()
@@ -119,7 +121,10 @@ def _central_difference(
     direction: Array,
     h: float,
 ) -> float | None:
-    """Slope of ``loss`` from x - h d to x + h d; None if a kink lies between. x is put back."""
+    """Return the slope of ``loss`` from x - h d to x + h d, or None if it crosses a kink.
+
+    x is restored.
+    """
     original = x.copy()
     values = []
     try:
@@ -134,7 +139,7 @@ def _central_difference(
 
 
 def _random_directions(x: Array, rng: np.random.Generator, count: int) -> Iterator[Step]:
-    """Yield (None, random unit direction), shaped like x."""
+    """Yield (None, random unit vector) in the shape of x."""
     for _ in range(count):
         direction = rng.standard_normal(x.shape)
         yield None, beside(direction / np.linalg.norm(direction), x)
@@ -163,12 +168,12 @@ def check_op(
     Parameters
     ----------
     forward : function
-        Called as ``forward(**inputs)``, returns ``(y, cache)``.
+        ``forward(**inputs)`` returns ``(y, cache)``.
     backward : function
         ``backward(dy, cache)`` returns the gradients in the order of ``inputs``.
     inputs : dict of float64 arrays
     **options
-        For `compare`.
+        Options of `compare`.
 
     Examples
     --------
@@ -208,17 +213,17 @@ def check_layer(
 ) -> Report:
     """Check a layer, block or network: the gradients of its input and of every parameter.
 
-    A parameter whose ``grad`` is None after the backward must not move the output at all. Gates
-    stay as they are. Running statistics are restored afterwards.
+    A parameter whose ``grad`` is None after the backward must not affect the output at all. Gates
+    do not change. Running statistics are restored afterwards.
 
     Parameters
     ----------
     layer : Layer
         In float64 and training mode.
     x : float64 array
-        Left as it was.
+        It is not changed.
     **options
-        For `compare`.
+        Options of `compare`.
     """
     buffers = [(buffer, buffer.copy()) for _, buffer in layer.buffers()]
     x = x.copy()

@@ -1,4 +1,4 @@
-"""What a gradient check found, said so that it helps to find the mistake."""
+"""The result of a gradient check, with hints that help to find a mistake."""
 
 from dataclasses import dataclass, field
 
@@ -6,15 +6,15 @@ import numpy as np
 
 TOLERANCE = 1e-6
 FLOOR = 1e-3
-"""Slopes below this are compared absolutely: rounding alone makes differences of about 1e-10."""
+"""Errors of slopes below this are relative to this number: rounding alone gives about 1e-10."""
 
 
 class GradientError(AssertionError):
-    """A gradient that finite differences contradict."""
+    """A gradient differs from finite differences."""
 
 
 class KinkError(ValueError):
-    """The input lies so close to a kink of a ReLU that no step can be taken from it."""
+    """The input is so close to a kink of a ReLU that every step crosses it."""
 
 
 @dataclass
@@ -28,12 +28,12 @@ class Slope:
     error: float
 
     def __str__(self) -> str:
-        where = self.tensor + (
+        place = self.tensor + (
             " along a random direction" if self.index is None else str(list(self.index))
         )
         ratio = f"{self.analytic / self.numeric:.6g}" if self.numeric else "undefined"
         return (
-            f"{where}: analytic {self.analytic:.9g}, numeric {self.numeric:.9g}, "
+            f"{place}: analytic {self.analytic:.9g}, numeric {self.numeric:.9g}, "
             f"ratio {ratio}, relative error {self.error:.2g}"
         )
 
@@ -47,7 +47,7 @@ class Report:
     tolerance: float = TOLERANCE
     slopes: list[Slope] = field(default_factory=list)
     kinks: int = 0
-    """How many steps crossed a kink, and were replaced by others."""
+    """Number of steps that crossed a kink and were replaced by others."""
 
     @property
     def worst(self) -> Slope:
@@ -60,13 +60,13 @@ class Report:
         return all(slope.error <= self.tolerance for slope in self.slopes)
 
     def raise_if_failed(self) -> "Report":
-        """Return the report itself, or raise a GradientError that says where and guesses why."""
+        """Return the report itself, or raise a GradientError that says where, and perhaps why."""
         if not self.passed:
             raise GradientError(self.explain())
         return self
 
     def explain(self) -> str:
-        """Name the worst comparison of each tensor that failed, and what its ratios suggest."""
+        """Return the worst comparison of each tensor that failed, and a hint from its ratios."""
         lines = [f"{self.name}: the gradient is wrong (tolerance {self.tolerance:g})"]
         for tensor in dict.fromkeys(slope.tensor for slope in self.slopes):
             slopes = [slope for slope in self.slopes if slope.tensor == tensor]
@@ -83,10 +83,10 @@ class Report:
     def _hint(self, slopes: list[Slope]) -> str:
         ratios = np.array([s.analytic / s.numeric for s in slopes if abs(s.numeric) > FLOOR])
         if len(ratios) == 0:
-            return "the true gradient is zero here: is something propagated that should not be?"
+            return "the true gradient is zero here: does the backward add a term too many?"
         ratio, N = float(np.median(ratios)), self.batch_size
         if not np.all(np.abs(ratios - ratio) <= 1e-4 * max(1.0, abs(ratio))):
-            return "the ratio varies from element to element: a missing term, or a wrong index?"
+            return "the ratio differs from element to element: a missing term, or a wrong index?"
         if abs(ratio) < 1e-9:
             return (
                 "the analytic gradient is zero everywhere: is this path left out of the backward?"

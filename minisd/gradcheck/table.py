@@ -1,9 +1,9 @@
-"""The table of ``minisd gradcheck``: every operation, layer, block, and whole networks.
+"""The table of ``minisd gradcheck``: every operation, layer and block, and whole networks.
 
-All of it is asked of both editions: of the book, and of the engine with its fused layers.
+Both editions are checked: the book, and the engine with its fused layers.
 
-Shapes are small and asymmetric (N, C, H and W all differ), sizes odd, strides two, gates mixed: a
-pair of axes exchanged by mistake does not fit, and a gate that leaks is seen.
+Shapes are small and asymmetric (N, C, H and W all differ), with odd sizes, strides of two, and some
+blocks closed. So the checks notice when two axes are swapped, or when a closed block leaks.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ DTYPE = np.float64
 
 
 def all_checks(seed: int = 0, device: str = "cpu") -> Iterator[Report]:
-    """Yield the report of every check, each with random inputs of its own."""
+    """Yield the report of every check. Each check has its own random inputs."""
     checks: list[Callable[[ModuleType, np.random.Generator, str], Iterator[Report]]] = [
         check_ops,
         check_layers,
@@ -42,7 +42,7 @@ def all_checks(seed: int = 0, device: str = "cpu") -> Iterator[Report]:
         check_networks,
     ]
     for edition in (ops, fast):
-        seeds = np.random.SeedSequence(seed).spawn(len(checks))  # the same questions to both
+        seeds = np.random.SeedSequence(seed).spawn(len(checks))  # the same inputs for both
         for check, child in zip(checks, seeds, strict=True):
             for report in check(edition, np.random.default_rng(child), device):
                 report.name = f"{'book' if edition is ops else 'fast'}  {report.name}"
@@ -50,7 +50,7 @@ def all_checks(seed: int = 0, device: str = "cpu") -> Iterator[Report]:
 
 
 def check_ops(ops: ModuleType, rng: np.random.Generator, device: str) -> Iterator[Report]:
-    """The functions of `minisd.ops` or `minisd.fast`."""
+    """Check the functions of `minisd.ops` or `minisd.fast`."""
 
     def normal(*shape: int) -> Array:
         return to_device(rng.standard_normal(shape), device)
@@ -158,11 +158,11 @@ def _off_zero(x: Array) -> Array:
 
 
 def check_layers(edition: ModuleType, rng: np.random.Generator, device: str) -> Iterator[Report]:
-    """The layers of `minisd.layers`, with their parameters."""
+    """Check the layers of `minisd.layers`, with their parameters."""
     x = rng.standard_normal((3, 4, 6, 5))
 
-    def conv_norm(in_channels: int, out_channels: int, kernel: int, **where: Any) -> list[Layer]:
-        conv = Conv2d(in_channels, out_channels, kernel, rng=rng, dtype=DTYPE, **where)
+    def conv_norm(in_channels: int, out_channels: int, kernel: int, **options: Any) -> list[Layer]:
+        conv = Conv2d(in_channels, out_channels, kernel, rng=rng, dtype=DTYPE, **options)
         return [conv, BatchNorm2d(out_channels, gamma="uniform", rng=rng, dtype=DTYPE)]
 
     layers: list[tuple[str, Layer, Array]] = [
@@ -193,15 +193,15 @@ def check_layers(edition: ModuleType, rng: np.random.Generator, device: str) -> 
 
 
 def check_blocks(edition: ModuleType, rng: np.random.Generator, device: str) -> Iterator[Report]:
-    """Residual blocks: every shortcut, branch and scale, open and closed."""
+    """Check residual blocks: every shortcut, branch and scale, open and closed."""
     make = {"basic": basic_branch, "bottleneck": bottleneck_branch}
     for branch, shortcut, stride in product(make, SHORTCUTS, (1, 2)):
         channels, out = 8, 8 * stride  # bottleneck branches have 2 or 4 in the middle
         if stride == 1 and shortcut not in ("A", "none"):
-            continue  # where the shape stays, the others are the identity, too
+            continue  # all other shortcuts are the identity, too, if the shape stays
         for scale, is_open in product(SCALES, (True, False)):
             if shortcut == "none" and not is_open:
-                continue  # nothing passes: there is no gradient to check
+                continue  # nothing passes this block: there is no gradient to check
             block = ResidualBlock(
                 make[branch](channels, out, stride=stride, rng=rng, dtype=DTYPE),
                 make_shortcut(shortcut, channels, out, stride, rng=rng, dtype=DTYPE),
@@ -209,34 +209,34 @@ def check_blocks(edition: ModuleType, rng: np.random.Generator, device: str) -> 
                 scale=scale,
             )
             block.is_open = is_open
-            where = f"shortcut {shortcut}, stride {stride}"
+            shortcut_name = f"shortcut {shortcut}, stride {stride}"
             if stride == 1 and shortcut == "A":
-                where = "identity"
+                shortcut_name = "identity"
             gate = "open" if is_open else "closed"
-            name = f"block, {branch}, {where}, scale {scale}, {gate}"
+            name = f"block, {branch}, {shortcut_name}, scale {scale}, {gate}"
             block = (fuse(block) if edition is fast else block).to(device).use(edition)
             yield _away_from_kinks(block, (3, channels, 6, 2), rng, name)
 
 
 def check_networks(edition: ModuleType, rng: np.random.Generator, device: str) -> Iterator[Report]:
-    """Whole networks, with gates open, closed and mixed."""
+    """Check whole networks, with gates open, closed and mixed."""
     for shortcut in SHORTCUTS:
-        some_closed = [(0, 0, 0), (1, 0, 1), (0, 1, 0)] if shortcut != "none" else []
-        for gates in ((1, 1, 1), *some_closed):
+        closed_blocks = [(0, 0, 0), (1, 0, 1), (0, 1, 0)] if shortcut != "none" else []
+        for gates in ((1, 1, 1), *closed_blocks):
             model = resnet(
                 8,
                 num_classes=5,
                 in_channels=2,
                 width=3,
                 shortcut=shortcut,
-                survival=linear_decay(3) if some_closed else None,
+                survival=linear_decay(3) if closed_blocks else None,
                 fused=edition is fast,
                 rng=rng,
                 dtype=DTYPE,
             )
             set_gates(model, [bool(gate) for gate in gates])
-            shown = "".join(map(str, gates))
-            name = f"ResNet-8, shortcut {shortcut}, gates {shown}"
+            pattern = "".join(map(str, gates))
+            name = f"ResNet-8, shortcut {shortcut}, gates {pattern}"
             model.to(device).use(edition)
             yield _away_from_kinks(model, (4, 2, 8, 12), rng, name, elements=8)
     model = resnet(
@@ -258,9 +258,9 @@ def check_networks(edition: ModuleType, rng: np.random.Generator, device: str) -
 def _away_from_kinks(
     layer: Layer, shape: tuple[int, ...], rng: np.random.Generator, name: str, **options: Any
 ) -> Report:
-    """Check a layer at a random input; at another one, if that lies on a kink."""
+    """Check a layer at a random input; try another one if the first is on a kink."""
     for _ in range(10):
         with suppress(KinkError):
             x = beside(rng.standard_normal(shape), next(layer.parameters())[1].data)
             return check_layer(layer, x, rng=rng, name=name, **options)
-    raise KinkError(f"{name}: ten random inputs lie on kinks")
+    raise KinkError(f"{name}: ten random inputs are on kinks")

@@ -1,4 +1,4 @@
-"""Whole training runs: settings, the loop, the folder, checkpoints, and how they go on.
+"""Whole training runs: settings, training loop, run folder, checkpoint, and resuming.
 
-`session.train` and `session.resume` are where a run begins.
+To train, call `session.train` or `session.resume`.
 """

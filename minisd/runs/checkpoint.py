@@ -1,7 +1,8 @@
-"""Saving arrays and JSON in one NPZ file: no pickle, written aside, checked when read.
+"""The checkpoint: arrays and JSON in one NPZ file, without pickle.
 
-An NPZ is a zip of plain arrays with a checksum each. What is not an array (settings, history, the
-generators' states) is JSON in one of them, so that a checkpoint is one file and never half of two.
+An NPZ is a zip of plain arrays, each with a checksum. Everything else (settings, history, the
+states of the random generators) is JSON in one of these arrays. So a checkpoint is always a single
+file. It is written under another name first, then renamed, and it is checked when it is read.
 """
 
 import hashlib
@@ -24,14 +25,14 @@ _META = "meta.json"
 
 
 def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
-    """Write ``arrays`` and ``meta`` to ``path``. If that fails, the file that was there stays.
+    """Write ``arrays`` and ``meta`` to ``path``. If that fails, an existing file is unchanged.
 
     Parameters
     ----------
     arrays : dict
         NumPy or CuPy arrays by name.
     meta : dict
-        Anything JSON can say; no NaN or infinity.
+        Anything JSON can hold; no NaN or infinity.
 
     Raises
     ------
@@ -42,24 +43,24 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     meta = {"format": FORMAT, "digest": _digest(contents), **meta}
     text = json.dumps(meta, allow_nan=False)
     contents[_META] = np.frombuffer(text.encode(), np.uint8)
-    packed = io.BytesIO()  # in memory first: a zip that meets a full disk leaves a mess behind
+    packed = io.BytesIO()  # in memory first: a zip file fails badly on a full disk
     np.savez(packed, **contents)  # type: ignore[arg-type]
     try:
         write_atomically(path, lambda stream: stream.write(packed.getbuffer()))
     except OSError as error:
-        kept = "; the checkpoint before it is still there" if path.exists() else ""
+        previous = "; the previous checkpoint is unchanged" if path.exists() else ""
         raise CheckpointError(
-            f"{path} cannot be written ({error.strerror or error}){kept}"
+            f"{path} cannot be written ({error.strerror or error}){previous}"
         ) from error
 
 
 def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Read a checkpoint whole, checksums and all, and return (arrays, meta).
+    """Read a whole checkpoint, verify its checksums, and return (arrays, meta).
 
     Raises
     ------
     CheckpointError
-        If it is missing, damaged, no checkpoint, or of a later format.
+        If the file is missing, damaged, not a checkpoint, or of another format.
     """
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -81,17 +82,18 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         MemoryError,
         zipfile.BadZipFile,
         zlib.error,
-    ) as error:  # a damaged zip fails in all these ways, depending on the byte
+    ) as error:  # a damaged zip can fail in any of these ways
         raise CheckpointError(
-            f"{path} is not a whole checkpoint: truncated, damaged, or another file ({error})"
+            f"{path} is not a whole checkpoint: truncated, damaged, or another kind of file "
+            f"({error})"
         ) from error
     if version != FORMAT:
         raise CheckpointError(
-            f"{path} has checkpoint format {version}, this version of minisd reads {FORMAT}: "
+            f"{path} has checkpoint format {version}, but this version of minisd reads {FORMAT}: "
             "use the version of minisd that wrote it"
         )
     if digest != _digest(arrays):
-        raise CheckpointError(f"{path} is damaged: its arrays are not those that were saved")
+        raise CheckpointError(f"{path} is damaged: its arrays are not the ones that were saved")
     return arrays, meta
 
 
@@ -102,11 +104,11 @@ def layer_arrays(layer: Layer) -> dict[str, Array]:
 
 
 def check_fits(targets: dict[str, Array], arrays: dict[str, Array], where: Path) -> None:
-    """Raise a CheckpointError unless names, shapes and dtypes are the same."""
+    """Raise a CheckpointError unless names, shapes and dtypes of the arrays are the same."""
     missing, extra = set(targets) - set(arrays), set(arrays) - set(targets)
     if missing or extra:
-        which = f"lacks {min(missing)}" if missing else f"has {min(extra)}, which is unknown here"
-        raise CheckpointError(f"{where} is of another network: it {which}")
+        example = f"lacks {min(missing)}" if missing else f"has {min(extra)}, which is unknown here"
+        raise CheckpointError(f"{where} is of another network: it {example}")
     for name, target in targets.items():
         array = arrays[name]
         if array.shape != target.shape or array.dtype != target.dtype:
@@ -117,7 +119,7 @@ def check_fits(targets: dict[str, Array], arrays: dict[str, Array], where: Path)
 
 
 def restore(targets: dict[str, Array], arrays: dict[str, Array], where: Path) -> None:
-    """Copy ``arrays`` into ``targets``, in place, name by name, if all of them fit."""
+    """Copy ``arrays`` into ``targets``, in place and by name, if all of them fit."""
     check_fits(targets, arrays, where)
     for name, target in targets.items():
         device = "cpu" if isinstance(target, np.ndarray) else "cuda"
@@ -125,7 +127,7 @@ def restore(targets: dict[str, Array], arrays: dict[str, Array], where: Path) ->
 
 
 def _digest(arrays: dict[str, Array]) -> str:
-    """A fingerprint of all names and arrays: the zip's own checksums do not cover its directory."""
+    """Return a checksum of all names and arrays: the zip's own leave out its directory."""
     hasher = hashlib.blake2b(digest_size=16)
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -140,7 +142,7 @@ def with_prefix(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def without_prefix(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
-    """Return the arrays whose names begin with ``prefix/``, without it."""
+    """Return the arrays whose names begin with ``prefix/``, without the prefix."""
     return {
         name.removeprefix(f"{prefix}/"): array
         for name, array in arrays.items()

@@ -1,7 +1,7 @@
-"""The settings of a run, and presets for the paper's rows and for a laptop.
+"""The settings of a run, and presets for the paper's experiments and for a laptop.
 
-A setting is a field of `Config` and nowhere else: the command's options, their help and
-``config.json`` are made from here.
+Each setting is defined once, as a field of `Config`. The options of the command, their help and
+``config.json`` are made from these fields.
 """
 
 import dataclasses
@@ -23,16 +23,18 @@ from minisd.stochastic_depth import linear_decay, uniform
 DATA_SETS = tuple(LOADERS)
 SURVIVAL_RULES = ("linear", "uniform", "constant")
 DEVICES = ("cpu", "cuda", "auto")
+OLDER_NAMES = {"checkpoint_every": "recompute_every"}
+"""Older names of settings, still used by older run folders and commands."""
 
 
 def _setting(default: Any, text: str, *, choices: tuple[str, ...] | None = None) -> Any:
-    """Declare a field with the help that the command shows."""
+    """Define a field, with the help text of its option."""
     return field(default=default, metadata={"help": text, "choices": choices})
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides a run. Made by `resolve`, which checks it."""
+    """All settings of a run. Made by `resolve`, which checks them."""
 
     preset: str = _setting("digits", "start from these settings; the other options override them")
     data: str = _setting("digits", "data set", choices=DATA_SETS)
@@ -49,12 +51,12 @@ class Config:
     branch: str = _setting("basic", "two 3x3 convolutions, or 1x1-3x3-1x1", choices=tuple(BRANCHES))
     shortcut: str = _setting(
         "A",
-        "where the shape changes: average pooling and zero channels, "
+        "what replaces the identity where the shape changes: average pooling and zero channels, "
         "subsampling and zero channels, or a learned projection; none: a plain network",
         choices=SHORTCUTS,
     )
     gamma: str = _setting(
-        "one", "where batch norm's scale starts: 1, or U(0, 1) as Torch did", choices=GAMMAS
+        "one", "initial scale of batch norm: 1, or drawn from U(0, 1) as Torch did", choices=GAMMAS
     )
 
     survival: str = _setting(
@@ -62,7 +64,9 @@ class Config:
         "survival probabilities: linear decay to p_L, uniform, or constant depth (all 1)",
         choices=SURVIVAL_RULES,
     )
-    p_last: float = _setting(0.5, "survival probability p_L of the last block (of all: uniform)")
+    p_last: float = _setting(
+        0.5, "survival probability p_L of the last block (uniform: of every block)"
+    )
     scale: str = _setting(
         "test",
         "weight a branch by p at test time (the paper) or by 1/p in training",
@@ -70,8 +74,8 @@ class Config:
     )
     dropped: str = _setting(
         "coast",
-        "a closed block's weights: momentum and decay go on (the "
-        "released code), or stay frozen (the paper's words)",
+        "weights of a closed block: momentum and weight decay go on (coast, the released code), "
+        "or nothing changes them (freeze, the paper's words)",
         choices=DROPPED,
     )
 
@@ -80,32 +84,35 @@ class Config:
     lr: float = _setting(0.1, "learning rate")
     drops: tuple[float, ...] = _setting(
         (0.5, 0.75),
-        "divide the rate by 10 after these epochs, or fractions of the run when below 1",
+        "divide the learning rate by 10 after these epochs; below 1: fractions of the run",
     )
-    warmup_epochs: int = _setting(0, "epochs at the beginning with --warmup-lr")
-    warmup_lr: float = _setting(0.01, "learning rate of the warm-up")
+    warmup_epochs: int = _setting(0, "number of first epochs, which use --warmup-lr")
+    warmup_lr: float = _setting(0.01, "learning rate of the warm-up epochs")
     momentum: float = _setting(0.9, "Nesterov momentum")
     weight_decay: float = _setting(1e-4, "weight decay, on every parameter")
     validate_every: int | None = _setting(
-        None, "validate (and test) every N steps as well as at the end of each epoch"
+        None, "validate and test every N steps, in addition to the end of each epoch"
     )
 
     flow: int | None = _setting(
-        None, "record the gradient flow (flow.jsonl): averages over every N steps"
+        None, "record the gradient flow in flow.jsonl, averaged over every N steps"
     )
 
-    seed: int = _setting(1, "decides weights, split, order of the data, and gates")
+    seed: int = _setting(
+        1,
+        "seed of the initial weights, the validation split, the order of the images, and the gates",
+    )
     device: str = _setting("cpu", "where to compute", choices=DEVICES)
     threads: int | None = _setting(
-        None, "threads to compute with (default: all cores this process may use)"
+        None, "number of threads (default: all cores that this process may use)"
     )
-    checkpoint_every: int | None = _setting(
-        None, "save memory: compute this many blocks at a time again in the backward"
+    recompute_every: int | None = _setting(
+        None, "save memory: recompute this many blocks at a time in the backward"
     )
 
     @property
     def num_blocks(self) -> int:
-        """L."""
+        """L, the number of residual blocks."""
         return num_blocks(self.depth, self.branch)
 
     @property
@@ -128,10 +135,10 @@ class Config:
         )
 
     def check_images(self, height: int, width: int, num_training: int) -> None:
-        """Raise a ConfigError if the network cannot train on such images, this many of them."""
+        """Raise a ConfigError if the network cannot train on this many images of this size."""
         if self.max_shift >= min(height, width):
             raise ConfigError(
-                f"max_shift {self.max_shift} would move a {height}x{width} image out of sight"
+                f"max_shift {self.max_shift} can shift a {height}x{width} image out of view"
             )
         smallest = num_training % self.batch_size or self.batch_size
         try:
@@ -161,7 +168,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "cifar10-laptop": (
-        "20 layers, p_L = 0.9, on whatever CIFAR-10 batches are there",
+        "20 layers, p_L = 0.9, CIFAR-10 (any of its five batches will do)",
         {"data": "cifar10", **_LAPTOP},
     ),
     "cifar100-laptop": ("20 layers, p_L = 0.9, CIFAR-100", {"data": "cifar100", **_LAPTOP}),
@@ -191,22 +198,46 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "cifar10-1202": ("the paper: CIFAR-10, augmented, 1202 layers", _CIFAR | _1202),
     "cifar10-1202-constant": ("the same with constant depth", _CIFAR | _1202 | _CONSTANT),
 }
-"""Name: (what it is, the settings that differ from `Config`'s defaults)."""
+"""Name: (description, the settings that differ from `Config`'s defaults)."""
 
 DEFAULT_PRESET = {"digits": "digits"} | {name: f"{name}-laptop" for name in DATA_SETS[1:]}
 
 
-def resolve(overrides: dict[str, Any]) -> Config:
-    """Return the settings of a preset with ``overrides`` on top, checked.
-
-    Without a preset, that of the data set: `DEFAULT_PRESET`.
+def with_present_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with each of `OLDER_NAMES` replaced by the name it has now.
 
     Raises
     ------
     ConfigError
-        On an unknown name, a value of the wrong type or out of range, or a combination that makes
-        no network.
+        If a setting has one value under its older name and another under its present name.
     """
+    renamed = {name: value for name, value in settings.items() if name not in OLDER_NAMES}
+    for older, name in OLDER_NAMES.items():
+        if settings.get(older) is None:
+            if older in settings:
+                renamed.setdefault(name, None)
+        elif renamed.get(name) in (None, settings[older]):
+            renamed[name] = settings[older]
+        else:
+            raise ConfigError(
+                f"{older} is an older name of {name}, but they are {settings[older]!r} and "
+                f"{renamed[name]!r}: give {name} only"
+            )
+    return renamed
+
+
+def resolve(overrides: dict[str, Any]) -> Config:
+    """Return the settings of a preset, with some replaced by ``overrides``, and check them.
+
+    Without a preset, the data set decides which: `DEFAULT_PRESET`.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown, if a value has the wrong type or is out of range, or if the settings
+        do not fit together.
+    """
+    overrides = with_present_names(overrides)
     data = overrides.get("data", "digits")
     preset = overrides.get("preset")
     if preset is None:
@@ -234,26 +265,27 @@ def _check(config: Config) -> None:
         choices = PRESETS if setting.name == "preset" else setting.metadata["choices"]
         if choices and value not in choices:
             raise ConfigError(_unknown(setting.name, value, choices))
-    for name, least in (
+    for name, lowest in (
         ("width", 1),
         ("epochs", 1),
         ("batch_size", 1),
         ("limit", 1),
         ("seed", 0),
         ("threads", 1),
-        ("checkpoint_every", 1),
+        ("recompute_every", 1),
         ("validate_every", 1),
         ("flow", 1),
         ("max_shift", 0),
         ("warmup_epochs", 0),
     ):
         value = getattr(config, name)
-        if value is not None and value < least:
-            raise ConfigError(f"{name} must be at least {least}, got {value}")
-    for name, least, below in (("momentum", 0, 1), ("weight_decay", 0, math.inf)):
-        if not least <= getattr(config, name) < below:
-            raise ConfigError(f"{name} must lie in [{least}, {below}), got {getattr(config, name)}")
-    try:  # depth, probabilities and rates know best what they can be
+        if value is not None and value < lowest:
+            raise ConfigError(f"{name} must be at least {lowest}, got {value}")
+    for name, lowest, limit in (("momentum", 0, 1), ("weight_decay", 0, math.inf)):
+        value = getattr(config, name)
+        if not lowest <= value < limit:
+            raise ConfigError(f"{name} must lie in [{lowest}, {limit}), got {value}")
+    try:  # depth, probabilities and learning rates are checked where they are used
         probs, _, _ = config.survival_probs, config.num_blocks, config.schedule
     except ValueError as error:
         raise ConfigError(str(error)) from None
@@ -261,14 +293,14 @@ def _check(config: Config) -> None:
         raise ConfigError("only CIFAR-100 has coarse labels: leave out --coarse")
     if config.shortcut == "none" and probs and min(probs) < 1:
         raise ConfigError(
-            "with shortcut 'none' nothing would pass a closed block: use --survival constant"
+            "with shortcut 'none' nothing passes a closed block: use --survival constant"
         )
     if config.scale == "train" and probs and min(probs) == 0:
         raise ConfigError("scale 'train' divides by the survival probability: p_last cannot be 0")
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether ``value`` is of the type that a field declares; a float field also takes an int."""
+    """Whether ``value`` has the type of a field. A float field also takes an int."""
     if isinstance(hint, types.UnionType):
         return any(_fits(value, part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
@@ -282,6 +314,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _unknown(what: str, value: object, known: typing.Iterable[str]) -> str:
+    """Return the message for a name that is not among the known ones."""
     known = list(known)
     close = difflib.get_close_matches(str(value), known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Errors of training that say where in the run they came and what to change."""
+"""Errors of training that say where in the run they happened and what to change."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,29 +9,29 @@ from minisd.runs.run import Run
 
 @contextmanager
 def explained(run: Run, step: int) -> Iterator[None]:
-    """Add to a NonFiniteError where in the run it happened and what may help."""
+    """Add to a NonFiniteError where in the run it happened, and what may help."""
     try:
         yield
     except NonFiniteError as error:
         raise NonFiniteError(
             f"training stopped at step {step} (epoch {run.position.epoch}, learning "
-            f"rate {run.optimizer.lr:g}): {error}. Begin a new run with a smaller --lr, or with "
-            "--warmup-epochs; resuming would meet the same"
+            f"rate {run.optimizer.lr:g}): {error}. Start a new run with a smaller --lr, or with "
+            "--warmup-epochs; resuming this one would fail again"
         ) from None
 
 
 @contextmanager
 def memory_explained(run: Run) -> Iterator[None]:
-    """Say what to change where memory runs out, the CPU's or the GPU's."""
+    """Raise an OutOfMemoryError that says what to change, instead of a MemoryError."""
     try:
         yield
     except MemoryError as error:
         if isinstance(error, OutOfMemoryError):
             raise
-        found = str(error).rstrip(".")
+        reason = str(error).rstrip(".")
         raise OutOfMemoryError(
             f"the memory of the {'GPU' if run.device == 'cuda' else 'computer'} is too small for "
-            f"batches of {run.config.batch_size} through {run.config.depth} layers ({found}): "
-            "--checkpoint-every 25 keeps less of them, also for a run that is resumed; or begin a "
-            "new run with a smaller --batch-size"
+            f"batches of {run.config.batch_size} through {run.config.depth} layers ({reason}): "
+            "resume with --recompute-every 25, which saves less between forward and backward, or "
+            "start a new run with a smaller --batch-size"
         ) from error

@@ -1,6 +1,6 @@
-"""The loop of a whole run: epochs, mini-batches, validation, and what is kept.
+"""The training loop of a whole run: epochs, mini-batches, validation, and the best weights.
 
-One step of it is `minisd.train.train_step`. `minisd.runs.session` puts a run folder around it.
+One step is `minisd.train.train_step`. `minisd.runs.session` runs this loop in a run folder.
 """
 
 import time
@@ -29,25 +29,26 @@ def fit(
     stop: StopSignals,
     recorder: Recorder | None = None,
 ) -> None:
-    """Train until all epochs are done, from wherever ``run`` is.
+    """Train until all epochs are done, starting from the present position of ``run``.
 
     Parameters
     ----------
     save : function without arguments
-        Called whenever the state is worth keeping: at the end of each epoch.
+        Called at the end of each epoch, to save the state.
     stop : StopSignals
-        Asked after every step and during evaluation.
+        Checked after every step and during evaluation.
     recorder : Recorder, optional
-        Told of every step.
+        Records every step.
 
     Raises
     ------
     Interrupted
-        With ``run`` in a state that can be saved and gone on from.
+        ``run`` is then in a state that can be saved and resumed.
     NonFiniteError
-        Saying step and learning rate and, on a CPU, the first layer whose output is not finite.
+        The message has step, learning rate and, on a CPU, the first layer whose output is not
+        finite.
     OutOfMemoryError
-        Saying what to change.
+        The message says what to change.
     """
     with memory_explained(run):
         _fit(run, save, progress, stop, recorder)
@@ -64,9 +65,10 @@ def _fit(
     losses = PendingLosses(run)
     while not run.is_complete:
         run.optimizer.lr = run.schedule(position.epoch)
-        run.rewind_epoch()  # its draws are made again up to where it stopped; the gates' are not
+        # The draws for the data are repeated from the start of the epoch; those for the gates not.
+        run.rewind_epoch()
         with _timed(position):
-            validate_if_due(run, stop)  # an interrupted run may have stopped just before
+            validate_if_due(run, stop)  # a run may have been interrupted just before validation
             for images, labels in training_batches(
                 run.train,
                 config.batch_size,
@@ -104,7 +106,7 @@ def _fit(
                 try:
                     stop.check()
                 except Interrupted:
-                    losses.collect()  # what is saved is complete
+                    losses.collect()  # the saved state needs all losses up to here
                     raise
                 validate_if_due(run, stop)
         row = position.end_epoch(
@@ -116,7 +118,7 @@ def _fit(
 
 
 def error_rate(run: Run, split: Split, check: Callable[[], None] = lambda: None) -> float:
-    """`evaluate` a run's network on one of its splits."""
+    """Return the error rate of a run's network on one of its splits."""
     batches = evaluation_batches(
         split, run.config.batch_size, normaliser=run.normaliser, device=run.device
     )
@@ -133,28 +135,29 @@ def validation_is_due(run: Run) -> bool:
 def validate_if_due(run: Run, stop: StopSignals) -> None:
     """Validate and test, if `validation_is_due`.
 
-    The lowest validation error decides which weights are the best; the test error is only noted.
+    The lowest validation error decides which weights are the best. The test error is recorded, but
+    decides nothing.
     """
     if not validation_is_due(run):
         return
     position = run.position
     with explained(run, run.steps_done), np.errstate(over="ignore", invalid="ignore"):
-        found = {
+        evaluation = {
             "epoch": position.epoch,
             "step": run.steps_done,
             "val_error": error_rate(run, run.validation, stop.check),
             "test_error": error_rate(run, run.test, stop.check),
         }
     position.evaluated_at = run.steps_done
-    position.evaluations.append(found)
-    if position.best is None or found["val_error"] < position.best["val_error"]:
-        position.best = found
+    position.evaluations.append(evaluation)
+    if position.best is None or evaluation["val_error"] < position.best["val_error"]:
+        position.best = evaluation
         run.keep_best()
 
 
 @contextmanager
 def _timed(position: Any) -> Iterator[None]:
-    """Add the seconds inside the block to the epoch's, also when it is left early."""
+    """Add the seconds spent inside the ``with`` block to the epoch's, even after an error."""
     started = time.perf_counter()
     try:
         yield

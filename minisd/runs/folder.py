@@ -1,10 +1,10 @@
-"""The folder of one run: who may write into it, and the small files in it.
+"""The folder of one run: which process may write into it, and the small files in it.
 
-config.json      settings, what follows from them, seed and versions
+config.json      the settings and what follows from them, seed and versions
 log.jsonl        one line per epoch
-checkpoint.npz   everything needed to go on, and the best weights (`minisd.runs.checkpoint`)
+checkpoint.npz   everything needed to resume, and the best weights (`minisd.runs.checkpoint`)
 curve.png        the learning curve
-flow.jsonl       what `minisd.flow` recorded, if it was asked for
+flow.jsonl       the recorded gradient flow (`minisd.flow`), if asked for
 """
 
 import json
@@ -24,7 +24,7 @@ from minisd.flow.records import FLOW
 CONFIG, LOG, CHECKPOINT, CURVE = "config.json", "log.jsonl", "checkpoint.npz", "curve.png"
 _FILES = {CONFIG, LOG, CHECKPOINT, CURVE, FLOW}
 _LOCK = ".lock"
-_TRACES = {_LOCK} | {aside_name(name) for name in _FILES}  # what a run killed early may leave
+_TRACES = {_LOCK} | {aside_name(name) for name in _FILES}  # may be left by a killed run
 
 
 def free_name(parent: Path, stem: str) -> Path:
@@ -36,9 +36,9 @@ def free_name(parent: Path, stem: str) -> Path:
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Raise a RunFolderError unless a new run may go to ``path``. Changes nothing.
+    """Raise a RunFolderError unless a new run may use the folder ``path``. Changes nothing.
 
-    With ``force`` an earlier run there may be replaced; a folder of other things may not.
+    With ``force``, the folder may have an earlier run in it. Other files are never allowed.
     """
     try:
         present = {entry.name for entry in path.iterdir()} - _TRACES if path.exists() else set()
@@ -49,25 +49,25 @@ def check_free(path: Path, *, force: bool) -> None:
     others = present - _FILES
     if others:
         raise RunFolderError(
-            f"{path} has other files in it, such as {min(others)}: choose a new folder for --out"
+            f"{path} contains other files, such as {min(others)}: choose a new folder for --out"
         )
     if present and not force:
         raise RunFolderError(
-            f"{path} has a run in it: go on with --resume {shlex.quote(str(path))}, replace it "
-            "with --force, or choose another --out"
+            f"{path} contains a run: continue it with --resume {shlex.quote(str(path))}, replace "
+            "it with --force, or choose another --out"
         )
     nearest = path
     while not nearest.exists():
         nearest = nearest.parent
     if not nearest.is_dir():
-        raise RunFolderError(f"{path} cannot be made: {nearest} is a file")
+        raise RunFolderError(f"{path} cannot be created: {nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise RunFolderError(f"{path} cannot be written: no permission to write in {nearest}")
 
 
 @contextmanager
 def claim(path: Path, *, create: bool) -> Iterator[Path]:
-    """Hold ``path`` for this process alone; the system lets go of it however the process ends.
+    """Lock ``path`` for this process. The system releases the lock however the process ends.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def claim(path: Path, *, create: bool) -> Iterator[Path]:
         if create:
             path.mkdir(parents=True, exist_ok=True)
         elif path.is_file():
-            raise RunFolderError(f"{path} is a file: give the run's folder")
+            raise RunFolderError(f"{path} is a file: give the folder of a run")
         elif not path.is_dir():
             raise RunFolderError(f"there is no run folder {path}")
         elif not (path / CONFIG).exists():
@@ -98,7 +98,7 @@ def claim(path: Path, *, create: bool) -> Iterator[Path]:
 
 
 def clear(path: Path) -> None:
-    """Remove an earlier run's files, and only those."""
+    """Remove the files of an earlier run, and nothing else."""
     for name in _FILES | _TRACES - {_LOCK}:
         (path / name).unlink(missing_ok=True)
 
@@ -110,7 +110,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_log(path: Path, history: list[dict[str, Any]]) -> None:
-    """Write the log whole: as many lines as epochs, and never half a line."""
+    """Write the whole log, one line per epoch. A kill never leaves half a line."""
     text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in history)
     write_atomically(path, lambda stream: stream.write(text.encode()))
 
@@ -120,10 +120,13 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        what = "is not a run folder: there is no" if path.parent.is_dir() else "does not exist: no"
-        raise RunFolderError(f"{path.parent} {what} {path.name} in it") from None
+        if not path.parent.is_dir():
+            raise RunFolderError(f"there is no run folder {path.parent}") from None
+        raise RunFolderError(
+            f"{path.parent} is not a run folder: there is no {path.name} in it"
+        ) from None
     except NotADirectoryError:
-        raise RunFolderError(f"{path.parent} is a file: give the run's folder") from None
+        raise RunFolderError(f"{path.parent} is a file: give the folder of a run") from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):

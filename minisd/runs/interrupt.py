@@ -1,4 +1,4 @@
-"""Turn Ctrl-C and SIGTERM into an exception at a point where nothing is half done."""
+"""Turn Ctrl-C and SIGTERM into an exception at a point where the state can be saved."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ class Interrupted(Exception):
     Attributes
     ----------
     number : int
-        The signal's; a command then exits with 128 + number.
+        Number of the signal. The command then exits with 128 + number.
     """
 
     def __init__(self, number: int) -> None:
@@ -21,10 +21,10 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """While in the ``with`` block, signals wait for the next call of `check`.
+    """Inside the ``with`` block, a signal waits for the next call of `check`.
 
-    A second Ctrl-C does not wait: it raises KeyboardInterrupt at once. Outside the main thread,
-    where Python delivers no signals, this does nothing.
+    A second Ctrl-C does not wait: it raises KeyboardInterrupt immediately. Python delivers signals
+    to the main thread only; in other threads this class does nothing.
     """
 
     def __init__(self) -> None:
@@ -52,6 +52,6 @@ class StopSignals:
         self.received = number
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come."""
+        """Raise `Interrupted` if a signal has arrived."""
         if self.received is not None:
             raise Interrupted(self.received)

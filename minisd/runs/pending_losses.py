@@ -1,7 +1,7 @@
-"""The losses of a run: when to look at them.
+"""The losses of the last steps, until they are read from the device.
 
-A loss is computed where the images are. On a CPU it is there at once. To look at it on a GPU is to
-wait for all that was launched before, so it stays there until a look is due.
+On a CPU a loss is known immediately. Reading it from a GPU means waiting for everything that was
+launched before. So losses stay on the GPU, and are read once every `INTERVAL` steps.
 """
 
 import math
@@ -13,42 +13,42 @@ from minisd.runs.explain import explained
 from minisd.runs.run import Run
 
 INTERVAL = 50
-"""Steps between two looks on a GPU, after one at the first step."""
+"""Steps between two readings on a GPU. The first step is read by itself."""
 
 
 class PendingLosses:
-    """The losses of the steps since somebody last looked, as the device has them.
+    """The losses that are not read yet.
 
     Attributes
     ----------
     last : float
-        The newest one that was looked at.
+        The newest loss that was read.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.last = math.nan
-        self._losses: list[Any] = []  # not looked at yet
+        self._losses: list[Any] = []
         self._sizes: list[int] = []
-        self._interval = 1  # on a GPU longer, when the first step is seen to work
+        self._interval = 1  # becomes longer on a GPU, after the first step
 
     def add(self, loss: Any, num_images: int) -> None:
-        """Take the loss of one more step, a float or a 0-d array."""
+        """Add the loss of one more step, a float or a 0-d array."""
         self._losses.append(loss)
         self._sizes.append(num_images)
 
     @property
     def are_due(self) -> bool:
-        """Whether it is time to look."""
+        """Whether it is time to read them."""
         return len(self._losses) >= self._interval
 
     def collect(self) -> None:
-        """Look: wait for the device, and add the losses to the epoch's sum.
+        """Read the losses, waiting for the device, and add them to the epoch's sum.
 
         Raises
         ------
         NonFiniteError
-            If one is not finite.
+            If a loss is not finite.
         """
         losses, sizes = values(self._losses), self._sizes
         self._losses, self._sizes = [], []
@@ -58,8 +58,8 @@ class PendingLosses:
             with explained(self.run, step):
                 if not math.isfinite(loss):
                     raise NonFiniteError(
-                        f"the loss is {loss}; which layer it comes from is not known, as a GPU's "
-                        f"losses are looked at every {INTERVAL} steps only (--device cpu names it)"
+                        f"the loss is {loss}; the layer that it comes from is unknown, because a "
+                        f"GPU's losses are read every {INTERVAL} steps only (--device cpu names it)"
                     )
             self.run.position.loss_sum += loss * num_images
             self.last = loss

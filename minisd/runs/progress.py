@@ -1,4 +1,4 @@
-"""Telling a person how training goes: a bar on a terminal, plain lines elsewhere, or nothing."""
+"""How a run reports its progress: a bar on a terminal, plain lines elsewhere, or nothing."""
 
 import sys
 import time
@@ -6,30 +6,41 @@ from typing import Any
 
 from tqdm import tqdm
 
-_PLAIN_INTERVAL = 30.0  # seconds between lines within an epoch where there is no terminal
+_PLAIN_INTERVAL = 30.0  # seconds between lines within an epoch, without a terminal
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where that is right.
+
+    Examples
+    --------
+    >>> counted(1, "epoch"), counted(2, "epoch")
+    ('1 epoch', '2 epochs')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class Progress:
-    """Says what `minisd.train` does. This one says nothing: the base for a program of your own."""
+    """Reports what training does. This one prints nothing; derive your own class from it."""
 
     def say(self, text: str) -> None:
         """Print a line."""
 
     def start(self, *, done: int, total: int) -> None:
-        """Training begins, at step ``done`` of ``total``."""
+        """Training starts, after ``done`` of ``total`` steps."""
 
     def step(self, *, epoch: int, epochs: int, loss: float, num_open: int, num_blocks: int) -> None:
-        """One more step is done."""
+        """One more step was done."""
 
     def epoch(self, row: dict[str, Any], epochs: int) -> None:
         """An epoch has ended; ``row`` is its line of the log."""
 
     def stop(self) -> None:
-        """Training ends, however it does."""
+        """Training has ended, with or without an error."""
 
 
 class Counting:
-    """Says how much of something countable is done: a bar, or a plain line from time to time."""
+    """Reports how many of ``total`` things are done: a bar, or a plain line from time to time."""
 
     def __init__(self, total: int, what: str, *, quiet: bool = False) -> None:
         self.total, self.what, self.done = total, what, 0
@@ -38,7 +49,7 @@ class Counting:
         self._bar = tqdm(total=total, desc=what, disable=quiet or self._lines, leave=False)
 
     def reach(self, done: int) -> None:
-        """So many are done."""
+        """Report that ``done`` of them are done."""
         self._bar.update(done - self.done)
         self.done = done
         if self._lines and time.monotonic() - self._said > _PLAIN_INTERVAL:
@@ -46,15 +57,26 @@ class Counting:
             self._said = time.monotonic()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.close()
 
 
+class _Bar(tqdm):
+    """A bar that shows ``status``, without the comma that tqdm puts before its own postfix."""
+
+    status = ""
+
+    @property
+    def format_dict(self) -> Any:
+        """The values that the bar's format may use."""
+        return {**super().format_dict, "status": self.status}
+
+
 class Console(Progress):
-    """Writes to standard output."""
+    """Prints to standard output."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
+        self._bar: _Bar | None = None
         self._plain_since = time.monotonic()
 
     def say(self, text: str) -> None:  # noqa: D102
@@ -65,14 +87,14 @@ class Console(Progress):
             sys.stdout.flush()
 
     def start(self, *, done: int, total: int) -> None:  # noqa: D102
-        self._bar = tqdm(
+        self._bar = _Bar(
             total=total,
             initial=done,
             disable=None if sys.stdout.isatty() else True,
             file=sys.stdout,
             dynamic_ncols=True,
             leave=False,
-            bar_format="{desc} |{bar}| {percentage:3.0f}%  {postfix}  {remaining} left",
+            bar_format="{desc} |{bar}| {percentage:3.0f}%  {status}  {remaining} left",
         )
         self._done = self._done_before = done
         self._total = total
@@ -85,7 +107,7 @@ class Console(Progress):
         self._done += 1
         status = f"open {num_open}/{num_blocks}  loss {loss:.3f}"
         self._bar.set_description_str(f"epoch {epoch}/{epochs}", refresh=False)
-        self._bar.set_postfix_str(status, refresh=False)
+        self._bar.status = status
         self._bar.update()
         if self._bar.disable and time.monotonic() - self._plain_since > _PLAIN_INTERVAL:
             self.say(

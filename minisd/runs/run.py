@@ -1,4 +1,4 @@
-"""The state of a run: everything that a config and a seed decide, and that a checkpoint keeps."""
+"""The state of a run: all that follows from its settings, and all that a checkpoint saves."""
 
 import dataclasses
 import platform
@@ -21,34 +21,35 @@ from minisd.runs.config import Config
 from minisd.stochastic_depth import expected_depth
 from minisd.version import __version__
 
-MACHINE_SETTINGS = ("device", "threads", "checkpoint_every", "data_dir")
-"""Settings that may change when a run goes on: where it runs and how, not what is trained."""
+MACHINE_SETTINGS = ("device", "threads", "recompute_every", "data_dir")
+"""Settings that may change when a run is resumed: where and how it runs, not what is trained."""
 
 
 @dataclass
 class Position:
-    """How far a run has come. All of it is plain numbers, lists and dicts, for JSON."""
+    """How far a run has come. Its values are numbers, lists and dicts, as JSON can hold them."""
 
     epoch: int = 1
-    """The epoch in progress, from 1; one more than there are when the run is complete."""
+    """The epoch in progress, from 1. After the last epoch: one more than there are epochs."""
     step: int = 0
-    """Steps done in it."""
+    """Steps done in this epoch."""
     evaluated_at: int = 0
-    """Steps done in the whole run when validation last took place."""
+    """Steps done in the whole run when it was last validated."""
     loss_sum: float = 0.0
-    """Over the images of this epoch."""
+    """Sum of the losses of this epoch's images so far."""
     open_sum: int = 0
-    """Open blocks, over the steps of this epoch."""
+    """Sum of the numbers of open blocks, over the steps of this epoch."""
     seconds: float = 0.0
+    """Time spent in this epoch."""
     evaluations: list[dict[str, Any]] = field(default_factory=list)
-    """Those of this epoch: epoch, step, val_error, test_error."""
+    """Evaluations in this epoch: epoch, step, val_error, test_error."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One row per complete epoch, as in the log."""
     best: dict[str, Any] | None = None
-    """The evaluation with the lowest validation error, the earliest if several share it."""
+    """The evaluation with the lowest validation error; the earliest if several share it."""
 
     def end_epoch(self, *, num_images: int, num_steps: int, lr: float) -> dict[str, Any]:
-        """Close the books of the epoch; return its row."""
+        """Add the epoch to the history and return its row; then start the next epoch."""
         row = {
             "epoch": self.epoch,
             "train_loss": self.loss_sum / num_images,
@@ -69,9 +70,9 @@ class Position:
 class Run:
     """Network, optimiser, data, generators and position, made from a config.
 
-    Four generators are spawned from the seed: for the weights, for the validation split, for the
-    data (shuffling, augmentation) and for the gates. So another p_L changes no weight at the start
-    and no order of the images.
+    Four random generators are spawned from the seed: for the weights, the validation split, the
+    data (shuffling, augmentation) and the gates. So another p_L changes neither the initial weights
+    nor the order of the images.
     """
 
     def __init__(self, config: Config) -> None:
@@ -107,7 +108,7 @@ class Run:
             branch=config.branch,
             gamma=config.gamma,
             scale=config.scale,
-            checkpoint_every=config.checkpoint_every,
+            recompute_every=config.recompute_every,
             rng=init_rng,
         ).to(self.device)
         self.optimizer = SGD(
@@ -125,16 +126,16 @@ class Run:
         self.mark_epoch_start()
 
     def mark_epoch_start(self) -> None:
-        """Remember the data generator's state, from which this epoch can be repeated."""
+        """Remember the state of the data generator at the start of this epoch."""
         self._epoch_start = self.data_rng.bit_generator.state
 
     def rewind_epoch(self) -> None:
-        """Set the data generator back to the beginning of the epoch, to draw what it drew."""
+        """Set the data generator back to the start of the epoch, to repeat its draws."""
         self.data_rng.bit_generator.state = self._epoch_start
 
     @property
     def steps_done(self) -> int:
-        """Steps since the beginning of the run."""
+        """Steps since the start of the run."""
         return (self.position.epoch - 1) * self.steps_per_epoch + self.position.step
 
     @property
@@ -143,7 +144,7 @@ class Run:
         return self.position.epoch > self.config.epochs
 
     def describe(self) -> dict[str, Any]:
-        """Everything resolved, for ``config.json``."""
+        """Return the settings, what follows from them, and versions, for ``config.json``."""
         probs = self.model.survival_probs
         return {
             **dataclasses.asdict(self.config),
@@ -164,7 +165,7 @@ class Run:
         }
 
     def keep_best(self) -> None:
-        """Copy the present weights and running statistics as the best."""
+        """Keep a copy of the present weights and running statistics as the best ones."""
         arrays = checkpoint.layer_arrays(self.model)
         self.best_arrays = {name: to_numpy(array).copy() for name, array in arrays.items()}
 
@@ -185,12 +186,13 @@ class Run:
         checkpoint.save(path, arrays, meta)
 
     def restore(self, path: Path) -> None:
-        """Take the whole state from a checkpoint.
+        """Load the whole state from a checkpoint.
 
         Raises
         ------
         CheckpointError
-            If it is damaged, or of other settings, data or another network. Then nothing changes.
+            If the checkpoint is damaged, or has other settings, other data or another network. The
+            state is then unchanged.
         """
         arrays, meta = checkpoint.load(path)
         self._check_same_run(meta, path)
@@ -203,9 +205,9 @@ class Run:
             position = Position(**meta["position"])
             data_rng, gate_rng = (_generator(meta[name]) for name in ("data_rng", "gate_rng"))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path} lacks what a run needs ({error})") from error
-        reached = {name: w for name, w in parameters.items() if name in momentum}
-        checkpoint.check_fits(reached, momentum, path)
+            raise CheckpointError(f"{path} lacks part of a run's state ({error})") from error
+        with_momentum = {name: w for name, w in parameters.items() if name in momentum}
+        checkpoint.check_fits(with_momentum, momentum, path)
         if best or position.best:
             checkpoint.check_fits(weights, best, path)
         checkpoint.restore(weights, model, path)
@@ -219,12 +221,12 @@ class Run:
         self.mark_epoch_start()
 
     def load_weights(self, path: Path, which: str) -> dict[str, Any]:
-        """Take only weights and running statistics, ``"best"`` or ``"model"`` (the last).
+        """Load weights and running statistics only: ``"best"``, or ``"model"`` for the last ones.
 
         Returns
         -------
         dict
-            The checkpoint's position: history, best and so on.
+            The `Position` in the checkpoint: history, best and so on.
         """
         arrays, meta = checkpoint.load(path)
         self._check_same_run(meta, path)
@@ -236,14 +238,14 @@ class Run:
 
     def _check_same_run(self, meta: dict[str, Any], path: Path) -> None:
         try:
-            theirs, digest = dict(meta["config"]), meta["data_digest"]
+            saved, digest = dict(meta["config"]), meta["data_digest"]
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is not the checkpoint of a run ({error})") from error
-        for name, ours in dataclasses.asdict(self.config).items():
-            ours = list(ours) if isinstance(ours, tuple) else ours
-            if name not in MACHINE_SETTINGS and theirs.get(name) != ours:
+        for name, value in dataclasses.asdict(self.config).items():
+            value = list(value) if isinstance(value, tuple) else value
+            if name not in MACHINE_SETTINGS and saved.get(name) != value:
                 raise CheckpointError(
-                    f"{path} is of another run: {name} is {theirs.get(name)!r} there, {ours!r} here"
+                    f"{path} is of another run: {name} is {saved.get(name)!r} there, {value!r} here"
                 )
         if digest != self.digest:
             raise CheckpointError(
@@ -253,14 +255,14 @@ class Run:
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:
-    """Return a generator in a saved state."""
+    """Return a random generator in a saved state."""
     rng = np.random.default_rng()
     rng.bit_generator.state = state
     return rng
 
 
 def versions() -> dict[str, str]:
-    """What produced a result: versions of everything that computes."""
+    """Return the versions of everything that computes."""
     return {
         "minisd": __version__,
         "python": platform.python_version(),

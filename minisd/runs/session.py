@@ -1,4 +1,4 @@
-"""One sitting of training: a run and its folder, new or gone on with."""
+"""Train a run in its folder: start it, or resume it."""
 
 import dataclasses
 import textwrap
@@ -9,10 +9,10 @@ from minisd import figures, machine
 from minisd.errors import CheckpointError, ConfigError, NonFiniteError, UserError
 from minisd.flow import Recorder
 from minisd.runs import folder as runfolder
-from minisd.runs.config import Config, resolve
+from minisd.runs.config import Config, resolve, with_present_names
 from minisd.runs.fit import fit
 from minisd.runs.interrupt import Interrupted, StopSignals
-from minisd.runs.progress import Progress
+from minisd.runs.progress import Progress, counted
 from minisd.runs.run import MACHINE_SETTINGS, Run
 from minisd.stochastic_depth import expected_depth
 
@@ -30,16 +30,16 @@ def train(
     Returns
     -------
     Run
-        Complete; ``run.position.best`` is the result.
+        All its epochs are done; ``run.position.best`` is the result.
 
     Raises
     ------
     UserError
-        Whatever is wrong with settings, data or folder, before anything is written.
+        If settings, data or folder are invalid. Nothing is written then.
     Interrupted
-        On Ctrl-C or SIGTERM, when the state is saved.
+        After Ctrl-C or SIGTERM, once the state is saved.
     """
-    runfolder.check_free(folder, force=force)  # first of all: reading the data may take long
+    runfolder.check_free(folder, force=force)  # first: reading the data may take long
     with machine.threads(config.threads):
         run = Run(config)
     with runfolder.claim(folder, create=True):
@@ -51,7 +51,7 @@ def train(
 def resume(
     folder: Path, overrides: dict[str, Any] | None = None, *, progress: Progress | None = None
 ) -> Run:
-    """Go on with a run that was interrupted or killed, to the same end as if it had not been.
+    """Resume a run that was interrupted or killed. The result is as if it had never stopped.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def resume(
 
     Returns, Raises
     ---------------
-    As `train`; and a CheckpointError if the checkpoint does not fit.
+    As for `train`. Also raises a CheckpointError if the checkpoint does not fit.
     """
     with runfolder.claim(folder, create=False):
         config = read_settings(folder, overrides or {})
@@ -69,27 +69,34 @@ def resume(
         if (folder / runfolder.CHECKPOINT).exists():
             run.restore(folder / runfolder.CHECKPOINT)
         elif (folder / runfolder.LOG).exists():
-            raise CheckpointError(f"{folder} has a log but no checkpoint: nothing to resume")
+            raise CheckpointError(f"{folder} has a log but no checkpoint: it cannot be resumed")
         return _train_in(folder, run, progress or Progress())
 
 
 def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
-    """Read a run's settings from its ``config.json``, with the machine's own on top."""
+    """Read a run's settings from its ``config.json``; ``overrides`` replace some of them.
+
+    Raises
+    ------
+    ConfigError
+        If an override changes what is trained: only `MACHINE_SETTINGS` may change.
+    """
     settings = runfolder.read_json(folder / runfolder.CONFIG)
     settings = {k: v for k, v in settings.items() if k not in ("resolved", "versions")}
+    settings, overrides = with_present_names(settings), with_present_names(overrides)
     recorded, config = resolve(settings), resolve({**settings, **overrides})
     for name in overrides:
         old, new = getattr(recorded, name), getattr(config, name)
         if name not in MACHINE_SETTINGS and old != new:
             raise ConfigError(
                 f"{name} is {old} in this run and cannot become {new}: only "
-                f"{', '.join(MACHINE_SETTINGS)} may change; start a new run for another {name}"
+                f"{', '.join(MACHINE_SETTINGS)} may change; to change {name}, start a new run"
             )
     return config
 
 
 def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
-    """Train in a folder that is claimed already."""
+    """Train in a folder that is already locked for this process."""
     recorder: Recorder | None = None
     with machine.threads(run.config.threads):
         _introduce(run, folder, progress)
@@ -99,7 +106,7 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
 
         def save() -> None:
             if recorder is not None:
-                recorder.flush()  # first: a checkpoint is never ahead of it
+                recorder.flush()  # first: the checkpoint must never be ahead of the record
             run.save(folder / runfolder.CHECKPOINT)
             write_log()
 
@@ -114,7 +121,7 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
                     done=run.steps_done,
                 )
             if run.is_complete:
-                write_log()  # a kill may have come between the last checkpoint and its log
+                write_log()  # the run may have been killed between its checkpoint and its log
             else:
                 save()
             progress.start(done=run.steps_done, total=run.steps_per_epoch * run.config.epochs)
@@ -127,11 +134,11 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
                     raise
                 except NonFiniteError:
                     if recorder is not None:
-                        recorder.flush()  # the steps before it are what one wants to see
+                        recorder.flush()  # keep the steps that led to it
                     raise
             _draw(run, folder)
         except OSError as error:
-            if isinstance(error, UserError | BrokenPipeError):  # nobody reads what we say any more
+            if isinstance(error, UserError | BrokenPipeError):  # not an error of the folder
                 raise
             raise CheckpointError(f"{folder} cannot be written: {error}") from error
         finally:
@@ -151,17 +158,17 @@ def _short(value: object) -> str:
 
 
 def _introduce(run: Run, folder: Path, progress: Progress) -> None:
-    """Say what is about to be trained."""
+    """Print what is about to be trained."""
     config, model, position = run.config, run.model, run.position
     C, H, W = run.image_shape
     progress.say(
         f"data      {config.data}: {len(run.train)} training, {len(run.validation)} validation, "
         f"{len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
     )
-    with_what = machine.blas_description() if run.device == "cpu" else "CuPy"
+    library = machine.blas_description() if run.device == "cpu" else "CuPy"
     progress.say(
         f"network   ResNet-{config.depth}, {model.num_parameters:,} parameters, shortcut "
-        f"{config.shortcut}, on the {run.device} with {with_what}"
+        f"{config.shortcut}, on the {run.device} with {library}"
     )
     if run.why_device:
         progress.say(f"device    {run.device} ({run.why_device})")
@@ -178,12 +185,13 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
     drops = [str(drop) for drop in run.schedule.drop_epochs if drop < config.epochs]
     rate = f"rate {config.lr:g}"
     if drops:
-        rate += f", divided by 10 after epoch {' and '.join(drops)}"
+        epochs = "epoch" if len(drops) == 1 else "epochs"
+        rate += f", divided by 10 after {epochs} {' and '.join(drops)}"
     if config.warmup_epochs:
-        rate += f", warm-up {config.warmup_lr:g} for {config.warmup_epochs} epochs"
+        rate += f", warm-up {config.warmup_lr:g} for {counted(config.warmup_epochs, 'epoch')}"
     progress.say(
-        f"training  {config.epochs} epochs of {run.steps_per_epoch} steps, batches of "
-        f"{config.batch_size}; {rate}; seed {config.seed}"
+        f"training  {counted(config.epochs, 'epoch')} of {counted(run.steps_per_epoch, 'step')}, "
+        f"batches of {config.batch_size}; {rate}; seed {config.seed}"
     )
     settings = " ".join(
         f"{key}={_short(value)}" for key, value in dataclasses.asdict(config).items()
@@ -198,7 +206,10 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
         )
     )
     if run.is_complete:
-        progress.say(f"complete  all {config.epochs} epochs were done before")
+        done = "the only epoch was" if config.epochs == 1 else f"all {config.epochs} epochs were"
+        progress.say(f"complete  {done} done before")
     elif run.steps_done:
-        progress.say(f"resuming  at epoch {position.epoch}, after {run.steps_done} steps")
+        progress.say(
+            f"resuming  at epoch {position.epoch}, after {counted(run.steps_done, 'step')}"
+        )
     progress.say(f"run       {folder}")

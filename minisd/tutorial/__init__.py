@@ -1,4 +1,4 @@
-"""What the tutorials share (`tools`), and the notebooks that are made of them (`notebooks`)."""
+"""Functions that the tutorials share (`tools`), and how notebooks are made (`notebooks`)."""
 
 from minisd.tutorial.tools import FIGURES, claim, exercise, is_quick, show
 

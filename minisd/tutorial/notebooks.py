@@ -1,7 +1,7 @@
-"""Notebooks, made from the tutorials' scripts by jupytext.
+"""Notebooks, made from the scripts of the tutorials by jupytext.
 
-The scripts are what is written, read and reviewed; the notebooks are for those who open them in
-Jupyter or Colab. A notebook holds no outputs, and the same script makes the same bytes.
+The tutorials are written as scripts. The notebooks are for readers who use Jupyter or Colab. A
+notebook contains no outputs, and the same script always gives the same bytes.
 """
 
 import re
@@ -27,7 +27,7 @@ METADATA = {
 
 @dataclass(frozen=True)
 class About:
-    """What the first cell of a tutorial says about it."""
+    """Number, title and so on, from the first cell of a tutorial."""
 
     number: int
     title: str
@@ -42,35 +42,35 @@ def about(script: Path) -> About:
     Raises
     ------
     UserError
-        If it does not have the form that all of them have.
+        If the cell does not have the form of `HEAD`.
     """
-    found = HEAD.match(script.read_text(encoding="utf-8"))
-    if found is None:
+    head = HEAD.match(script.read_text(encoding="utf-8"))
+    if head is None:
         raise UserError(
-            f"{script}: its first cell does not say '# N. Title', 'You will learn', 'You need' and "
-            "'Time' as those of the other tutorials do"
+            f"{script}: its first cell must have '# N. Title', 'You will learn', 'You need' and "
+            "'Time', as in the other tutorials"
         )
-    said = {name: text.replace("\n# ", " ") for name, text in found.groupdict().items()}
+    parts = {name: text.replace("\n# ", " ") for name, text in head.groupdict().items()}
     return About(
-        int(said["number"]), said["title"], said["learn"], said["need"], int(said["minutes"])
+        int(parts["number"]), parts["title"], parts["learn"], parts["need"], int(parts["minutes"])
     )
 
 
 def scripts(folder: Path) -> list[Path]:
-    """Return the tutorials of a folder, in order.
+    """Return the tutorials in a folder, in order.
 
     Raises
     ------
     UserError
-        If there is none.
+        If there are none.
     """
-    found = sorted(folder.glob("[0-9][0-9]_*.py"))
-    if not found:
+    paths = sorted(folder.glob("[0-9][0-9]_*.py"))
+    if not paths:
         raise UserError(
-            f"{folder}: no tutorial (NN_name.py) there; the tutorials come with the source, not "
+            f"{folder} contains no tutorial (NN_name.py); the tutorials come with the source, not "
             "with the installed package: give the folder 'tutorials' of a checkout"
         )
-    return found
+    return paths
 
 
 def notebook(script: Path) -> str:
@@ -88,21 +88,21 @@ def notebook(script: Path) -> str:
         import nbformat
     except ImportError as error:
         raise UserError(
-            "notebooks are made by jupytext, which is not here: pip install 'minisd[tutorials]'"
+            "making notebooks needs jupytext: pip install 'minisd[tutorials]'"
         ) from error
-    made = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
-    made.metadata = nbformat.from_dict(METADATA)
-    for number, cell in enumerate(made.cells, 1):
-        cell["id"] = f"cell-{number}"  # jupytext draws them at random
+    content = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
+    content.metadata = nbformat.from_dict(METADATA)
+    for number, cell in enumerate(content.cells, 1):
+        cell["id"] = f"cell-{number}"  # jupytext gives random ids
         if cell.cell_type == "markdown":
             cell.source = LINK.sub(r"\1.ipynb)", cell.source)
-    nbformat.validate(made)
-    return nbformat.writes(made) + "\n"
+    nbformat.validate(content)
+    return nbformat.writes(content) + "\n"
 
 
 def build(folder: Path) -> list[Path]:
-    """Write the notebook of each tutorial in a folder beside it; return their paths."""
-    made = {script.with_suffix(".ipynb"): notebook(script) for script in scripts(folder)}
-    for path, text in made.items():
+    """Write a notebook beside each tutorial in a folder; return the paths of the notebooks."""
+    notebooks = {script.with_suffix(".ipynb"): notebook(script) for script in scripts(folder)}
+    for path, text in notebooks.items():
         write_atomically(path, methodcaller("write", text.encode()))
-    return list(made)
+    return list(notebooks)

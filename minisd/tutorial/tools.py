@@ -1,9 +1,9 @@
-"""What the tutorials share: a quick mode, claims that are checked, figures, exercises.
+"""Functions that the tutorials share: a quick mode, checked claims, figures, exercises.
 
-A tutorial is a Python script in cells, ``tutorials/NN_name.py``; notebooks are made from it
-(`minisd.tutorial.notebooks`). It runs alone from the first line to the last: in a notebook, as a
-script, and as a script with ``--quick``, in smaller numbers. With ``--solutions`` each exercise is
-also asked whether its check tells a solution from an empty page.
+A tutorial is a Python script in cells, ``tutorials/NN_name.py``. `minisd.tutorial.notebooks` makes
+a notebook of it. Each tutorial runs by itself from the first line to the last. The option
+``--quick`` uses smaller numbers. With ``--solutions``, the checks of the exercises are tested, too:
+they must pass the solution and refuse the empty function.
 """
 
 import argparse
@@ -18,40 +18,40 @@ from typing import Any
 from minisd.files import write_atomically
 
 FIGURES = Path("figures")
-"""Where a script's figures go: a folder where it is run."""
+"""Folder for the figures of a script, relative to where it runs."""
 
 
 def is_quick() -> bool:
-    """Whether to use smaller numbers: ``--quick`` after a script, MINISD_QUICK for a notebook."""
+    """Whether to use smaller numbers: ``--quick`` for a script, MINISD_QUICK for a notebook."""
     return bool(_arguments().quick or os.environ.get("MINISD_QUICK"))
 
 
 def claim(text: str, holds: bool, *, in_full: bool = False) -> None:
-    """Print what the prose claims, and stop if it does not hold.
+    """Print a claim of the text, and stop if it does not hold.
 
     Parameters
     ----------
     text : str
-        The claim, with the numbers that were found.
+        The claim, with the measured numbers.
     holds : bool
     in_full : bool, default False
-        The claim is about the full run. A quick one prints it as not asked and goes on.
+        The claim is about the full run. A quick run prints it and does not check it.
 
     Raises
     ------
     AssertionError
-        If it does not hold.
+        If the claim does not hold.
     """
     if in_full and is_quick():
         print(f"in full    {text} (not asked of a quick run)")
     elif holds:
         print(f"holds      {text}")
     else:
-        raise AssertionError(f"this tutorial claims what does not hold here: {text}")
+        raise AssertionError(f"this claim of the tutorial does not hold here: {text}")
 
 
 def show(figure: Any, name: str) -> None:
-    """Show a figure: below the cell of a notebook; as ``figures/NAME.png`` from a script."""
+    """Show a figure: below the cell in a notebook, or as ``figures/NAME.png`` from a script."""
     if _in_notebook():
         from IPython.display import Image, display
 
@@ -66,27 +66,29 @@ def show(figure: Any, name: str) -> None:
 
 
 def exercise(number: int, yours: Callable[..., Any], check: Callable[[Any], None]) -> None:
-    """Say whether an exercise is solved, which is when its check raises nothing.
+    """Print whether an exercise is solved. It is solved if its check raises nothing.
 
     Parameters
     ----------
     number : int
     yours : function
-        What the reader writes. A page not yet begun raises NotImplementedError.
+        The function that the reader writes. At first it raises NotImplementedError.
     check : function of ``yours``
-        Raises, best an AssertionError that says what was expected, if ``yours`` is wrong.
+        Raises an error if ``yours`` is wrong, preferably an AssertionError that says what was
+        expected.
 
     Raises
     ------
     AssertionError
-        With ``--solutions`` only: if the check lets the empty page pass, or refuses the function of
-        that name in ``solutions/NN_name.py``, which is read as if it stood in the tutorial.
+        With ``--solutions`` only: if the check passes the empty function, or refuses the function
+        of the same name in ``solutions/NN_name.py``. That file runs as if it were part of the
+        tutorial.
     """
-    told = _ask(yours, check)
-    print(f"exercise {number} {told or 'solved'}")
+    problem = _problem(yours, check)
+    print(f"exercise {number} {problem or 'solved'}")
     if not _arguments().solutions:
         return
-    if told is None:
+    if problem is None:
         raise AssertionError(f"exercise {number}: its check lets the empty {yours.__name__} pass")
     namespace = dict(yours.__globals__)
     script = Path(namespace["__file__"])
@@ -94,14 +96,14 @@ def exercise(number: int, yours: Callable[..., Any], check: Callable[[Any], None
     exec(compile(solutions.read_text(encoding="utf-8"), solutions, "exec"), namespace)
     if namespace[yours.__name__] is yours:
         raise AssertionError(f"exercise {number}: {solutions} has no {yours.__name__}")
-    told = _ask(namespace[yours.__name__], check)
-    if told is not None:
-        raise AssertionError(f"exercise {number}: the solution is {told}")
+    problem = _problem(namespace[yours.__name__], check)
+    if problem is not None:
+        raise AssertionError(f"exercise {number}: the solution is {problem}")
     print(f"exercise {number} the solution passes")
 
 
-def _ask(answer: Callable[..., Any], check: Callable[[Any], None]) -> str | None:
-    """Return what is not right about an answer, None if it passes."""
+def _problem(answer: Callable[..., Any], check: Callable[[Any], None]) -> str | None:
+    """Return what is wrong with an answer, or None if it passes."""
     try:
         check(answer)
     except NotImplementedError:
@@ -114,11 +116,14 @@ def _ask(answer: Callable[..., Any], check: Callable[[Any], None]) -> str | None
 @functools.cache
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A tutorial, run from its first line to its last.")
-    parser.add_argument("--quick", action="store_true", help="with smaller numbers, in seconds")
+    parser.add_argument(
+        "--quick", action="store_true", help="use smaller numbers, to finish in seconds"
+    )
     parser.add_argument(
         "--solutions",
         action="store_true",
-        help="also show that each exercise's check refuses the empty page and takes the solution",
+        help="also test each exercise's check: it must refuse the empty function and pass the "
+        "solution",
     )
     return parser.parse_args([] if _in_notebook() else None)
 

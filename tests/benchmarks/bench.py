@@ -27,7 +27,7 @@ class Sizes:
     shallow: int = 56
     deep: int = 110
     deepest: int = 1202
-    checkpoint_every: int = 25
+    recompute_every: int = 25
     odd: int = 20
     batch: int = 128
     odd_batch: int = 50
@@ -41,7 +41,7 @@ QUICK = Sizes(
     shallow=8,
     deep=14,
     deepest=20,
-    checkpoint_every=2,
+    recompute_every=2,
     odd=8,
     batch=8,
     odd_batch=5,

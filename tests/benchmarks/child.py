@@ -18,8 +18,8 @@ def our_training(task: dict, images, labels) -> Callable[[], float]:
 
     minisd.ops.conv2d_forward(images[:1], np.ones((1, 3, 3, 3), np.float32), padding=1)
     init_rng, gate_rng = (np.random.default_rng([task["seed"], purpose]) for purpose in (3, 5))
-    # An older minisd knows nothing of recomputation, and need not where none is asked for.
-    options = {"checkpoint_every": task["checkpoint_every"]} if task.get("checkpoint_every") else {}
+    # Only where it is asked for: older versions of minisd do not have this option.
+    options = {"recompute_every": task["recompute_every"]} if task.get("recompute_every") else {}
     if task.get("p_last"):
         L = (task["depth"] - 2) // 2
         options["survival"] = linear_decay(L, task["p_last"])

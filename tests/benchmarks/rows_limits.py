@@ -78,11 +78,11 @@ def deepest(bench: Bench) -> Iterator[Row]:
     sizes = bench.sizes
     task = {"network": "ours", "depth": sizes.deepest, "batch": sizes.batch, "steps": 2,
             "p_last": 0.5, "threads": bench.threads, "seed": bench.seed}  # fmt: skip
-    every = sizes.checkpoint_every
-    for way, options in {"plain": {}, "recompute": {"checkpoint_every": every}}.items():
+    every = sizes.recompute_every
+    for way, options in {"plain": {}, "recompute": {"recompute_every": every}}.items():
         name = f"resnet-1202-{way}"
         figure = f"peak resident memory, ResNet-{sizes.deepest}, batch {sizes.batch}, p_L = 0.5"
-        figure += f", checkpoint_every={every}" if options else ""
+        figure += f", recompute_every={every}" if options else ""
         if not memory_is_known():
             yield Row(name, figure, missing=LINUX)
             continue
