@@ -374,7 +374,7 @@ exercise(3, complex_step, check)
 #
 # [Tutorial 2](02_linear_softmax.py) derives the first backward worth having, that of a linear
 # classifier, and trains it. The instrument itself is `minisd/gradcheck/compare.py`, with its report
-# in `minisd/gradcheck/report.py`; `tests/test_gradcheck.py` is the test of the tester. On doing it
-# in practice: [the CS231n notes](https://cs231n.github.io/neural-networks-3/#gradcheck). On the
-# complex step: W. Squire and G. Trapp, *Using complex variables to estimate derivatives of real
-# functions*, 1998.
+# in `minisd/gradcheck/report.py`; `tests/layers/test_gradcheck.py` is the test of the tester. On
+# doing it in practice: [the CS231n notes](https://cs231n.github.io/neural-networks-3/#gradcheck).
+# On the complex step: W. Squire and G. Trapp, *Using complex variables to estimate derivatives of
+# real functions*, 1998.

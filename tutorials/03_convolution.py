@@ -885,7 +885,7 @@ claim("its columns are ours, but for their order", same)
 #
 # [Tutorial 4](04_batchnorm.py) is on the layer that follows every convolution of the paper, and on
 # what its backward does to gradients. In the library, `minisd/fast/conv.py` comes next; the tests
-# of both versions are in `tests/test_conv.py`. On the arithmetic of strides, padding and transposed
-# convolutions: V. Dumoulin and F. Visin, *A guide to convolution arithmetic for deep learning*,
-# 2016 (arXiv:1603.07285). On looking at filters through what excites them: M. Zeiler and R. Fergus,
-# *Visualizing and understanding convolutional networks*, 2014 (arXiv:1311.2901).
+# of both versions are in `tests/editions/test_conv.py`. On the arithmetic of strides, padding and
+# transposed convolutions: V. Dumoulin and F. Visin, *A guide to convolution arithmetic for deep
+# learning*, 2016 (arXiv:1603.07285). On looking at filters through what excites them: M. Zeiler and
+# R. Fergus, *Visualizing and understanding convolutional networks*, 2014 (arXiv:1311.2901).

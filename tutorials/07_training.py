@@ -845,7 +845,7 @@ exercise(3, compare, check)
 # [Tutorial 8](08_gradient_flow.py) looks inside a run while it trains. A step is in
 # `minisd/train.py`, the loop in `minisd/runs/fit.py`, all that belongs to a run in
 # `minisd/runs/run.py`, folders and resuming in `minisd/runs/session.py`.
-# `tests/test_interruption.py` kills runs at every moment at which they could die. On comparing
+# `tests/runs/test_interruption.py` kills runs at every moment at which they could die. On comparing
 # classifiers: T. Dietterich, *Approximate statistical tests for comparing supervised classification
 # learning algorithms*, 1998. The classic leak is in T. Hastie, R. Tibshirani and J. Friedman, *The
 # Elements of Statistical Learning*, section 7.10.2. Whether years of looking at one test set have

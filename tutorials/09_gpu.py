@@ -713,7 +713,7 @@ exercise(3, finish_times, check)
 # [Tutorial 10](10_fast.py) makes the same code fast where most of us run it, on a CPU. In the
 # library, only `minisd/gpu.py` imports CuPy, `minisd/backend.py` tells whose an array is,
 # `minisd/runs/pending_losses.py` decides when to look, `minisd/cli/gpu_check.py` is the command
-# `minisd gpu-check`, and `tests/test_gpu_counts.py` counts launches, transfers and waits. CuPy's
-# user guide has a page on
+# `minisd gpu-check`, and `tests/fast/test_gpu_counts.py` counts launches, transfers and waits.
+# CuPy's user guide has a page on
 # [performance](https://docs.cupy.dev/en/stable/user_guide/performance.html), which begins with how
 # to time it.

@@ -555,15 +555,15 @@ claim(f"the best k is {middle}, in theory {k_best:.1f}", 0.5 < middle / k_best <
 #
 # ## The library's version
 #
-# `resnet(..., checkpoint_every=k)` does this with the blocks of a network; stem and head are as
+# `resnet(..., recompute_every=k)` does this with the blocks of a network; stem and head are as
 # they were. `minisd/recompute.py` is your `Careful`, almost line for line. First we see that it
 # changes no bit of a training with gates: weights, statistics, momentum.
 
 
 # %%
-def trained(checkpoint_every):
+def trained(recompute_every):
     """Every array that three steps have moved."""
-    model = network(20, width=4, survival=linear_decay(9), checkpoint_every=checkpoint_every)
+    model = network(20, width=4, survival=linear_decay(9), recompute_every=recompute_every)
     optimizer, gate_rng = SGD(model, 0.05), np.random.default_rng(2)
     data_rng = np.random.default_rng(3)
     for _ in range(3):
@@ -599,7 +599,7 @@ inputs, caches = by_block((DEPTH - 2) // 2, 16, 8, 64)
 every = (1, 5) if QUICK else (1, 2, 3, 6, 18)
 ratios = []
 for k in every:
-    model = network(DEPTH, checkpoint_every=k)
+    model = network(DEPTH, recompute_every=k)
     found = memory_of_a_step(model, model.blocks, channels=1).max()
     ratios.append(found / peak(inputs, caches, k))
     print(
@@ -818,9 +818,9 @@ on_average = np.array(probs) * caches
 K_BEST = min(range(1, L), key=lambda k: peak(inputs, on_average, k))
 
 
-def begin(rate, checkpoint_every):
+def begin(rate, recompute_every):
     """A network and a function that trains it for one step: open blocks, loss, seconds of CPU."""
-    model = network(DEPTH, width=4, survival=probs, checkpoint_every=checkpoint_every)
+    model = network(DEPTH, width=4, survival=probs, recompute_every=recompute_every)
     optimizer = SGD(model, rate)
     data_rng, gate_rng = np.random.default_rng(31), np.random.default_rng(32)
 
@@ -989,9 +989,9 @@ exercise(3, two_levels, check)
 # ## What to read next
 #
 # This was the last tutorial. In the library: `minisd/recompute.py`, `minisd/machine/memory.py`, and
-# `tests/test_recompute.py`, which asks for equal bits in more situations than we did. What longer
-# runs show is in `tutorials/results`, and `minisd experiment` makes them. T. Chen, B. Xu, C. Zhang
-# and C. Guestrin, *Training deep nets with sublinear memory cost*, 2016
+# `tests/layers/test_recompute.py`, which asks for equal bits in more situations than we did. What
+# longer runs show is in `tutorials/results`, and `minisd experiment` makes them. T. Chen, B. Xu, C.
+# Zhang and C. Guestrin, *Training deep nets with sublinear memory cost*, 2016
 # ([arXiv:1604.06174](https://arxiv.org/abs/1604.06174)); the optimum over all such schedules is
 # older: A. Griewank and A. Walther, *Algorithm 799: revolve*, 2000. On the first steps: P. Goyal
 # and others, *Accurate, large minibatch SGD*, 2017

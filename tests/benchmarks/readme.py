@@ -28,7 +28,7 @@ ROWS = {
     "loading": "loading and augmentation, share of a step of ResNet-56",
     "linear": "R² of our step time against the number of open blocks",
     "resnet-1202-plain": "peak memory of a training step of ResNet-1202, p_L = 0.5",
-    "resnet-1202-recompute": "the same with `checkpoint_every=25`",
+    "resnet-1202-recompute": "the same with `recompute_every=25`",
     "shapes-32": "training step, ResNet-56, batch 32, time",
     "shapes-64": "training step, ResNet-56, batch 64, time",
     "shapes-odd": "training step, ResNet-20, width 8, batch 50, 1x28x28, time",

@@ -81,7 +81,7 @@ def test_a_control_that_forgets_a_sum_is_seen(device, monkeypatch):
 def test_recomputing_and_the_book_change_no_bit_of_each_other(device):
     plain = trained(network(device.name, ops, fused=False), device)
     again = network(device.name, ops, fused=False)
-    again.checkpoint_every = 2
+    again.recompute_every = 2
     assert largest_difference(plain, trained(again, device)) == 0
 
 

@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbclient
@@ -14,9 +16,9 @@ import results
 from benchmarks import readme
 from benchmarks.readme import parts_of
 from every_tutorial import FOLDER, README
+from launches import BACKWARD, FORWARD
 from minisd.cli import make_parser
 from minisd.tutorial import notebooks
-from test_gpu_counts import BACKWARD, FORWARD
 
 SCRIPTS = notebooks.scripts(FOLDER)
 each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -51,6 +53,33 @@ def test_it_runs_and_its_exercises_are_worth_their_checks(script, tmp_path):
     for figure in figures:
         assert Path(figure).name.startswith(script.stem[:2])
         assert (tmp_path / figure).stat().st_size > 1000
+
+
+ON_THE_BOOK = """
+import runpy, sys
+import minisd, minisd.models
+right = minisd.models.resnet
+def resnet(*arguments, **options):
+    return right(*arguments, **{"fused": False} | options).use(minisd.ops)
+minisd.resnet = minisd.models.resnet = resnet
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+OF_THE_ENGINE = {
+    "07_training": "compares its weights with those of the command, bit for bit",
+    "11_a_thousand_layers": "counts the bytes that the engine keeps",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "script", [s for s in SCRIPTS if s.stem not in OF_THE_ENGINE], ids=lambda script: script.stem
+)
+def test_its_claims_hold_for_networks_on_the_book(script, tmp_path):
+    line = [sys.executable, "-W", "error", "-c", ON_THE_BOOK, str(script), "--quick"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert done.stdout.count("holds   ") >= 5
 
 
 @each

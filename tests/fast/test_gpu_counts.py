@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import launches
+from launches import BACKWARD, FORWARD
 from minisd import SGD, draw_gates, fast, linear_decay, resnet, set_gates
 from minisd import train as training
 from minisd.data import Normaliser, load
@@ -16,9 +17,6 @@ from minisd.runs.run import Run
 from minisd.runs.session import train
 from minisd.train import train_step
 from tiny_runs import tiny
-
-FORWARD, BACKWARD = 29, 34
-"""Launches of an open block. More is a step back; fewer is welcome, and belongs here."""
 
 
 def counted(counter, function):

@@ -7,6 +7,7 @@ from contextlib import nullcontext, suppress
 
 import numpy as np
 import pytest
+from test_flow import L, batch, network, recorded, rows_of
 
 from devices import Device
 from minisd import SGD, ConvChain, GlobalAvgPool, Linear, Sequential, set_gates
@@ -19,7 +20,6 @@ from minisd.runs.interrupt import Interrupted
 from minisd.runs.progress import Progress
 from minisd.runs.session import resume, train
 from minisd.train import train_step
-from test_flow import L, batch, network, recorded, rows_of
 from tiny_runs import STEPS_PER_EPOCH, outcome, tiny
 
 CPU = Device("cpu")

@@ -10,10 +10,10 @@ import pytest
 import minisd
 import results
 from benchmarks import gpu, readme
+from launches import BACKWARD, FORWARD
 from minisd.cli import make_parser
-from test_gpu_counts import BACKWARD, FORWARD
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def blocks(language):
