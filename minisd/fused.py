@@ -43,16 +43,21 @@ def links(layers: Sequence[Layer]) -> list[Link]:
     """
     chain: list[Link] = []
     rest = list(layers)
-    while [kind(layer) for layer in rest[:2]] == [Conv2d, BatchNorm2d]:
+    while len(rest) > 1 and is_plain(rest[0], Conv2d) and is_plain(rest[1], BatchNorm2d):
         conv, norm, *rest = rest
         assert isinstance(conv, Conv2d)
         assert isinstance(norm, BatchNorm2d)
-        relu = bool(rest) and kind(rest[0]) is ReLU
+        relu = bool(rest) and is_plain(rest[0], ReLU)
         chain.append((conv, norm, relu))
         rest = rest[relu:]
         if conv.b is not None:
             return []
     return [] if rest else chain
+
+
+def is_plain(layer: Layer, cls: type) -> bool:
+    """Whether a layer computes as its class ``cls`` does: no subclass, no method of its own."""
+    return kind(layer) is cls and not {"forward", "backward"} & vars(layer).keys()
 
 
 class ConvChain(Sequential):
@@ -86,6 +91,8 @@ class ConvChain(Sequential):
         """Forward up to the last batch norm, which is left to whoever reads the result."""
         check_arrays("ConvChain", x=x)
         check_ndim("ConvChain", "x", x, "NCHW")
+        for layer in self.layers:
+            layer.forget()  # what an earlier forward saved, one by one
         y: Plain | Normalised = Plain(by_rows(x))
         saved = []
         for conv, norm, relu in self.links:
@@ -122,7 +129,7 @@ class ConvChain(Sequential):
         y = saved[-1][0]
         check_upstream("ConvChain.backward", dy, y.images_shape, y.z)
         g, parts = gradient_of_norm_output(dy, y)
-        return self._backward(g, parts, saved, None)
+        return self._backward(g, parts, list(saved), None)
 
     def backward_of_sum(self, dy: Array, rectified: Any, skip: Callable[[Array], Array]) -> Array:
         """Backward of max(chain(x) + shortcut(x), 0), in fewer passes than one after another.
@@ -137,12 +144,12 @@ class ConvChain(Sequential):
         skip : function
             The shortcut's backward.
         """
-        saved = self.take()
+        saved = list(self.take())
         g, parts = gradient_of_norm_output(dy, saved[-1][0], rectified)
         return self._backward(g, parts, saved, by_rows(skip(as_images(g))))
 
     def _backward(self, g: Array, parts: list[Any], saved: list[Any], plus: Array | None) -> Array:
-        while saved:
+        while saved:  # each cache goes when it is used
             _, cache, conv, norm = saved.pop()
             g, parts, dw, dgamma, dbeta = conv_norm_backward(
                 g, parts, cache, plus=None if saved else plus
@@ -169,7 +176,7 @@ class FusedBlock(ResidualBlock):
 
     def open_forward(self, x: Array, weight: float) -> Array:  # noqa: D102
         self._sums_in_one_pass = False
-        if not self._reads_branch() or weight < 0:
+        if not self._reads_branch():
             return super().open_forward(x, weight)
         shortcut, branch = self.shortcut.forward(x), self.run_branch(x)
         y, cache = add_relu_forward(shortcut, branch.scaled(weight), keep=self.relu.saves)
@@ -179,18 +186,18 @@ class FusedBlock(ResidualBlock):
         return y
 
     def open_backward(self, dy: Array, weight: float) -> Array:  # noqa: D102
-        if not self._sums_in_one_pass:
+        if not self._sums_in_one_pass or not isinstance(self.branch, ConvChain):
             return super().open_backward(dy, weight)
         rectified = self.relu.take()
-        return self.branch.backward_of_sum(dy, rectified, self.shortcut.backward)  # type: ignore[attr-defined]
+        return self.branch.backward_of_sum(dy, rectified, self.shortcut.backward)
 
     def _reads_branch(self) -> bool:
         """Whether the branch is a chain that is done in one pass, and the last layer a ReLU."""
         branch: Any = self.branch
         return (
             self not in _one_by_one
-            and kind(branch) is ConvChain
-            and kind(self.relu) is ReLU
+            and is_plain(branch, ConvChain)
+            and is_plain(self.relu, ReLU)
             and self.ops is self.relu.ops is fast
             and bool(branch.links)
         )
@@ -210,7 +217,8 @@ def fuse(layer: L) -> L:
 
     def fused(value: Any) -> Any:
         if isinstance(value, list | tuple):
-            return type(value)(fused(item) for item in value)
+            items = [fused(item) for item in value]
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
         if not isinstance(value, Layer):
             return value
         if id(value) not in done:
@@ -242,7 +250,8 @@ def one_by_one(model: Layer) -> Iterator[None]:
 
     For whoever looks between them.
     """
-    changed = [layer for layer in model.walk() if layer not in _one_by_one]
+    fused = [layer for layer in model.walk() if isinstance(layer, ConvChain | FusedBlock)]
+    changed = [layer for layer in fused if layer not in _one_by_one]
     _one_by_one.update(changed)
     try:
         yield

@@ -1,5 +1,6 @@
 """What every layer has: parameters, a forward, a backward, and a memory between the two."""
 
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import ModuleType
@@ -82,6 +83,8 @@ class Layer:
         """
         if not isinstance(edition, ModuleType):
             raise TypeError(f"use takes a module such as minisd.ops, got {edition!r}")
+        if sys.modules.get(edition.__name__) is not edition:
+            raise TypeError(f"use finds a module by its name: import {edition.__name__} first")
         missing = [name for name in fast.__all__ if not hasattr(edition, name)]
         if missing:
             raise TypeError(f"{edition.__name__} has no {', '.join(missing)}")

@@ -5,8 +5,8 @@ training. A group of blocks can instead save its input only, and run forward aga
 backward (Chen et al. 2016, arXiv:1604.06174). This costs one more forward. It needs the memory of
 one group of blocks and one input per group, instead of the memory of all blocks.
 
-The second forward gives the same bits as the first, because it uses the same gates. It would move
-the running statistics a second time, so they are restored after it.
+The second forward gives the same bits as the first: it uses the gates, modes and probabilities of
+the first. It would move the running statistics a second time, so they are restored after it.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,15 @@ from typing import Any
 from minisd.backend import Array
 from minisd.residual import ResidualBlock
 
-Saved = tuple[Array, list[bool]]
+Saved = tuple[Array, list[tuple[Any, str, Any]]]
+
+SETTINGS = ("is_open", "survival_prob", "scale", "training", "saves", "eps")
+"""Attributes of blocks, and of layers inside, that decide what a forward computes."""
 
 
 def forward_forgetting(blocks: Sequence[ResidualBlock], x: Array) -> tuple[Array, Saved]:
-    """Run ``blocks`` and save only ``x`` and the gates, for `backward_again`."""
-    saved = (x, [block.is_open for block in blocks])
+    """Run ``blocks`` and save only ``x`` and the settings of their layers, for `backward_again`."""
+    saved = (x, settings(blocks))
     for block in blocks:
         x = block.forward(x)
         block.forget()
@@ -28,21 +31,31 @@ def forward_forgetting(blocks: Sequence[ResidualBlock], x: Array) -> tuple[Array
 
 
 def backward_again(blocks: Sequence[ResidualBlock], saved: Saved, dy: Array) -> Array:
-    """Run ``blocks`` forward again, with the gates of the first time, then backward; return dx."""
-    x, gates = saved
-    gates_now = [block.is_open for block in blocks]
-    statistics: list[tuple[Any, Any]] = [
-        (buffer, buffer.copy()) for block in blocks for _, buffer in block.buffers()
-    ]
+    """Run ``blocks`` forward again as they ran the first time, then backward; return dx."""
+    x, settings_then = saved
+    settings_now = settings(blocks)
+    statistics = [(buffer, buffer.copy()) for block in blocks for _, buffer in block.buffers()]
     try:
-        for block, gate in zip(blocks, gates, strict=True):
-            block.is_open = gate
+        for layer, name, value in settings_then:
+            setattr(layer, name, value)
+        for block in blocks:
             x = block.forward(x)
     finally:
         for buffer, moved_once in statistics:
             buffer[...] = moved_once
-        for block, gate in zip(blocks, gates_now, strict=True):
-            block.is_open = gate
+        for layer, name, value in settings_now:
+            setattr(layer, name, value)
     for block in reversed(blocks):
         dy = block.backward(dy)
     return dy
+
+
+def settings(blocks: Sequence[ResidualBlock]) -> list[tuple[Any, str, Any]]:
+    """Return (layer, name, value) of all `SETTINGS` in these blocks."""
+    return [
+        (layer, name, getattr(layer, name))
+        for block in blocks
+        for layer in block.walk()
+        for name in SETTINGS
+        if hasattr(layer, name)
+    ]

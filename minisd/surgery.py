@@ -3,6 +3,7 @@
 For evaluation only. At the end of the ``with`` block the network is as before.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -23,6 +24,8 @@ class FixedBlock(Layer):
         check_has_parts(block)
         self.block = block
         self.weight = float(weight)
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"a branch's weight must be a finite number >= 0, got {weight}")
 
     def forward(self, x: Array) -> Array:  # noqa: D102
         if self.weight:

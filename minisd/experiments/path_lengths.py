@@ -15,7 +15,7 @@ from minisd.backend import Array, array_module, to_numpy
 from minisd.flow.hooks import Hooks
 from minisd.layer import Layer
 from minisd.models import ResNet
-from minisd.residual import ResidualBlock, check_has_parts
+from minisd.residual import check_has_parts
 from minisd.stochastic_depth import set_gates
 
 
@@ -30,6 +30,8 @@ def backward_along(model: ResNet, dy: Array, along_branch: Sequence[bool]) -> Ar
     """
     for block in model.blocks:
         check_has_parts(block)
+    if model.recompute_every is not None:
+        raise ValueError("a path needs what forwards save: set the model's recompute_every to None")
     model.take()
     dh = model.pool.backward(model.head.backward(dy))
     for block, through_branch in zip(reversed(model.blocks), reversed(along_branch), strict=True):
@@ -63,23 +65,26 @@ def nothing_back_through(layer: Layer) -> Iterator[None]:
 
 @contextmanager
 def unmoved(model: Layer) -> Iterator[None]:
-    """Restore statistics, gradients, mode and gates at the end of the ``with`` block."""
+    """Restore statistics, gradients and settings at the end of the block; drop caches."""
     statistics = [(buffer, buffer.copy()) for _, buffer in model.buffers()]
     grads = [(parameter, parameter.grad) for _, parameter in model.parameters()]
-    modes = [(layer, layer.training, layer.saves) for layer in model.walk()]
-    gates = [(each, each.is_open) for each in model.walk() if isinstance(each, ResidualBlock)]
-    model.zero_grad()  # a backward adds to gradients: not to the present ones
+    names = ("training", "saves", "is_open", "recompute_every")
+    settings = [
+        (layer, name, getattr(layer, name))
+        for layer in model.walk()
+        for name in names
+        if hasattr(layer, name)
+    ]
+    model.zero_grad()  # new gradients must not be added to those
     try:
         yield
     finally:
-        for buffer, original in statistics:
-            buffer[...] = original
+        for buffer, before in statistics:
+            buffer[...] = before
         for parameter, grad in grads:
             parameter.grad = grad
-        for layer, training, saves in modes:
-            layer.training, layer.saves = training, saves
-        for block, is_open in gates:
-            block.is_open = is_open
+        for layer, name, value in settings:
+            setattr(layer, name, value)
         model.forget()
 
 
@@ -101,6 +106,7 @@ def sampled_norms(
     norms = []
     with unmoved(model):
         model.train()
+        model.recompute_every = None
         set_gates(model, [True] * L)
         for _ in range(samples):
             path = (rng.permutation(L) < k).tolist()

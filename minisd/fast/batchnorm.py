@@ -10,7 +10,7 @@ from minisd import machine
 from minisd.backend import Array, array_module, one_kernel
 from minisd.fast.layout import as_images, by_rows, empty_rows, flat, joined, slab
 from minisd.ops.batchnorm import pooled_moments
-from minisd.ops.check import check_batchnorm2d, check_upstream
+from minisd.ops.check import check_arrays, check_batchnorm2d, check_ndim, check_upstream
 
 Cache = tuple[Any, ...]
 
@@ -111,6 +111,8 @@ def gradient_of_norm(
 
 def channel_moments(x: Array) -> tuple[Array, Array]:
     """Return every channel's mean and (biased) variance (C,), of images (N, C, H, W)."""
+    check_arrays("channel_moments", x=x)
+    check_ndim("channel_moments", "x", x, "NCHW")
     return moments_by_rows(by_rows(x))
 
 

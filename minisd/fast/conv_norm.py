@@ -40,7 +40,7 @@ from minisd.fast.sources import (
     leave_scale_to_filters,
 )
 from minisd.ops.batchnorm import pooled_moments
-from minisd.ops.check import check_conv2d, check_statistics
+from minisd.ops.check import check_batchnorm2d, check_conv2d
 
 Cache = tuple[Any, ...]
 
@@ -71,13 +71,11 @@ def conv_norm_forward(
     gamma, beta, running_mean, running_var, training, momentum, eps, group
         As `minisd.ops.batchnorm2d_forward` has them.
     """
-    array_module(w, gamma, beta, running_mean, running_var)  # refuses a mix
     N = x.shape[3]
     OH, OW = check_conv2d(as_images(x.like), w, None, stride, padding)
     M = OH * OW * N
-    if training and group is None:
-        check_statistics((N, w.shape[0], OH, OW))
     z = empty_rows((N, w.shape[0], OH, OW), w)
+    check_batchnorm2d(as_images(z), gamma, beta, running_mean, running_var, training, group)
     seen = leave_scale_to_filters(x)
     parts = correlate(
         seen,

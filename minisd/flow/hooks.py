@@ -1,8 +1,8 @@
-"""Functions around the methods of single layers, for whoever looks into a network.
+"""Hooks: functions around the methods of single layers, to look into a network.
 
-While it is hooked, a layer has a class of its own, derived from its class. The new class has the
-hooked methods only, and each calls the function that was given. So other layers of the same class
-know nothing of it, and a copy or a pickle of the layer is of the old class: nobody watches it.
+While a layer is hooked, it has a class of its own, derived from its class. That class has only the
+hooked methods, and each of them calls the function that was given. So other layers of the same
+class are not affected. A copy or a pickle of the layer is of the old class: nobody watches it.
 """
 
 import weakref
@@ -16,13 +16,13 @@ Around = Callable[..., Any]
 
 
 class Hooks:
-    """The functions that one observer hung around methods, until `remove`."""
+    """The hooks of one observer, until `remove`."""
 
     def __init__(self) -> None:
         self._hooked: list[tuple[Layer, Any]] = []
 
     def add(self, layer: Layer, **functions: Around) -> None:
-        """Let each named method of the layer be a call of ``function(original, *arguments)``."""
+        """Replace each named method by a call of ``function(original, *arguments)``."""
         of = weakref.ref(layer)
         base: Any = type(layer)
         hooked: Any = type(base)(
@@ -69,10 +69,8 @@ def _method(of: Any, name: str, function: Around) -> Callable[..., Any]:
 
 def _reduce_as_before(self: Layer, protocol: int) -> Any:
     """What `copy` and `pickle` make of a hooked layer: one of the class that it had before."""
-    hooked = type(self)
-    reduced: Any = super(hooked, self).__reduce_ex__(protocol)
-    make, arguments, *state = reduced
-    arguments = [kind(self) if each is hooked else each for each in arguments]
+    make, arguments, *state = kind(self).__reduce_ex__(self, protocol)
+    arguments = [kind(self) if each is type(self) else each for each in arguments]
     return _made, (make, *arguments), *state
 
 

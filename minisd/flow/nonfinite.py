@@ -12,7 +12,7 @@ from minisd.layer import Layer
 def first_nonfinite(model: Layer, x: Array) -> str:
     """Run a forward again and name the first layer whose output is not finite.
 
-    Running statistics are restored afterwards.
+    Running statistics are restored afterwards, and what forwards have saved is dropped.
     """
     xp = array_module(x)
     if not xp.isfinite(x).all():
@@ -44,4 +44,5 @@ def first_nonfinite(model: Layer, x: Array) -> str:
         for buffer, original in statistics:
             buffer[...] = original
         hooks.remove()
+        model.forget()
     return first[0] if first else "the loss: the logits are finite, but too far apart"

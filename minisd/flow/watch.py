@@ -52,7 +52,7 @@ class Watch:
         try:
             for number in range(len(blocks)):
                 self._watch(number)
-        except RuntimeError:
+        except BaseException:
             self.detach()
             raise
 
@@ -85,6 +85,11 @@ class Watch:
 
     def _watch(self, number: int) -> None:
         block = self.blocks[number]
+        if not isinstance(block, ResidualBlock):
+            raise RuntimeError(
+                f"block {number + 1} is a {type(block).__name__}, not a ResidualBlock: a recorder "
+                "looks at its branch, shortcut and gate"
+            )
         for layer in (block, block.shortcut, block.branch):
             if is_hooked(layer):
                 raise RuntimeError(

@@ -15,6 +15,7 @@ its sign. The difference then means nothing, and another step is tried instead.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -225,31 +226,47 @@ def check_layer(
     **options
         Options of `compare`.
     """
-    buffers = [(buffer, buffer.copy()) for _, buffer in layer.buffers()]
     x = x.copy()
 
     def pattern() -> bytes:
         return b"".join(each.kinks() for each in layer.walk())
 
-    layer.zero_grad()
-    layer.forget()
-    y = layer.forward(x)
-    dy = beside(rng.standard_normal(y.shape), y)
-    dx = layer.backward(dy)
-    parameters = dict(layer.parameters())
-    gradients: dict[str, Array | None] = {"x": dx}
-    gradients |= {key: parameter.grad for key, parameter in parameters.items()}
-    report = compare(
-        name or type(layer).__name__,
-        lambda: float((layer.forward(x) * dy).sum()),
-        {"x": x} | {key: parameter.data for key, parameter in parameters.items()},
-        gradients,
-        rng=rng,
-        batch_size=len(x),
-        pattern=pattern,
-        **options,
-    )
-    for buffer, original in buffers:
-        buffer[...] = original
-    layer.forget()
-    return report
+    with restored(layer):
+        layer.zero_grad()
+        layer.forget()
+        y = layer.forward(x)
+        dy = beside(rng.standard_normal(y.shape), y)
+        dx = layer.backward(dy)
+        parameters = dict(layer.parameters())
+        gradients: dict[str, Array | None] = {"x": dx}
+        gradients |= {key: parameter.grad for key, parameter in parameters.items()}
+        for each in layer.walk():
+            if hasattr(each, "recompute_every"):
+                each.recompute_every = None  # or a forward would forget on which side it was
+        return compare(
+            name or type(layer).__name__,
+            lambda: float((layer.forward(x) * dy).sum()),
+            {"x": x} | {key: parameter.data for key, parameter in parameters.items()},
+            gradients,
+            rng=rng,
+            batch_size=len(x),
+            pattern=pattern,
+            **options,
+        )
+
+
+@contextmanager
+def restored(layer: Layer) -> Iterator[None]:
+    """Put running statistics and recomputation back at the end of the block; drop caches."""
+    buffers = [(buffer, buffer.copy()) for _, buffer in layer.buffers()]
+    recomputing = [
+        (each, each.recompute_every) for each in layer.walk() if hasattr(each, "recompute_every")
+    ]
+    try:
+        yield
+    finally:
+        for buffer, original in buffers:
+            buffer[...] = original
+        for each, every in recomputing:
+            each.recompute_every = every
+        layer.forget()

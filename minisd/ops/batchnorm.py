@@ -3,7 +3,7 @@
 from typing import Any
 
 from minisd.backend import Array
-from minisd.ops.check import check_batchnorm2d, check_upstream
+from minisd.ops.check import check_arrays, check_batchnorm2d, check_ndim, check_upstream
 from minisd.ops.sums import mean_over, sum_over
 
 Cache = tuple[Any, ...]
@@ -119,6 +119,8 @@ def channel_moments(x: Array) -> tuple[Array, Array]:
     -------
     mean, var : (C,)
     """
+    check_arrays("channel_moments", x=x)
+    check_ndim("channel_moments", "x", x, "NCHW")
     mean = mean_over(x, axis=IMAGES)
     return mean, mean_over((x - mean[:, None, None]) ** 2, axis=IMAGES)
 
@@ -130,6 +132,8 @@ def pooled_moments(parts: list[tuple[int, Array, Array]]) -> Any:
     var = sum of M_r (var_r + (mean_r - mean)^2) / M
     """
     M = sum(count for count, _, _ in parts)
+    if M == 1:
+        raise ValueError("batchnorm2d: training needs more than one number per channel")
     mean = sum(count * mean for count, mean, _ in parts) / M
     var = sum(count * (var + (part - mean) ** 2) for count, part, var in parts) / M
     return M, mean, var

@@ -52,8 +52,9 @@ def avg_pool2d_backward(dy: Array, cache: Cache) -> Array:
     x, K = cache
     N, C, H, W = x.shape
     xp = check_upstream("avg_pool2d_backward", dy, (N, C, H // K, W // K), x)
-    share = (dy / K**2)[:, :, :, None, :, None]
-    return xp.broadcast_to(share, (N, C, H // K, K, W // K, K)).reshape(N, C, H, W)
+    tiles = xp.zeros((N, C, H // K, K, W // K, K), dy.dtype)
+    tiles += (dy / K**2)[:, :, :, None, :, None]
+    return tiles.reshape(N, C, H, W)
 
 
 def global_avg_pool_forward(x: Array) -> tuple[Array, Array]:
@@ -88,7 +89,7 @@ def global_avg_pool_backward(dy: Array, cache: Array) -> Array:
     x = cache
     N, C, H, W = x.shape
     check_upstream("global_avg_pool_backward", dy, (N, C), x)
-    return array_module(x).zeros_like(x) + (dy / (H * W))[:, :, None, None]
+    return array_module(x).zeros((N, C, H, W), dy.dtype) + (dy / (H * W))[:, :, None, None]
 
 
 def pad_channels_forward(x: Array, out_channels: int) -> tuple[Array, Cache]:

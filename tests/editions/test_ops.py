@@ -223,3 +223,25 @@ def test_relu_and_addition_take_any_shape(ops, shape, rng, device):
     ):
         assert_equal(y, xp.maximum(a, 0))
         assert cache is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_are_new_arrays_that_may_be_written_to(ops, name, rng, device):
+    """A gradient is often added to in place. (Of views of dy and x, see the shortcut's.)"""
+    forward, backward, shapes = operations(ops)[name]
+    inputs = inputs_of(shapes, rng, device)
+    y, cache = forward(**inputs)
+    dy = device.standard_normal(rng, y.shape)
+    with unwritten(dy, *inputs.values()):
+        gradients = backward(dy, cache)
+        for array in (y, *(gradients if isinstance(gradients, tuple) else (gradients,))):
+            array += 1
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 4])
+def test_the_gradient_of_any_tile_may_be_written_to(ops, kernel, rng, device):
+    x = device.standard_normal(rng, (2, 3, 4, 4))
+    y, cache = ops.avg_pool2d_forward(x, kernel)
+    dx = ops.avg_pool2d_backward(y, cache)
+    dx += 1
+    assert_close(dx.sum(axis=(2, 3)), y.sum(axis=(2, 3)) + 16, rtol=1e-12)

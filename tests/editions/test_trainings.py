@@ -5,7 +5,9 @@ In float64, as whole trainings in float32 drift apart by the size of the weights
 
 import copy
 import pickle
+import sys
 from itertools import product
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -108,10 +110,27 @@ def test_use_changes_the_edition_of_everything_and_drops_what_was_saved(rng):
     np.testing.assert_array_equal(model.forward(x), y)
 
 
-@pytest.mark.parametrize("wrong", ["minisd.ops", None, np])
-def test_what_is_no_edition_is_refused(wrong):
-    with pytest.raises(TypeError, match=r"takes a module such as|numpy has no .*conv2d_forward"):
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [("minisd.ops", "takes a module such as"), (None, "takes a module such as"),
+     (np, "numpy has no .*conv2d_forward"), (ModuleType("mine"), "import mine first"),
+     (ModuleType("minisd.ops"), "import minisd.ops first")],
+)  # fmt: skip
+def test_what_is_no_edition_is_refused(wrong, words):
+    with pytest.raises(TypeError, match=words):
         network().use(wrong)
+
+
+def test_an_edition_of_ones_own(monkeypatch, rng):
+    """A module with the same names, such as a student's: here with a convolution of its own."""
+    mine = ModuleType("mine")
+    vars(mine).update({name: getattr(ops, name) for name in ops.__all__})
+    calls = []
+    mine.conv2d_forward = lambda *a, **k: calls.append(1) or ops.conv2d_forward(*a, **k)
+    monkeypatch.setitem(sys.modules, "mine", mine)
+    x = rng.standard_normal((4, 3, 8, 12))
+    np.testing.assert_array_equal(network(edition=mine).forward(x), network(edition=ops).forward(x))
+    assert len(calls) == 13
 
 
 @pytest.mark.parametrize("edition", [ops, fast])

@@ -2,19 +2,31 @@
 
 import copy
 import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from devices import assert_close, assert_equal
-from minisd import SGD, ResidualBlock, draw_gates, fuse, linear_decay, ops, resnet, set_gates
+from minisd import (
+    SGD,
+    ResidualBlock,
+    draw_gates,
+    fuse,
+    linear_decay,
+    one_by_one,
+    ops,
+    resnet,
+    set_gates,
+)
 from minisd.experiments.path_lengths import backward_along
 from minisd.flow import Recorder, load
 from minisd.flow.hooks import Hooks, is_hooked
 from minisd.flow.nonfinite import first_nonfinite
+from minisd.flow.watch import Watch
 from minisd.fused import FusedBlock
-from minisd.layer import kind
-from minisd.layers import Conv2d
+from minisd.layer import Layer, kind
+from minisd.layers import Conv2d, Sequential
 from minisd.residual import IdentityShortcut, basic_branch
 from minisd.surgery import FixedBlock, blocks_replaced, sub_network, without
 
@@ -287,3 +299,83 @@ def test_fusing_keeps_parameters_names_and_settings(rng):
     ]
     assert all(type(block) is FusedBlock for block in model.blocks)
     assert fuse(model) is model  # and once more changes nothing
+
+
+def test_a_layer_that_two_observers_watch_can_be_copied(rng):
+    layer = Conv2d(3, 4, 3, rng=rng)
+    for _ in range(2):
+        Hooks().add(layer, forward=lambda original, x: original(x))
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert type(copied) is Conv2d
+        assert_equal(copied.w.data, layer.w.data)
+
+
+@dataclass
+class Scale(Layer):
+    """A layer that cannot be hashed."""
+
+    factor: float = 2.0
+
+    def forward(self, x):
+        return self.factor * x
+
+
+def test_layers_that_cannot_be_hashed_are_looked_at_too(rng):
+    model = Sequential(Conv2d(3, 4, 3, rng=rng), Scale(np.inf))
+    with np.errstate(invalid="ignore"):
+        assert first_nonfinite(model, np.ones((2, 3, 5, 5), np.float32)) == "1 (Scale)"
+
+
+def test_what_is_no_residual_block_is_refused_and_nothing_stays_hooked():
+    model = network()
+    model.blocks[2] = Sequential(model.blocks[2])
+    with pytest.raises(RuntimeError, match="block 3 is a Sequential, not a ResidualBlock"):
+        Watch(model.blocks, lambda: True)
+    assert not any(is_hooked(each) for each in model.walk())
+
+
+def test_nothing_stays_saved_after_looking_for_a_number_that_is_not_finite(rng):
+    model = network()
+    x, _ = batch(rng)
+    first_nonfinite(model, x)
+    assert all(layer._cache is None for layer in model.walk())
+    with one_by_one(model):
+        model.forward(x)
+    model.forward(x)
+    model.backward(np.ones((8, 10)))
+    assert all(layer._cache is None for layer in model.walk())
+
+
+@pytest.mark.parametrize("where", ["layer", "branch", "relu"])
+def test_a_method_that_stands_on_the_object_is_called_in_a_fused_network_too(where, rng):
+    x, _ = batch(rng)
+    found = []
+    for fused in (True, False):
+        model = network(fused=fused)
+        block = model.blocks[1]
+        layer = {"layer": block.branch.layers[0], "branch": block.branch, "relu": block.relu}[where]
+        layer.forward = lambda x, original=layer.forward: 2 * original(x)
+        found.append(model.forward(x))
+    assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+def test_a_branch_exchanged_between_forward_and_backward_is_a_sentence(rng):
+    model = network()
+    x, labels = batch(rng)
+    y = model.forward(x)
+    model.blocks[1].branch = basic_branch(4, 8, stride=2, rng=rng, dtype=np.float64)
+    with pytest.raises(RuntimeError, match="there is no saved forward"):
+        model.backward(ops.softmax_cross_entropy(y, labels)[1])
+
+
+def test_a_fused_chain_asks_of_its_batch_norms_what_layers_ask(rng):
+    for spoil, error in (
+        (lambda norm: setattr(norm.gamma, "data", np.ones(1)), ValueError),
+        (lambda norm: setattr(norm, "running_mean", np.zeros(1)), ValueError),
+        (lambda norm: setattr(norm.gamma, "data", np.ones(4, np.float32)), TypeError),
+    ):
+        for fused in (True, False):
+            model = network(fused=fused).eval()
+            spoil(model.blocks[0].branch.layers[1])
+            with pytest.raises(error, match="batchnorm2d"):
+                model.forward(batch(rng)[0])

@@ -404,3 +404,12 @@ def test_nan_is_a_failure(rng, device):
             return dy * np.nan
 
     assert not check_layer(NaN(), device.standard_normal(rng, (2, 3)), rng=rng).passed
+
+
+def test_a_check_that_raises_leaves_everything_as_it_was_too(rng):
+    model = resnet(8, width=4, rng=rng, dtype=F64)
+    before = model.stem.layers[1].running_mean.copy()
+    with pytest.raises(ValueError, match="cross kinks"):
+        check_layer(model, rng.standard_normal((4, 3, 8, 8)), rng=rng, h=3.0)
+    assert_equal(model.stem.layers[1].running_mean, before)
+    assert all(layer._cache is None for layer in model.walk())

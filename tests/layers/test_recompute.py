@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from devices import assert_equal
-from minisd import SGD, draw_gates, linear_decay, resnet, set_gates
+from minisd import SGD, BatchNorm2d, draw_gates, linear_decay, resnet, set_gates
 from minisd.cli import main
 from minisd.errors import ConfigError
+from minisd.gradcheck import check_layer
 from minisd.machine import memory
 from minisd.models import ResNet
 from minisd.runs import checkpoint
@@ -216,3 +217,53 @@ def test_a_run_may_change_it_when_it_goes_on(tmp_path):
     plain, recomputed = outcome(tmp_path / "plain"), outcome(tmp_path / "recomputed")
     del plain["config"], recomputed["config"]
     assert plain == recomputed
+
+
+def gradients_after(change, every):
+    """Gradients of a network that ``change`` meddles with between forward and backward."""
+    model = resnet(
+        8, width=4, survival=[0.9, 0.8, 0.7], scale="train", recompute_every=every,
+        rng=np.random.default_rng(1),
+        dtype=np.float64,
+    )  # fmt: skip
+    x = np.random.default_rng(2).standard_normal((4, 3, 8, 8))
+    model.forward(x)
+    change(model)
+    dx = model.backward(np.ones((4, 10)))
+    return [dx, *(parameter.grad for _, parameter in model.parameters())]
+
+
+def freeze_norms(model):
+    for layer in model.walk():
+        if isinstance(layer, BatchNorm2d):
+            layer.training = False
+
+
+def other_survival(model):
+    for block in model.blocks:
+        block.survival_prob = 0.5
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize(
+    "change",
+    [lambda m: m.eval(), lambda m: m.eval(keep=True), freeze_norms, other_survival,
+     lambda m: set_gates(m, [False] * 3)],
+)  # fmt: skip
+def test_what_changes_after_the_forward_does_not_matter(change, every):
+    """The second forward is the first one: modes, probabilities and gates are those of then."""
+    for found, right in zip(
+        gradients_after(change, every), gradients_after(change, None), strict=True
+    ):
+        np.testing.assert_array_equal(found, right)
+
+
+def test_a_gradient_check_sees_the_kinks_of_what_is_recomputed():
+    for every in (None, 1):
+        first = np.random.default_rng(1)
+        model = resnet(8, width=2, recompute_every=every, rng=first, dtype=np.float64)
+        x = np.random.default_rng(51).standard_normal((4, 3, 8, 8))
+        report = check_layer(model, x, rng=np.random.default_rng(1))
+        assert report.passed
+        assert report.kinks == 6
+        assert model.recompute_every == every

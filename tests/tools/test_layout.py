@@ -49,6 +49,7 @@ def imports(path: Path) -> set[str]:
     """Names of the modules of minisd that the file imports, at any place in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
+        assert not getattr(node, "level", 0), f"{path} has a relative import"
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "minisd":
             base = (node.module or "").removeprefix("minisd").removeprefix(".")
             for alias in node.names:
@@ -112,6 +113,9 @@ def test_only_fused_reaches_inside_the_engine():
         if room(name) not in ("fast", "fused"):
             inner = {other for other in imports(path) if other.startswith("fast.")}
             assert not inner, f"{name} imports {inner}: everybody else sees fast's face"
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "fast":
+                    assert node.attr in (*minisd.fast.__all__, "__all__", "__name__"), name
 
 
 def test_only_fused_knows_the_fused_classes():
