@@ -57,7 +57,8 @@ def links(layers: Sequence[Layer]) -> list[Link]:
 
 def is_plain(layer: Layer, cls: type) -> bool:
     """Whether a layer computes as its class ``cls`` does: no subclass, no method of its own."""
-    return kind(layer) is cls and not {"forward", "backward"} & vars(layer).keys()
+    own = vars(layer)
+    return kind(layer) is cls and "forward" not in own and "backward" not in own
 
 
 class ConvChain(Sequential):
@@ -92,7 +93,7 @@ class ConvChain(Sequential):
         check_arrays("ConvChain", x=x)
         check_ndim("ConvChain", "x", x, "NCHW")
         for layer in self.layers:
-            layer.forget()  # what an earlier forward saved, one by one
+            layer._cache = None  # of an earlier forward, one by one
         y: Plain | Normalised = Plain(by_rows(x))
         saved = []
         for conv, norm, relu in self.links:

@@ -63,7 +63,7 @@ class Layer:
 
         A layer keeps the module's name only, as a module can be neither copied nor pickled.
         """
-        return import_module(self._edition)
+        return sys.modules.get(self._edition) or import_module(self._edition)
 
     def use(self, edition: ModuleType) -> Self:
         """Let this layer and all inside it compute with ``edition`` from now on.
