@@ -1,7 +1,7 @@
 """What every layer has: parameters, a forward, a backward, and a memory between the two."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Self
@@ -28,7 +28,19 @@ class Parameter:
         self.grad: Array | None = None
 
     def accumulate(self, gradient: Array) -> None:
-        """Add to the gradient; the first of a step is taken as it is."""
+        """Add to the gradient; the first of a step is taken as it is.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it has not the parameter's shape and dtype.
+        """
+        if gradient.shape != self.data.shape:
+            raise ValueError(
+                f"the gradient of a parameter of shape {self.data.shape} has shape {gradient.shape}"
+            )
+        if gradient.dtype != self.data.dtype:
+            raise TypeError(f"the gradient of a parameter of {self.data.dtype} is {gradient.dtype}")
         self.grad = gradient if self.grad is None else self.grad + gradient
 
     def __repr__(self) -> str:
@@ -196,8 +208,8 @@ class Layer:
 
         Caches are dropped. Make the optimiser afterwards: its momentum does not move along.
         """
-        if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
-            raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+        if dtype is not None:
+            dtype = floats(dtype)
 
         def moved(array: Array) -> Array:
             array = to_device(array, device)
@@ -218,6 +230,26 @@ class Layer:
             child._move_buffers(moved)
 
 
+Settings = list[tuple[Layer, str, Any]]
+"""(layer, name of an attribute, its value)"""
+
+
+def settings(layers: Iterable[Layer], names: Sequence[str]) -> Settings:
+    """Return those of the named attributes that the layers have, to be put back by `restore`."""
+    return [
+        (layer, name, getattr(layer, name))
+        for layer in layers
+        for name in names
+        if hasattr(layer, name)
+    ]
+
+
+def restore(before: Settings) -> None:
+    """Put attributes back."""
+    for layer, name, value in before:
+        setattr(layer, name, value)
+
+
 def check_generator(who: str, rng: object) -> None:
     """Raise a TypeError unless ``rng`` is a NumPy Generator: no layer draws from a hidden one."""
     if not isinstance(rng, np.random.Generator):
@@ -233,3 +265,10 @@ def kind(layer: Layer) -> Any:
     See `minisd.flow.hooks`.
     """
     return getattr(type(layer), "kind_before_hooks", type(layer))
+
+
+def floats(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return ``dtype`` as NumPy's; raise a TypeError unless it is float32 or float64."""
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+    return np.dtype(dtype)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd.backend import Array
-from minisd.layer import Layer, Parameter, check_generator
+from minisd.layer import Layer, Parameter, check_generator, floats
 from minisd.ops.check import whole_number
 
 __all__ = [
@@ -55,7 +55,7 @@ class Conv2d(Layer):
         fan_in = in_channels * kernel_size * kernel_size
         shape = (out_channels, in_channels, kernel_size, kernel_size)
         w = rng.standard_normal(shape) * np.sqrt(2 / fan_in)
-        self.w = Parameter(w.astype(dtype))
+        self.w = Parameter(w.astype(floats(dtype)))
         self.b = Parameter(np.zeros(out_channels, dtype)) if bias else None
         self.stride = whole_number("Conv2d: stride", stride, 1)
         self.padding = whole_number("Conv2d: padding", padding, 0)
@@ -108,6 +108,11 @@ class BatchNorm2d(Layer):
     ) -> None:
         if gamma not in GAMMAS:
             raise ValueError(f"BatchNorm2d: gamma must be 'one' or 'uniform', got {gamma!r}")
+        channels, dtype = whole_number("BatchNorm2d: channels", channels, 1), floats(dtype)
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"BatchNorm2d: momentum must lie in [0, 1], got {momentum}")
+        if not 0 <= eps < float("inf"):
+            raise ValueError(f"BatchNorm2d: eps must be a finite number >= 0, got {eps}")
         scale = np.ones(channels, dtype)
         if gamma == "uniform":
             check_generator("BatchNorm2d with gamma='uniform'", rng)
@@ -194,7 +199,7 @@ class Linear(Layer):
         out_features = whole_number("Linear: out_features", out_features, 1)
         bound = 1 / np.sqrt(in_features)
         w = rng.uniform(-bound, bound, (out_features, in_features))
-        self.w = Parameter(w.astype(dtype))
+        self.w = Parameter(w.astype(floats(dtype)))
         self.b = Parameter(np.zeros(out_features, dtype))
 
     def forward(self, x: Array) -> Array:  # noqa: D102

@@ -7,6 +7,7 @@ from numpy.typing import DTypeLike
 
 from minisd.backend import Array
 from minisd.fused import fuse
+from minisd.layer import floats
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.ops.check import whole_number
 from minisd.recompute import Saved, backward_again, forward_forgetting
@@ -219,8 +220,7 @@ def resnet(
     width = whole_number("width", width, 1)
     num_classes = whole_number("num_classes", num_classes, 1)
     in_channels = whole_number("in_channels", in_channels, 1)
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+    dtype = floats(dtype)
 
     make_branch, _, expansion = BRANCHES[branch]
     stem = Sequential(

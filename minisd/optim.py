@@ -169,6 +169,8 @@ class StepSchedule:
 
     def __call__(self, epoch: int) -> float:
         """Return the learning rate of ``epoch``, counted from 1."""
+        if epoch < 1:
+            raise ValueError(f"epochs are counted from 1, got {epoch}")
         if epoch <= self.warmup_epochs:
             return self.warmup_lr
         passed = sum(epoch > drop for drop in self.drop_epochs)

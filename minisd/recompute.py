@@ -10,12 +10,12 @@ the first. It would move the running statistics a second time, so they are resto
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from minisd.backend import Array
+from minisd.layer import Layer, Settings, restore, settings
 from minisd.residual import ResidualBlock
 
-Saved = tuple[Array, list[tuple[Any, str, Any]]]
+Saved = tuple[Array, Settings]
 
 SETTINGS = ("is_open", "survival_prob", "scale", "training", "saves", "eps")
 """Attributes of blocks, and of layers inside, that decide what a forward computes."""
@@ -23,7 +23,7 @@ SETTINGS = ("is_open", "survival_prob", "scale", "training", "saves", "eps")
 
 def forward_forgetting(blocks: Sequence[ResidualBlock], x: Array) -> tuple[Array, Saved]:
     """Run ``blocks`` and save only ``x`` and the settings of their layers, for `backward_again`."""
-    saved = (x, settings(blocks))
+    saved = (x, settings(inside(blocks), SETTINGS))
     for block in blocks:
         x = block.forward(x)
         block.forget()
@@ -33,29 +33,21 @@ def forward_forgetting(blocks: Sequence[ResidualBlock], x: Array) -> tuple[Array
 def backward_again(blocks: Sequence[ResidualBlock], saved: Saved, dy: Array) -> Array:
     """Run ``blocks`` forward again as they ran the first time, then backward; return dx."""
     x, settings_then = saved
-    settings_now = settings(blocks)
+    settings_now = settings(inside(blocks), SETTINGS)
     statistics = [(buffer, buffer.copy()) for block in blocks for _, buffer in block.buffers()]
     try:
-        for layer, name, value in settings_then:
-            setattr(layer, name, value)
+        restore(settings_then)
         for block in blocks:
             x = block.forward(x)
     finally:
         for buffer, moved_once in statistics:
             buffer[...] = moved_once
-        for layer, name, value in settings_now:
-            setattr(layer, name, value)
+        restore(settings_now)
     for block in reversed(blocks):
         dy = block.backward(dy)
     return dy
 
 
-def settings(blocks: Sequence[ResidualBlock]) -> list[tuple[Any, str, Any]]:
-    """Return (layer, name, value) of all `SETTINGS` in these blocks."""
-    return [
-        (layer, name, getattr(layer, name))
-        for block in blocks
-        for layer in block.walk()
-        for name in SETTINGS
-        if hasattr(layer, name)
-    ]
+def inside(blocks: Sequence[ResidualBlock]) -> list[Layer]:
+    """Return the blocks and all layers inside them."""
+    return [layer for block in blocks for layer in block.walk()]

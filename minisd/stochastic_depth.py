@@ -68,6 +68,11 @@ def uniform(num_blocks: int, p: float = 0.5) -> list[float]:
 
 def check_survival(survival_probs: Iterable[float]) -> list[float]:
     """Return the probabilities as a list of floats; raise unless each lies in [0, 1]."""
+    if not isinstance(survival_probs, Iterable):
+        raise TypeError(
+            f"survival probabilities are a list, one for each block, got {survival_probs!r}: for "
+            "the same one everywhere use uniform(num_blocks, p)"
+        )
     probs = [float(p) for p in survival_probs]
     for block, p in enumerate(probs, start=1):
         if not 0 <= p <= 1:  # also catches NaN

@@ -14,7 +14,7 @@ from minisd.backend import Array, array_module, values
 from minisd.errors import NonFiniteError
 from minisd.flow import Recorder
 from minisd.flow.nonfinite import first_nonfinite
-from minisd.layer import Layer
+from minisd.layer import Layer, restore, settings
 from minisd.optim import SGD
 
 
@@ -84,13 +84,26 @@ def evaluate(
         For instance `minisd.data.batches.evaluation_batches`.
     check : function without arguments, optional
         Called between batches. It may raise an exception to stop.
+
+    Raises
+    ------
+    ValueError
+        If there are no batches, or labels are not one per image.
+    NonFiniteError
+        If an output is not finite. Also then every layer is in the mode that it was in.
     """
+    modes = settings(model.walk(), ("training", "saves"))
     model.eval()
     wrong = count = 0
     try:
         for images, labels in batches:
             check()
             logits = model.forward(images)
+            if labels.shape != logits.shape[:1]:
+                raise ValueError(
+                    f"evaluate: {len(logits)} images need labels of shape {logits.shape[:1]}, got "
+                    f"{labels.shape}"
+                )
             finite = array_module(logits).isfinite(logits).all().astype(int)
             mistakes = (logits.argmax(axis=1) != labels).sum()
             all_finite, mistakes = map(int, values([finite, mistakes]))  # one wait per batch
@@ -102,5 +115,7 @@ def evaluate(
             count += len(labels)
             wrong += mistakes
     finally:
-        model.train()
+        restore(modes)
+    if count == 0:
+        raise ValueError("evaluate: there are no images, so there is no error rate")
     return wrong / count

@@ -30,7 +30,8 @@ def run(script: Path, folder: Path, *options: str) -> "subprocess.CompletedProce
 
 def measure() -> None:
     """Run each in full and write its seconds."""
-    from tests.benchmarks import machine
+    from minisd import machine
+    from tests.benchmarks import hardware
 
     seconds = {}
     for script in notebooks.scripts(FOLDER):
@@ -45,7 +46,7 @@ def measure() -> None:
             sys.exit(f"{script.name} takes more than {LIMIT} seconds")
     found = {
         "date": datetime.now(UTC).date().isoformat(),
-        "processor": machine.processor(),
+        "processor": hardware.processor(),
         "cores": machine.available_cores(),
         "seconds": seconds,
     }

@@ -87,6 +87,7 @@ def training_batches(
     device : "cpu" or "cuda"
         Where the batches go.
     """
+    _check_batch_size(batch_size)
     normaliser = normaliser.to(device)
     order = rng.permutation(len(split))
     for step, start in enumerate(range(0, len(split), batch_size)):
@@ -103,11 +104,17 @@ def evaluation_batches(
     split: Split, batch_size: int, *, normaliser: Normaliser, device: str = "cpu"
 ) -> Iterator[tuple[Array, Array]]:
     """Yield the batches of all images once, in order, normalised and otherwise unchanged."""
+    _check_batch_size(batch_size)
     normaliser = normaliser.to(device)
     for start in range(0, len(split), batch_size):
         part = split[start : start + batch_size]
         stored, labels = to_device_together([_small(part.images), part.labels], device)
         yield normaliser(stored), labels
+
+
+def _check_batch_size(size: int) -> None:
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {size!r}")
 
 
 def _small(images: Array) -> Array:

@@ -150,11 +150,21 @@ class Normaliser:
 
     @classmethod
     def fit(cls, images: Array) -> "Normaliser":
-        """Compute mean and deviation of the training split, in float64."""
+        """Compute mean and deviation of the training split, in float64.
+
+        Raises
+        ------
+        DataError
+            If there are no images, all are the same, or pixels are not finite.
+        """
+        if images.size == 0:
+            raise DataError(f"there are no training images to normalise by, shape {images.shape}")
         chunks = [slice(i, i + _CHUNK) for i in range(0, len(images), _CHUNK)]
         mean = sum(images[chunk].sum(axis=0, dtype=np.float64) for chunk in chunks) / len(images)
         squares = sum(float(np.square(images[chunk] - mean).sum()) for chunk in chunks)
         std = float(np.sqrt(squares / images.size))
+        if not np.isfinite(std):
+            raise DataError("the training images have pixels that are not finite")
         if not std > 1e-7 * np.abs(mean).max():  # equal images; the rest is rounding
             raise DataError("all training images are the same: there is nothing to learn")
         return cls(np.asarray(mean, np.float32), std)
@@ -164,7 +174,12 @@ class Normaliser:
         return Normaliser(to_device(self.mean, device), self.std)
 
     def __call__(self, images: Array) -> Array:
-        """Return ``images`` normalised, float32."""
+        """Return ``images`` (N, C, H, W), or a single one, normalised, float32."""
+        if images.shape[-3:] != self.mean.shape:
+            raise DataError(
+                f"these are images of {images.shape[-3:]}, but the normaliser is for "
+                f"{self.mean.shape}"
+            )
         return normalised_images(images.astype(np.float32), self.mean, self.std)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from minisd.backend import Array, array_module, to_numpy
 from minisd.flow.hooks import Hooks
-from minisd.layer import Layer
+from minisd.layer import Layer, restore, settings
 from minisd.models import ResNet
 from minisd.residual import check_has_parts
 from minisd.stochastic_depth import set_gates
@@ -68,23 +68,16 @@ def unmoved(model: Layer) -> Iterator[None]:
     """Restore statistics, gradients and settings at the end of the block; drop caches."""
     statistics = [(buffer, buffer.copy()) for _, buffer in model.buffers()]
     grads = [(parameter, parameter.grad) for _, parameter in model.parameters()]
-    names = ("training", "saves", "is_open", "recompute_every")
-    settings = [
-        (layer, name, getattr(layer, name))
-        for layer in model.walk()
-        for name in names
-        if hasattr(layer, name)
-    ]
+    before = settings(model.walk(), ("training", "saves", "is_open", "recompute_every"))
     model.zero_grad()  # new gradients must not be added to those
     try:
         yield
     finally:
-        for buffer, before in statistics:
-            buffer[...] = before
+        for buffer, original in statistics:
+            buffer[...] = original
         for parameter, grad in grads:
             parameter.grad = grad
-        for layer, name, value in settings:
-            setattr(layer, name, value)
+        restore(before)
         model.forget()
 
 

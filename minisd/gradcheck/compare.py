@@ -29,7 +29,7 @@ from minisd.gradcheck.report import (
     Report,
     Slope,
 )
-from minisd.layer import Layer
+from minisd.layer import Layer, restore, settings
 
 STEP_SIZE = 1e-5
 
@@ -74,17 +74,27 @@ def compare(
     TypeError
         If a tensor is not float64: float32 has too few digits.
     ValueError
-        If a gradient has another shape than its tensor.
+        If there are no tensors, one is empty, a gradient has another shape than its tensor, or two
+        calls of ``loss`` differ.
     KinkError
         If all steps along a tensor cross kinks.
     """
+    if not tensors:
+        raise ValueError(f"{name}: there are no tensors to check")
     report = Report(name, batch_size, tolerance)
-    loss()
+    first, second = loss(), loss()
     base = pattern()
+    if abs(first - second) > 1e-12 * max(1.0, abs(first)):
+        raise ValueError(
+            f"{name}: two forwards of the same input differ ({first:.9g} and {second:.9g}); a "
+            "gradient check needs a forward that draws no random numbers: draw them outside"
+        )
     for tensor, x in tensors.items():
         gradient = gradients[tensor]
         if x.dtype != np.float64:
             raise TypeError(f"{name}: gradient checks need float64, {tensor} is {x.dtype}")
+        if x.size == 0:
+            raise ValueError(f"{name}: {tensor} is empty, its shape is {x.shape}")
         if gradient is not None and gradient.shape != x.shape:
             raise ValueError(
                 f"{name}: the gradient of {tensor} has shape {gradient.shape}, not {x.shape}"
@@ -259,14 +269,11 @@ def check_layer(
 def restored(layer: Layer) -> Iterator[None]:
     """Put running statistics and recomputation back at the end of the block; drop caches."""
     buffers = [(buffer, buffer.copy()) for _, buffer in layer.buffers()]
-    recomputing = [
-        (each, each.recompute_every) for each in layer.walk() if hasattr(each, "recompute_every")
-    ]
+    recomputing = settings(layer.walk(), ["recompute_every"])
     try:
         yield
     finally:
         for buffer, original in buffers:
             buffer[...] = original
-        for each, every in recomputing:
-            each.recompute_every = every
+        restore(recomputing)
         layer.forget()

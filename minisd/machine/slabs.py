@@ -45,12 +45,14 @@ def set_threads(count: int | None) -> None:
     Raises
     ------
     ConfigError
-        If it is less than 1.
+        If it is not a whole number of at least 1.
     """
     global _num_threads
-    if count is not None and count < 1:
-        raise ConfigError(f"the number of threads must be at least 1, got {count}")
-    _num_threads = count
+    if count is not None and (not isinstance(count, int | np.integer) or count < 1):
+        raise ConfigError(
+            f"the number of threads must be a whole number, at least 1, got {count!r}"
+        )
+    _num_threads = None if count is None else int(count)
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import numpy as np
+
 from minisd.backend import Array, array_module
 from minisd.ops.check import check_arrays, check_labels, check_ndim, whole_number
 
 
+@np.errstate(under="ignore")  # exp(-1000) is 0, and that is right
 def softmax_cross_entropy(
     logits: Array, labels: Array, *, labels_are_checked: bool = False, of: int | None = None
 ) -> tuple[Any, Array]:

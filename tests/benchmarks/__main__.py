@@ -10,7 +10,8 @@ if not __package__:  # run as a file: what is imported below lies two folders up
 
 from threadpoolctl import threadpool_limits
 
-from tests.benchmarks import machine, picture
+from minisd import machine
+from tests.benchmarks import hardware, picture
 from tests.benchmarks.bench import FULL, INSTALL, QUICK, Bench
 from tests.benchmarks.report import Report, Row, write
 from tests.benchmarks.rows import ROWS
@@ -81,7 +82,7 @@ def measure_row(bench: Bench, name: str) -> bool:
 def main() -> int:
     args = arguments()
     with machine.threads(args.threads), threadpool_limits(args.threads, user_api="blas"):
-        header = machine.description(
+        header = hardware.description(
             seed=args.seed,
             threads=args.threads,
             repeat=args.repeat,
