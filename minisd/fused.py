@@ -220,11 +220,13 @@ def fuse(layer: L) -> L:
         if isinstance(value, list | tuple):
             items = [fused(item) for item in value]
             return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        if isinstance(value, dict):
+            return {name: fused(item) for name, item in value.items()}
         if not isinstance(value, Layer):
             return value
         if id(value) not in done:
             for name, inner in vars(value).items():
-                if isinstance(inner, Layer | list | tuple):
+                if isinstance(inner, Layer | list | tuple | dict):
                     setattr(value, name, fused(inner))
             done[id(value)] = _fused_kind(value)
         return done[id(value)]

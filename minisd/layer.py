@@ -12,6 +12,9 @@ from numpy.typing import DTypeLike
 from minisd import fast
 from minisd.backend import Array, to_device
 
+CONTAINERS = (list, tuple, dict)
+"""Where a layer may keep parameters and inner layers, besides in attributes of its own."""
+
 
 class Parameter:
     """An array that training moves, and its gradient.
@@ -51,7 +54,7 @@ class Layer:
     """A forward and a backward, perhaps with parameters and with layers inside.
 
     A layer's parameters and inner layers are its ordinary attributes, in the order in which
-    ``__init__`` made them. Inner layers may also stand in a list or tuple.
+    ``__init__`` made them. They may also stand in lists, tuples and dicts.
 
     A forward in training mode saves a cache for the backward (`save`), and the backward takes it
     (`take`). So each backward needs a forward of its own. A forward in evaluation saves nothing,
@@ -148,10 +151,10 @@ class Layer:
         for name, value in vars(self).items():
             if isinstance(value, Layer):
                 yield name, value
-            elif isinstance(value, list | tuple):
-                for i, item in enumerate(value):
+            elif isinstance(value, CONTAINERS) and name != "_cache":
+                for inner, item in _items(value):
                     if isinstance(item, Layer):
-                        yield f"{name}.{i}", item
+                        yield f"{name}.{inner}", item
 
     def walk(self) -> Iterator["Layer"]:
         """Yield this layer and all inside it."""
@@ -164,6 +167,10 @@ class Layer:
         for name, value in vars(self).items():
             if isinstance(value, Parameter):
                 yield name, value
+            elif isinstance(value, CONTAINERS) and name != "_cache":
+                for inner, item in _items(value):
+                    if isinstance(item, Parameter):
+                        yield f"{name}.{inner}", item
         for prefix, child in self.children():
             for name, parameter in child.parameters():
                 yield f"{prefix}.{name}", parameter
@@ -228,6 +235,17 @@ class Layer:
             setattr(self, name, moved(getattr(self, name)))
         for _, child in self.children():
             child._move_buffers(moved)
+
+
+def _items(container: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, value) of everything in a list, tuple or dict, and in those inside it."""
+    pairs = container.items() if isinstance(container, dict) else enumerate(container)
+    for name, value in pairs:
+        if isinstance(value, CONTAINERS):
+            for inner, item in _items(value):
+                yield f"{name}.{inner}", item
+        else:
+            yield str(name), value
 
 
 Settings = list[tuple[Layer, str, Any]]

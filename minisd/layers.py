@@ -222,9 +222,9 @@ class Sequential(Layer):
         self.layers = list(layers)
 
     def children(self) -> Iterator[tuple[str, Layer]]:
-        """Yield the layers, named by their place: "0", "1", ..."""
-        for i, layer in enumerate(self.layers):
-            yield str(i), layer
+        """Yield the layers, named by their place ("0", "1", ...), and those that a subclass has."""
+        for name, layer in super().children():
+            yield name.removeprefix("layers."), layer
 
     def forward(self, x: Array) -> Array:  # noqa: D102
         for layer in self.layers:

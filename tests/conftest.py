@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from minisd import machine
 from minisd.errors import DeviceError
 from minisd.gpu import usable_cupy
 from tiny_studies import make
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background, where Ctrl-C is ignored: processes that tests start shall not be.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

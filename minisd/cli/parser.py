@@ -85,6 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USER_ERROR
 
 
+def _path(text: str) -> Path:
+    """Return a path; ``~`` is the home folder also in --out=~/x, where a shell leaves it."""
+    return Path(text).expanduser()
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser; the options of ``train`` are the fields of `Config`."""
     parser = argparse.ArgumentParser(
@@ -101,7 +106,7 @@ def make_parser() -> argparse.ArgumentParser:
     sub = _add(
         parsers, commands.evaluate, "test a trained network", argument_default=argparse.SUPPRESS
     )
-    sub.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    sub.add_argument("run", type=_path, metavar="RUN", help="a run's folder")
     sub.add_argument(
         "--which",
         choices=("best", "last"),
@@ -130,7 +135,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument(
         "--data-dir",
-        type=Path,
+        type=_path,
         metavar="DIR",
         default=Path("data"),
         help="folder with the data sets (default: data)",
@@ -150,7 +155,7 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "folder",
         nargs="?",
-        type=Path,
+        type=_path,
         metavar="FOLDER",
         default=Path("tutorials"),
         help="folder with the scripts, NN_name.py (default: tutorials)",
@@ -203,10 +208,13 @@ def _add_train(parsers: Any) -> None:
         argument_default=argparse.SUPPRESS,
     )
     sub.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the run (default: a new one under runs/)"
+        "--out",
+        type=_path,
+        metavar="DIR",
+        help="folder of the run (default: a new one under runs/)",
     )
     sub.add_argument("--force", action="store_true", help="replace an earlier run in --out")
-    sub.add_argument("--resume", type=Path, metavar="DIR", help="continue the run in DIR")
+    sub.add_argument("--resume", type=_path, metavar="DIR", help="continue the run in DIR")
     sub.add_argument("--quiet", action="store_true", help="print errors only")
     group = sub.add_argument_group(
         "settings (default in brackets; a preset, listed below, has other defaults)"
@@ -240,7 +248,7 @@ def _add_experiment(parsers: Any) -> None:
         help="one of those below; without a name, the names are listed",
     )  # fmt: skip
     sub.add_argument(
-        "--out", type=Path, metavar="DIR", default=Path("experiments"),
+        "--out", type=_path, metavar="DIR", default=Path("experiments"),
         help="folder of the study: figures, numbers, training runs (default: experiments)",
     )  # fmt: skip
     size = sub.add_mutually_exclusive_group()

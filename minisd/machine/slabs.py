@@ -25,10 +25,38 @@ T = TypeVar("T")
 
 
 def available_cores() -> int:
-    """The number of cores that this process may use (fewer than the machine's under a mask)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of cores that this process may use: the least of what sets a limit.
+
+    That is the process's affinity mask (or the machine's cores), the quota of its control group, as
+    containers have it, and the environment variable OMP_NUM_THREADS.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    limits = [len(affinity(0)) if affinity else os.cpu_count() or 1]
+    limits += [limit for limit in (_quota(), _omp_num_threads()) if limit is not None]
+    return max(1, min(limits))
+
+
+def _quota() -> int | None:
+    """Cores that a control group of Linux leaves, rounded up; None if there is no quota."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        quota, period = (group / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (group / "cpu" / "cpu.cfs_quota_us").read_text()
+            period = (group / "cpu" / "cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    try:
+        return -(-int(quota) // int(period)) if int(quota) > 0 else None
+    except (ValueError, ZeroDivisionError):  # "max"
+        return None
+
+
+def _omp_num_threads() -> int | None:
+    """The first number of OMP_NUM_THREADS, which may be a list; None if there is none."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
 _num_threads: int | None = None

@@ -1,4 +1,4 @@
-"""Turn Ctrl-C and SIGTERM into an exception at a point where the state can be saved."""
+"""Turn Ctrl-C, SIGTERM and SIGHUP into an exception at a point where the state can be saved."""
 
 import signal
 import threading
@@ -20,11 +20,18 @@ class Interrupted(Exception):
         self.number = number
 
 
+STOPPING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+"""A terminal that closes sends SIGHUP; Windows has none."""
+
+
 class StopSignals:
     """Inside the ``with`` block, a signal waits for the next call of `check`.
 
     A second Ctrl-C does not wait: it raises KeyboardInterrupt immediately. Python delivers signals
-    to the main thread only; in other threads this class does nothing.
+    to the main thread only; in other threads this class does nothing. A signal that was ignored
+    before stays ignored.
     """
 
     def __init__(self) -> None:
@@ -33,8 +40,9 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._receive)
+            for number in STOPPING:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
+                    self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(

@@ -26,6 +26,10 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line."""
 
+    def warn(self, text: str) -> None:
+        """Print a line to standard error, also where nothing else is printed."""
+        print(f"minisd: {text}", file=sys.stderr, flush=True)
+
     def start(self, *, done: int, total: int) -> None:
         """Training starts, after ``done`` of ``total`` steps."""
 

@@ -130,13 +130,13 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
                     fit(run, save, progress, stop, recorder)
                 except Interrupted:
                     save()
-                    _draw(run, folder)
+                    _draw(run, folder, progress)
                     raise
                 except NonFiniteError:
                     if recorder is not None:
                         recorder.flush()  # keep the steps that led to it
                     raise
-            _draw(run, folder)
+            _draw(run, folder, progress)
         except OSError as error:
             if isinstance(error, UserError | BrokenPipeError):  # not an error of the folder
                 raise
@@ -148,9 +148,17 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
     return run
 
 
-def _draw(run: Run, folder: Path) -> None:
-    if run.position.history:
-        figures.learning_curve(run.describe(), run.position.history, folder / runfolder.CURVE)
+def _draw(run: Run, folder: Path, progress: Progress) -> None:
+    """Draw the learning curve. A picture that cannot be drawn does not cost the result."""
+    if not run.position.history:
+        return
+    path = folder / runfolder.CURVE
+    try:
+        figures.learning_curve(run.describe(), run.position.history, path)
+    except OSError:
+        raise
+    except Exception as error:  # matplotlib's settings are the user's, and need TeX or a backend
+        progress.warn(f"{path} was not drawn: {type(error).__name__}: {error}")
 
 
 def _short(value: object) -> str:

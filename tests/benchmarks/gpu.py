@@ -82,10 +82,12 @@ def numbers_moved(depth: int, batch: int, width: int) -> tuple[int, int]:
 def launches(counter: Any) -> dict[str, Counter[str]]:
     """Launches of an open and of a closed block, by kernel, forward and backward."""
     from minisd.backend import to_device
+    from minisd.fused import fuse
     from minisd.residual import IdentityShortcut, ResidualBlock, basic_branch
 
     rng = np.random.default_rng(0)
-    block = ResidualBlock(basic_branch(WIDTH, WIDTH, rng=rng), IdentityShortcut()).to("cuda")
+    block = fuse(ResidualBlock(basic_branch(WIDTH, WIDTH, rng=rng), IdentityShortcut()))
+    block.to("cuda")
     x = to_device(rng.standard_normal((4, WIDTH, 8, 8)).astype(np.float32), "cuda")
     found = {}
     for is_open in (True, False):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import minisd
-from minisd.cli import commands, main
+from minisd.cli import commands, main, make_parser
 from minisd.gpu import gpu_available
 from minisd.gradcheck import Report, Slope
 
@@ -193,3 +193,9 @@ def test_version(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out.strip() == f"minisd {minisd.__version__}"
+
+
+def test_a_tilde_is_the_home_folder_also_behind_an_equals_sign(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for option in (["--out=~/x"], ["--out", "~/x"]):
+        assert make_parser().parse_args(["train", *option]).out == tmp_path / "x"

@@ -186,7 +186,7 @@ def test_gpu_check_compares_twice_and_times(gpu, capfd):
     assert main(["gpu-check", "--depth", "8", "--batch-size", "2"]) == 0
     text = capfd.readouterr().out
     assert text.count("ten steps with gates, shortcut A, float32") == 2
-    assert text.count("0.0e+00  arrays with other bits when ten steps are made again") == 2
+    assert text.count("0.0e+00  arrays with other bits when ten steps are repeated") == 2
     assert "FAILED" not in text
     for line in (
         "minisd gpu-check",

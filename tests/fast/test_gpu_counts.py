@@ -8,7 +8,6 @@ import pytest
 from benchmarks.gpu import launches
 from launches import BACKWARD, FORWARD
 from minisd import SGD, draw_gates, fast, linear_decay, resnet, set_gates
-from minisd import train as training
 from minisd.data import Normaliser, load
 from minisd.data.batches import Augmentation, training_batches
 from minisd.residual import IdentityShortcut, ResidualBlock, basic_branch
@@ -70,7 +69,7 @@ def test_a_run_looks_at_its_losses_at_the_interval_only(counter, tmp_path, monke
 
     monkeypatch.setattr(pending_losses, "values", values)
     monkeypatch.setattr(pending_losses, "INTERVAL", 3)
-    monkeypatch.setattr(training, "error_rate", lambda *arguments: 0.5)
+    monkeypatch.setattr("minisd.runs.fit.error_rate", lambda *arguments: 0.5)
     for copies_back in ("save", "keep_best"):
         monkeypatch.setattr(Run, copies_back, lambda *arguments: None)
     stats, _ = counted(counter, lambda: train(tiny(device="cuda", epochs=2), tmp_path / "run"))

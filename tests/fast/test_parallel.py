@@ -39,6 +39,35 @@ def test_the_default_is_the_cores_of_this_process():
         assert machine.num_threads() == machine.available_cores()
 
 
+@pytest.mark.parametrize(
+    ("files", "environment", "expected"),
+    [
+        ({}, "", 8),
+        ({"cpu.max": "max 100000"}, "", 8),
+        ({"cpu.max": "250000 100000"}, "", 3),
+        ({"cpu.max": "50000 100000"}, "", 1),
+        ({"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"}, "", 8),
+        ({"cpu.cfs_quota_us": "400000", "cpu.cfs_period_us": "100000"}, "", 4),
+        ({"cpu.max": "nonsense"}, "", 8),
+        ({"cpu.max": "600000 100000"}, "2", 2),
+        ({}, "3,1", 3),
+        ({}, "16", 8),
+        ({}, "0", 8),
+        ({}, "many", 8),
+    ],
+)
+def test_the_least_of_affinity_quota_and_omp_num_threads(files, environment, expected, monkeypatch):
+    def read(path):
+        if path.name in files:
+            return files[path.name] + "\n"
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(slabs.Path, "read_text", read)
+    monkeypatch.setattr(slabs.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", environment)
+    assert machine.available_cores() == expected
+
+
 def test_a_scope_is_undone_also_after_an_error():
     with machine.threads(3):
         with machine.threads(2) as count:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from devices import assert_close, assert_equal, ones_like
-from minisd import SGD, ConvChain, fast, ops, set_gates
+from minisd import SGD, ConvChain, Parameter, fast, fuse, ops, set_gates
 from minisd.gradcheck import check_layer
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.models import resnet
@@ -238,3 +238,30 @@ def test_batch_norm_frozen_alone_in_a_network_that_trains(kind, rng, device):
     chain.eval().forward(x)
     with pytest.raises(RuntimeError, match="there is no saved forward"):
         chain.backward(ones_like(chain.forward(x)))
+
+
+def test_layers_and_parameters_in_lists_and_dicts_are_found(rng):
+    class Mixed(Layer):
+        def __init__(self):
+            self.scale = Parameter(np.ones(3))
+            self.towers = {
+                "left": [Linear(2, 3, rng=rng)],
+                "right": (ReLU(), [Linear(3, 3, rng=rng)]),
+            }
+            self.biases = [Parameter(np.zeros(3)), Parameter(np.zeros(3))]
+
+    class Extended(Sequential):
+        def __init__(self, *layers):
+            super().__init__(*layers)
+            self.extra = Linear(3, 2, rng=rng)
+
+    model = Extended(Mixed(), ReLU())
+    names = [name for name, _ in model.parameters()]
+    assert names == [
+        "0.scale", "0.biases.0", "0.biases.1", "0.towers.left.0.w", "0.towers.left.0.b",
+        "0.towers.right.1.0.w", "0.towers.right.1.0.b", "extra.w", "extra.b",
+    ]  # fmt: skip
+    assert len(SGD(model, 0.1).parameters) == len(names)
+    assert len(list(model.eval().walk())) == 7
+    assert not any(layer.training for layer in model.walk())
+    assert [name for name, _ in fuse(model).parameters()] == names

@@ -15,7 +15,7 @@ from functools import partial
 import pytest
 
 from minisd.runs.fit import fit
-from minisd.runs.interrupt import Interrupted, StopSignals
+from minisd.runs.interrupt import STOPPING, Interrupted, StopSignals
 from minisd.runs.progress import Progress
 from minisd.runs.run import Run
 from minisd.runs.session import resume, train
@@ -208,10 +208,21 @@ def test_an_interrupted_run_can_go_on_as_it_is(tmp_path, ask):
 
 
 def test_signal_handlers_are_put_back(tmp_path):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in STOPPING]
     with pytest.raises(Interrupted):
         train(tiny(), tmp_path, progress=SignalAt(2))
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path, plain_outcome):
+    """As under nohup, or for Ctrl-C in a background job of a script."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        train(tiny(), tmp_path, progress=SignalAt(2))
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert outcome(tmp_path) == plain_outcome
 
 
 def test_training_in_another_thread_leaves_signals_alone(tmp_path, plain_outcome):
@@ -245,7 +256,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(number, 128 + number) for number in STOPPING])
 @pytest.mark.parametrize("folder", ["run", "with a space"])
 def test_the_command_says_how_to_go_on(tmp_path, plain_outcome, number, code, folder):
     folder = tmp_path / folder

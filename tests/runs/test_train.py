@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from minisd import figures, ops
+from minisd.cli import main
 from minisd.data.batches import training_batches
 from minisd.errors import OutOfMemoryError
 from minisd.runs.config import resolve
@@ -19,6 +20,7 @@ from minisd.runs.fit import error_rate, train_step
 from minisd.runs.progress import Console, Progress
 from minisd.runs.run import Run
 from minisd.runs.session import resume, train
+from tiny_runs import options
 
 TINY = {"depth": 8, "width": 2, "limit": 120, "batch_size": 32, "epochs": 3, "threads": 1}
 
@@ -132,6 +134,23 @@ def test_the_curve_is_a_picture(trained):
     picture = (trained[1] / "curve.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 10_000
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no latex"), ImportError("no backend")])
+def test_a_picture_that_cannot_be_drawn_does_not_cost_the_result(
+    error, tmp_path, monkeypatch, capsys
+):
+    """matplotlib's settings are the user's, and may ask for TeX or a backend that is not there."""
+
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr("minisd.figures.learning_curve", fail)
+    assert main(["train", "--out", str(tmp_path / "run"), *options(epochs=1)]) == 0
+    printed = capsys.readouterr()
+    assert "test error" in printed.out
+    assert f"curve.png was not drawn: {type(error).__name__}: {error}" in printed.err
+    assert (tmp_path / "run" / "checkpoint.npz").exists()
 
 
 def test_another_survival_changes_neither_weights_nor_data_nor_split():
