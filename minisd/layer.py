@@ -268,11 +268,11 @@ def restore(before: Settings) -> None:
         setattr(layer, name, value)
 
 
-def check_generator(who: str, rng: object) -> None:
+def check_generator(what: str, rng: object) -> None:
     """Raise a TypeError unless ``rng`` is a NumPy Generator: no layer draws from a hidden one."""
     if not isinstance(rng, np.random.Generator):
         raise TypeError(
-            f"{who} draws random numbers and needs a generator, such as "
+            f"{what} draws random numbers and needs a generator, such as "
             f"numpy.random.default_rng(0); got {type(rng).__name__}"
         )
 
