@@ -148,12 +148,16 @@ class Layer:
 
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (name, layer) of each layer directly inside this one."""
+        yield from self._own(Layer)
+
+    def _own(self, cls: type) -> Iterator[tuple[str, Any]]:
+        """Yield (name, value) of the attributes of a class, also in lists, tuples and dicts."""
         for name, value in vars(self).items():
-            if isinstance(value, Layer):
+            if isinstance(value, cls):
                 yield name, value
             elif isinstance(value, CONTAINERS) and name != "_cache":
                 for inner, item in _items(value):
-                    if isinstance(item, Layer):
+                    if isinstance(item, cls):
                         yield f"{name}.{inner}", item
 
     def walk(self) -> Iterator["Layer"]:
@@ -164,13 +168,7 @@ class Layer:
 
     def parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield (dotted name, parameter) of this layer and all inside it."""
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter):
-                yield name, value
-            elif isinstance(value, CONTAINERS) and name != "_cache":
-                for inner, item in _items(value):
-                    if isinstance(item, Parameter):
-                        yield f"{name}.{inner}", item
+        yield from self._own(Parameter)
         for prefix, child in self.children():
             for name, parameter in child.parameters():
                 yield f"{prefix}.{name}", parameter
@@ -207,8 +205,9 @@ class Layer:
 
     def zero_grad(self) -> None:
         """Forget all gradients. They become None: "not reached yet", which is not zero."""
-        for _, parameter in self.parameters():
-            parameter.grad = None
+        for layer in self.walk():
+            for _, parameter in layer._own(Parameter):
+                parameter.grad = None
 
     def to(self, device: str, dtype: DTypeLike | None = None) -> Self:
         """Move parameters, gradients and buffers to ``"cpu"`` or ``"cuda"``, and to ``dtype``.
