@@ -1,8 +1,8 @@
 """The ``minisd`` command.
 
 Exit codes: 0 done; 1 a gradient check failed; 2 invalid arguments, data or files (one sentence says
-what to change); 3 training met a number that is not finite; 130 and 143 interrupted by Ctrl-C and
-SIGTERM, with everything saved.
+what to change); 3 training met a number that is not finite; 130, 143 and 129 interrupted by Ctrl-C,
+SIGTERM and SIGHUP, with everything saved.
 """
 
 import argparse

@@ -99,41 +99,19 @@ def check_ops(ops: ModuleType, rng: np.random.Generator, device: str) -> Iterato
         {"a": normal(3, 2, 4, 5), "b": normal(3, 2, 4, 5)},
         rng=rng,
     )
-    yield check_op(
-        "avg_pool2d, 2x2",
-        lambda x: ops.avg_pool2d_forward(x, 2),
-        ops.avg_pool2d_backward,
-        {"x": normal(2, 3, 4, 6)},
-        rng=rng,
-    )
-    yield check_op(
-        "avg_pool2d, 3x3",
-        lambda x: ops.avg_pool2d_forward(x, 3),
-        ops.avg_pool2d_backward,
-        {"x": normal(2, 3, 9, 6)},
-        rng=rng,
-    )
-    yield check_op(
-        "global_avg_pool",
-        ops.global_avg_pool_forward,
-        ops.global_avg_pool_backward,
-        {"x": normal(2, 3, 5, 4)},
-        rng=rng,
-    )
-    yield check_op(
-        "pad_channels",
-        lambda x: ops.pad_channels_forward(x, 5),
-        ops.pad_channels_backward,
-        {"x": normal(2, 3, 4, 6)},
-        rng=rng,
-    )
-    yield check_op(
-        "subsample, stride 2",
-        lambda x: ops.subsample_forward(x, 2),
-        ops.subsample_backward,
-        {"x": normal(2, 3, 5, 6)},
-        rng=rng,
-    )
+    for name, forward, backward, shape in (
+        ("avg_pool2d, 2x2", lambda x: ops.avg_pool2d_forward(x, 2), ops.avg_pool2d_backward,
+         (2, 3, 4, 6)),
+        ("avg_pool2d, 3x3", lambda x: ops.avg_pool2d_forward(x, 3), ops.avg_pool2d_backward,
+         (2, 3, 9, 6)),
+        ("global_avg_pool", ops.global_avg_pool_forward, ops.global_avg_pool_backward,
+         (2, 3, 5, 4)),
+        ("pad_channels", lambda x: ops.pad_channels_forward(x, 5), ops.pad_channels_backward,
+         (2, 3, 4, 6)),
+        ("subsample, stride 2", lambda x: ops.subsample_forward(x, 2), ops.subsample_backward,
+         (2, 3, 5, 6)),
+    ):  # fmt: skip
+        yield check_op(name, forward, backward, {"x": normal(*shape)}, rng=rng)
     yield check_op(
         "linear",
         ops.linear_forward,

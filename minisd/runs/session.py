@@ -37,7 +37,7 @@ def train(
     UserError
         If settings, data or folder are invalid. Nothing is written then.
     Interrupted
-        After Ctrl-C or SIGTERM, once the state is saved.
+        After Ctrl-C, SIGTERM or SIGHUP, once the state is saved.
     """
     runfolder.check_free(folder, force=force)  # first: reading the data may take long
     with machine.threads(config.threads):
