@@ -15,7 +15,7 @@ from minisd.experiments import (
     training_time,
     update_ratios,
 )
-from minisd.experiments.publish import Result, publish
+from minisd.experiments.publish import Result, check_same_study, publish
 from minisd.experiments.study import Study
 
 EXPERIMENTS: dict[str, ModuleType] = {
@@ -47,6 +47,7 @@ def run(name: str, study: Study) -> Result:
     """
     experiment: Callable[[Study], Result] = EXPERIMENTS[name].run
     with study.at_work():
+        check_same_study(study, name)  # first: training may take long
         result = experiment(study)
         publish(study, name, result)
     return result

@@ -1,5 +1,6 @@
 """Colours and helpers that all figures of the experiments share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,8 @@ from minisd.experiments.trained import TrainedRun
 from minisd.figures import GRID, INK, new_figure, tidy
 
 __all__ = [
-    "GRID", "INK", "PAPER", "colour", "convolutions", "grouped", "new_figure", "spread", "tidy",
-    "title", "whole_numbers",
+    "GRID", "INK", "PAPER", "colour", "convolutions", "grouped", "mean_where_there_is",
+    "new_figure", "spread", "tidy", "title", "whole_numbers",
 ]  # fmt: skip
 
 PAPER = "#9a9a9a"
@@ -43,6 +44,19 @@ def spread(axes: Any, x: Any, curves: Any, **options: Any) -> None:
     if len(curves) > 1:
         low, high = curves.min(axis=0), curves.max(axis=0)
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, lw=0)
+
+
+def mean_where_there_is(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the elementwise mean of the numbers that are not NaN; NaN where there are none.
+
+    Examples
+    --------
+    >>> mean_where_there_is([np.array([1.0, np.nan]), np.array([3.0, np.nan])]).tolist()
+    [2.0, nan]
+    """
+    stacked = np.array(tables)
+    count = (~np.isnan(stacked)).sum(axis=0)
+    return np.where(count > 0, np.nansum(stacked, axis=0), np.nan) / np.maximum(count, 1)
 
 
 def title(figure: Any, text: str) -> None:

@@ -98,7 +98,7 @@ def run(study: Study) -> Result:
         f"{size['members']} members, and their range up to M = {size['members'] // 2}. Dashed: the "
         "p-scaled network, the paper's test rule."
     )
-    return Result(draw(rows), rows, caption)
+    return Result(lambda: draw(rows), rows, caption)
 
 
 def _of_network(

@@ -77,7 +77,7 @@ def run(study: Study) -> Result:
         "the paper's Fig. 7 (110 layers, 500 epochs), its epochs shrunk to ours, moved up or down "
         "as a whole."
     )
-    return Result(draw(runs), rows, caption)
+    return Result(lambda: draw(runs), rows, caption)
 
 
 def draw(runs: list[TrainedRun]) -> Any:

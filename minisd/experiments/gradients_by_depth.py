@@ -11,6 +11,7 @@ from minisd.data.batches import training_batches
 from minisd.experiments.drawing import (
     colour,
     convolutions,
+    mean_where_there_is,
     new_figure,
     tidy,
     title,
@@ -33,12 +34,14 @@ Table = np.ndarray
 """(layers, columns) of mean |gradient|; NaN where the block was closed."""
 
 
-def first_steps(study: Study, rule: str, p_last: float, steps: int) -> list[list[float | None]]:
+def first_steps(
+    study: Study, rule: str, p_last: float, steps: int, seed: int | None = None
+) -> list[list[float | None]]:
     """Train the first steps of a run and return mean |gradient| (layers, steps).
 
-    It is None where the block was closed.
+    It is None where the block was closed. The seed is the study's first, unless given.
     """
-    run = Run(study.config(rule, p_last, study.seeds[0]))
+    run = Run(study.config(rule, p_last, study.seeds[0] if seed is None else seed))
     epochs = (
         training_batches(
             run.train, run.config.batch_size, normaliser=run.normaliser,
@@ -62,20 +65,26 @@ def run(study: Study) -> Result:
     steps = STEPS[study.scale]
     depth = study.config("constant", 1.0, study.seeds[0]).depth
     keys = {
-        f"{study.fingerprint(study.seeds[0])}/{steps}/{rule}": (rule, p_last)
+        f"{study.fingerprint(seed)}/{steps}/{rule}": (rule, p_last, seed)
         for rule, p_last in RULES
+        for seed in study.seeds
     }
-    early = study.each(NAME, keys, lambda key: first_steps(study, *keys[key], steps))
+
+    def compute(key: str) -> Any:
+        rule, p_last, seed = keys[key]
+        return first_steps(study, rule, p_last, steps, seed)
+
+    early = study.each(NAME, keys, compute)
     starts = {keys[key]: np.array(table, float) for key, table in early.items()}
     epochs = {}
-    for trained in study.runs(RULES, seeds=study.seeds[:1]):
-        table = trained.per_epoch("grad_mean")
-        epochs[trained.rule, trained.p_last] = table[
-            :, convolutions(trained.flow["parameter"].tolist())
-        ].T
+    for trained in study.runs(RULES):
+        columns = convolutions(trained.flow["parameter"].tolist())
+        key = trained.rule, trained.p_last, trained.seed
+        epochs[key] = trained.per_epoch("grad_mean")[:, columns].T
     rows = [
         {
             "rule": rule,
+            "seed": seed,
             "when": when,
             when_unit: column + 1,
             other_unit: "",
@@ -86,17 +95,26 @@ def run(study: Study) -> Result:
             ("first steps", "step", "epoch", starts),
             ("by epoch", "epoch", "step", epochs),
         )
-        for (rule, _), table in tables.items()
+        for (rule, _, seed), table in tables.items()
         for (layer, column), value in np.ndenumerate(table)
     ]
     caption = (
-        "Mean |gradient| of every convolution, first layer at the bottom. Above: each of the "
-        f"first {steps} training steps (hatched: the block was closed, there is no gradient); "
+        "Mean |gradient| of every convolution, first layer at the bottom (seeds: mean of those "
+        f"that have one). Above: each of the first {steps} training steps (hatched: the block was "
+        "closed, there is no gradient); "
         "right: the first step, at the initial weights. Below: mean of every epoch, over the steps "
         "in which the block was open; right: the last epoch. Plain: the same network without "
         "shortcuts."
     )
-    return Result(draw(starts, epochs, depth), rows, caption, seeds=study.seeds[:1])
+    return Result(lambda: draw(mean_of_seeds(starts), mean_of_seeds(epochs), depth), rows, caption)
+
+
+def mean_of_seeds(tables: dict[tuple[str, float, int], Table]) -> dict[tuple[str, float], Table]:
+    """Return the mean table of every (rule, p_L), over the seeds that have a value."""
+    return {
+        key: mean_where_there_is([table for (*of, _), table in tables.items() if tuple(of) == key])
+        for key in dict.fromkeys((rule, p_last) for rule, p_last, _ in tables)
+    }
 
 
 def draw(

@@ -62,7 +62,7 @@ def run(study: Study) -> Result:
     )
     if paper_figure(study.settings["data"], runs[0].config["depth"]):
         caption += " Grey: the paper's test error, its epochs shrunk to ours, on the same scale."
-    return Result(draw(runs), rows, caption)
+    return Result(lambda: draw(runs), rows, caption)
 
 
 def draw(runs: list[TrainedRun]) -> Any:

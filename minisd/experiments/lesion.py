@@ -107,7 +107,7 @@ def run(study: Study) -> Result:
         f"one path through exactly k branches (mean of {size['samples']} random paths), times the "
         "number of such paths, C(L, k); each curve over its sum."
     )
-    return Result(draw(rows), rows, caption)
+    return Result(lambda: draw(rows), rows, caption)
 
 
 def _of_network(study: Study, trained: TrainedRun, size: dict[str, int]) -> list[dict[str, Any]]:

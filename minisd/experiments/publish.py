@@ -2,13 +2,20 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
+from minisd.errors import RunFolderError
 from minisd.experiments.study import Study
-from minisd.files import write_atomically
+from minisd.files import check_ours, write_atomically
+
+KINDS = ("csv", "png", "svg")
 
 
 @dataclass
@@ -17,23 +24,28 @@ class Result:
 
     Attributes
     ----------
-    figure : matplotlib Figure
+    draw : function without arguments
+        Returns the matplotlib figure.
     rows : list of dict
         The numbers in the figure. Each is one line of the CSV.
     caption : str
         What the figure shows. Data, depth, seeds and command are added to it.
-    depths, seeds : sequence of int, optional
-        The depths and seeds in the figure, if not the study's own.
+    depths : sequence of int, optional
+        The depths in the figure, if not the study's own.
     data : bool
         Whether the data set was used.
     """
 
-    figure: Any
+    draw: Callable[[], Any]
     rows: list[dict[str, Any]]
     caption: str
     depths: Sequence[int] = ()
-    seeds: Sequence[int] = ()
     data: bool = True
+
+    @cached_property
+    def figure(self) -> Any:
+        """The matplotlib figure."""
+        return self.draw()
 
 
 def whole_caption(study: Study, experiment: str, result: Result) -> str:
@@ -47,25 +59,90 @@ def whole_caption(study: Study, experiment: str, result: Result) -> str:
     data = config.data + (images if result.data else " (not used)")
     parts = [
         result.caption,
+        f"Settings {study.identity()}.",
         f"Data: {data}; {named('depth', result.depths or [config.depth])};",
-        f"{named('seed', result.seeds or study.seeds)}.",
+        f"{named('seed', study.seeds)}.",
     ]
     if study.failures:
         parts.append(f"Missing, because they failed: {', '.join(study.failures)}.")
     return " ".join([*parts, f"Made by: {study.command(experiment)}"])
 
 
-def publish(study: Study, experiment: str, result: Result) -> list[Path]:
-    """Write figure (PNG, SVG) and numbers (CSV), each with the whole caption; print the caption."""
-    import matplotlib as mpl
+def is_ours(content: bytes) -> bool:
+    """Whether a figure or a table was published by an experiment: it has the command inside."""
+    return b"Made by: minisd experiment " in content
 
+
+def check_same_study(study: Study, experiment: str) -> None:
+    """Raise an error if the figure or the numbers of another study, or of more seeds, are there.
+
+    Raises
+    ------
+    RunFolderError
+        The files of one study are never replaced by those of another.
+    FileExistsError
+        If there is a file of the same name that minisd did not write.
+    """
+    for kind in KINDS:
+        path = study.out / f"{experiment}.{kind}"
+        check_ours(path, is_ours)
+        if not path.exists():
+            continue
+        caption = path.read_bytes().decode(errors="replace")
+        found = re.search(r" Settings (\w+)\. Data: .*; seeds? ([\d, ]+)\.", caption)
+        made_by = re.search(r"Made by: (minisd [^\n\0<]*) --out DIR", caption)
+        command = made_by[1] if made_by else "another command"
+        if found:
+            fits = set(found[2].split(", ")) <= {str(seed) for seed in study.seeds}
+            fits &= found[1] == study.identity()
+        else:  # of an earlier version of minisd
+            fits = f"{command} --out DIR" == study.command(experiment)
+        if not fits:
+            raise RunFolderError(
+                f"{path} is of another study, with other settings or more seeds ({command}): "
+                "choose another --out"
+            )
+
+
+def publish(study: Study, experiment: str, result: Result) -> list[Path]:
+    """Write numbers (CSV) and figure (PNG, SVG), each with the whole caption; print the caption.
+
+    A figure that cannot be drawn does not cost the numbers.
+
+    Returns
+    -------
+    list of path
+        The files that were written.
+    """
     caption = whole_caption(study, experiment, result)
+    check_same_study(study, experiment)
     table = io.StringIO()
     table.write(f"# {caption}\n")
     writer = csv.DictWriter(table, list(result.rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(result.rows)
     contents = {"csv": table.getvalue().encode()}
+    try:
+        contents |= pictures(experiment, result, caption)
+    except Exception as error:  # matplotlib's settings are the user's, and need TeX or a backend
+        name = study.out / f"{experiment}.png"
+        print(f"minisd: {name} was not drawn: {type(error).__name__}: {error}", file=sys.stderr)
+    paths = []
+    for kind, content in contents.items():
+        path = study.out / f"{experiment}.{kind}"
+        write_atomically(path, methodcaller("write", content), is_ours=is_ours)
+        paths.append(path)
+    if not study.quiet:
+        print(caption)
+        print("files  " + "  ".join(map(str, paths)))
+    return paths
+
+
+def pictures(experiment: str, result: Result, caption: str) -> dict[str, bytes]:
+    """Return the figure as PNG and SVG, with the caption in their metadata."""
+    import matplotlib as mpl
+
+    contents = {}
     for kind, metadata in (
         ("png", {"Description": caption, "Software": "minisd"}),
         ("svg", {"Description": caption, "Date": None, "Creator": "minisd"}),
@@ -74,13 +151,4 @@ def publish(study: Study, experiment: str, result: Result) -> list[Path]:
         with mpl.rc_context({"svg.hashsalt": experiment}):
             result.figure.savefig(picture, format=kind, dpi=140, metadata=metadata)
         contents[kind] = picture.getvalue()
-    study.out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for kind, content in contents.items():
-        path = study.out / f"{experiment}.{kind}"
-        write_atomically(path, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
-        paths.append(path)
-    if not study.quiet:
-        print(caption)
-        print("files  " + "  ".join(map(str, paths)))
-    return paths
+    return contents

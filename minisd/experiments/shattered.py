@@ -154,7 +154,7 @@ def run(study: Study) -> Result:
         f"layer, {NETWORKS} each; dashed: their theory, 2^-L, with L ReLUs, one less than layers. "
         "Means within two standard errors of 0 are left out."
     )
-    return Result(draw(rows), rows, caption, depths=depths)
+    return Result(lambda: draw(rows), rows, caption, depths=depths)
 
 
 def draw(rows: list[dict[str, Any]]) -> Any:

@@ -205,9 +205,15 @@ class Study:
 
     def fingerprint(self, seed: int) -> str:
         """Return a short checksum of all settings that decide what is trained with a seed."""
+        return _checksum(self._decisive(seed))
+
+    def identity(self) -> str:
+        """Return a short checksum of all settings that decide what a figure shows, but seeds."""
+        return _checksum({**self._decisive(self.seeds[0]), "seed": None, "scale": self.scale})
+
+    def _decisive(self, seed: int) -> dict[str, Any]:
         settings = dataclasses.asdict(self.config("constant", 1.0, seed))
-        decisive = {k: v for k, v in settings.items() if k not in ("preset", *MACHINE_SETTINGS)}
-        return hashlib.blake2b(json.dumps(decisive).encode(), digest_size=4).hexdigest()
+        return {k: v for k, v in settings.items() if k not in ("preset", *MACHINE_SETTINGS)}
 
     def _check_same(self, folder: Path, config: Config) -> None:
         if not (folder / runfolder.CONFIG).exists():
@@ -278,3 +284,7 @@ class Study:
                 values = ["all"]
             line += ["--" + name.replace("_", "-"), *map(str, values)]
         return shlex.join([*line, "--out", "DIR"])
+
+
+def _checksum(settings: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(settings).encode(), digest_size=4).hexdigest()

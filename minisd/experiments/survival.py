@@ -54,7 +54,7 @@ def run(study: Study) -> Result:
         "with linear decay (mean of the seeds). p_L = 1 is constant depth. Grey, and the numbers "
         "in brackets: the paper's Fig. 8 (CIFAR-10, 110 layers on the left)."
     )
-    return Result(draw(rows, depth), rows, caption, depths=depths)
+    return Result(lambda: draw(rows, depth), rows, caption, depths=depths)
 
 
 def both_rules(rule: str, is_swept: bool) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ ROUNDS = {"quick": (3, 10), "digits": (7, 100), "laptop": (7, 40), "paper": (11,
 class Stopwatch:
     """Times training steps of one network on one batch."""
 
-    def __init__(self, study: Study) -> None:
-        self.run = Run(study.config("constant", 1.0, study.seeds[0]))
+    def __init__(self, study: Study, seed: int) -> None:
+        self.run = Run(study.config("constant", 1.0, seed))
         run = self.run
         batches = training_batches(
             run.train, run.config.batch_size, normaliser=run.normaliser,
@@ -69,26 +69,32 @@ class Stopwatch:
 def run(study: Study) -> Result:
     """Time training steps, and draw. Nothing else should run on the machine meanwhile."""
     rounds, steps = ROUNDS[study.scale]
-    stopwatch: list[Stopwatch] = []
-
-    def compute(key: str) -> Any:
-        if not stopwatch:
-            stopwatch.append(Stopwatch(study))
-        what, number = key.split("/")[-2:]
-        rng = np.random.default_rng(int(number))
-        times = getattr(stopwatch[0], what)(rng)
-        return [[x, seconds] for x, seconds in times.items()]
-
+    stopwatches: dict[int, Stopwatch] = {}
     config = study.config("constant", 1.0, study.seeds[0])
     device, gpu = resolve_device(config.device)
     with machine.threads() as threads:
         processor = f"{threads} thread{'s' if threads > 1 else ''} of a CPU"
         processor = processor if device == "cpu" else gpu
-        prefix = f"{study.fingerprint(study.seeds[0])}/{processor.replace('/', ' ')}"
-        keys = [f"{prefix}/by_open_blocks/{i}" for i in range(rounds)]
-        opened = np.array(list(study.each(NAME, keys, compute).values()))
-        keys = [f"{prefix}/by_p_last/{i}" for i in range(steps)]
-        drawn = np.array(list(study.each(NAME, keys, compute).values()))
+
+        def measured(what: str, count: int) -> np.ndarray:
+            """Return (count * seeds, points, 2): x and seconds."""
+            keys = {
+                f"{study.fingerprint(seed)}/{processor.replace('/', ' ')}/{what}/{i}": (seed, i)
+                for seed in study.seeds
+                for i in range(count)
+            }
+
+            def compute(key: str) -> Any:
+                seed, i = keys[key]
+                if seed not in stopwatches:
+                    stopwatches[seed] = Stopwatch(study, seed)
+                times = getattr(stopwatches[seed], what)(np.random.default_rng(i))
+                return [[x, seconds] for x, seconds in times.items()]
+
+            return np.array(list(study.each(NAME, keys, compute).values()))
+
+        opened = measured("by_open_blocks", rounds)
+        drawn = measured("by_p_last", steps)
     L = config.num_blocks
     rows = [
         {"figure": "open blocks", "x": int(k), "seconds": fastest, "median": median, "expected": ""}
@@ -111,14 +117,14 @@ def run(study: Study) -> Result:
     ]  # fmt: skip
     slope, intercept, r2 = line(rows)
     caption = (
-        f"Left: time of a training step, batch {config.batch_size}, fastest of {rounds}, "
+        f"Left: time of a training step, batch {config.batch_size}, fastest of {len(opened)}, "
         f"against open blocks; line: {1e3 * intercept:.0f} ms + {1e3 * slope:.1f} ms per block, "
-        f"R^2 = {r2:.4f}. Right: mean time of {steps} steps with gates drawn for p_L, linear "
+        f"R^2 = {r2:.4f}. Right: mean time of {len(drawn)} steps with gates drawn for p_L, linear "
         "decay, over that of constant depth, timed in turn; dashed: the share of blocks that are "
         "open on average, (3L-1)/4L at p_L = 0.5. A run has the same number of steps for every "
         f"p_L, so this is also the share of its total time, without validation. On {processor}."
     )
-    return Result(draw(rows, L), rows, caption, seeds=study.seeds[:1])
+    return Result(lambda: draw(rows, L), rows, caption)
 
 
 def line(rows: list[dict[str, Any]]) -> tuple[float, float, float]:

@@ -4,7 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from minisd.experiments.drawing import INK, convolutions, new_figure, tidy, title
+from minisd.experiments.drawing import (
+    INK,
+    convolutions,
+    grouped,
+    mean_where_there_is,
+    new_figure,
+    tidy,
+    title,
+)
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.experiments.trained import TrainedRun
@@ -50,22 +58,24 @@ def run(study: Study) -> Result:
         "Norm of the actual update (momentum and weight decay included) over the norm of the "
         f"weights, for every convolution, mean of {runs[0].config['flow']} steps, over those in "
         "which its block was open (a gap: in none); what is left of an epoch after the last whole "
-        f"{runs[0].config['flow']} steps is not shown. The first seed that is complete; dashed: "
+        f"{runs[0].config['flow']} steps is not shown. Mean of the seeds; dashed: "
         f"the guide {GUIDE:g}; dotted: the learning rate changes."
     )
-    return Result(draw(runs), rows, caption)
+    return Result(lambda: draw(runs), rows, caption)
 
 
 def draw(runs: list[TrainedRun]) -> Any:
     """Draw a panel for each rule. Early layers are dark."""
     import matplotlib as mpl
 
-    firsts = [trained for trained in runs if trained.seed == runs[0].seed]
+    groups = grouped(runs)
     figure = new_figure(11, 4.2)
     shades = mpl.colormaps["viridis"]
-    panels = figure.subplots(1, len(firsts), sharey=True, squeeze=False)[0]
-    for axes, trained in zip(panels, firsts, strict=True):
-        names, steps, table = ratios(trained)
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axes, seeds in zip(panels, groups.values(), strict=True):
+        trained = seeds[0]
+        names, steps, _ = ratios(trained)
+        table = mean_where_there_is([ratios(one)[2] for one in seeds])
         for column in range(len(names)):
             shade = shades(0.95 * column / max(1, len(names) - 1))
             axes.plot(steps, table[:, column], color=shade, lw=0.8)

@@ -7,6 +7,7 @@ curve.png        the learning curve
 flow.jsonl       the recorded gradient flow (`minisd.flow`), if asked for
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -17,9 +18,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from minisd.errors import RunFolderError
+from minisd.errors import CheckpointError, RunFolderError
 from minisd.files import aside_name, write_atomically
 from minisd.flow.records import FLOW
+from minisd.runs import checkpoint
 
 CONFIG, LOG, CHECKPOINT, CURVE = "config.json", "log.jsonl", "checkpoint.npz", "curve.png"
 _FILES = {CONFIG, LOG, CHECKPOINT, CURVE, FLOW}
@@ -35,21 +37,41 @@ def free_name(parent: Path, stem: str) -> Path:
     return parent / f"{stem}-{number}"
 
 
+def is_run(path: Path) -> bool:
+    """Whether minisd wrote the run in a folder: its settings say so, or else its checkpoint."""
+    try:
+        recorded = read_json(path / CONFIG)
+    except RunFolderError:  # missing or damaged
+        with contextlib.suppress(CheckpointError):
+            return "config" in checkpoint.load(path / CHECKPOINT)[1]
+        return False
+    versions = recorded.get("versions")
+    return isinstance(versions, dict) and "minisd" in versions
+
+
 def check_free(path: Path, *, force: bool) -> None:
     """Raise a RunFolderError unless a new run may use the folder ``path``. Changes nothing.
 
-    With ``force``, the folder may have an earlier run in it. Other files are never allowed.
+    With ``force``, the folder may have an earlier run in it, if minisd wrote that. Other files, and
+    links in place of the files of a run, are never allowed.
     """
     try:
-        present = {entry.name for entry in path.iterdir()} - _TRACES if path.exists() else set()
+        entries = list(path.iterdir()) if path.exists() else []
+        files = {entry.name for entry in entries if entry.is_file() and not entry.is_symlink()}
     except NotADirectoryError:
         raise RunFolderError(f"{path} is a file, not a folder: choose another --out") from None
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read: {error.strerror}") from error
-    others = present - _FILES
+    others = {entry.name for entry in entries} - (files & (_FILES | _TRACES))
     if others:
         raise RunFolderError(
             f"{path} contains other files, such as {min(others)}: choose a new folder for --out"
+        )
+    present = files - _TRACES
+    if present and not is_run(path):
+        raise RunFolderError(
+            f"{path} contains {min(present)}, but not a run that minisd wrote, or a damaged one: "
+            "move it away, or choose another --out"
         )
     if present and not force:
         raise RunFolderError(
@@ -98,8 +120,11 @@ def claim(path: Path, *, create: bool) -> Iterator[Path]:
 
 
 def clear(path: Path) -> None:
-    """Remove the files of an earlier run, and nothing else."""
-    for name in _FILES | _TRACES - {_LOCK}:
+    """Remove the files of an earlier run, and nothing else, after `check_free`.
+
+    Its settings stay until new ones replace them: so a kill leaves a folder that is known as ours.
+    """
+    for name in (_FILES | _TRACES) - {_LOCK, CONFIG}:
         (path / name).unlink(missing_ok=True)
 
 

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from minisd import figures, machine
-from minisd.errors import CheckpointError, ConfigError, NonFiniteError, UserError
+from minisd.errors import (
+    CheckpointError,
+    ConfigError,
+    NonFiniteError,
+    RunFolderError,
+    UserError,
+)
 from minisd.flow import Recorder
 from minisd.runs import folder as runfolder
 from minisd.runs.config import Config, resolve, with_present_names
@@ -62,6 +68,11 @@ def resume(
     ---------------
     As for `train`. Also raises a CheckpointError if the checkpoint does not fit.
     """
+    if (folder / runfolder.CONFIG).exists() and not runfolder.is_run(folder):
+        raise RunFolderError(
+            f"{folder} is not a run folder: its {runfolder.CONFIG} is damaged, or minisd did not "
+            "write it"
+        )
     with runfolder.claim(folder, create=False):
         config = read_settings(folder, overrides or {})
         with machine.threads(config.threads):
@@ -155,6 +166,8 @@ def _draw(run: Run, folder: Path, progress: Progress) -> None:
     path = folder / runfolder.CURVE
     try:
         figures.learning_curve(run.describe(), run.position.history, path)
+    except FileExistsError as error:  # a link, or a folder of that name
+        progress.warn(f"{path} was not drawn: {error}")
     except OSError:
         raise
     except Exception as error:  # matplotlib's settings are the user's, and need TeX or a backend

@@ -4,13 +4,14 @@ The tutorials are written as scripts. The notebooks are for readers who use Jupy
 notebook contains no outputs, and the same script always gives the same bytes.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
 
 from minisd.errors import UserError
-from minisd.files import write_atomically
+from minisd.files import check_ours, write_atomically
 
 HEAD = re.compile(
     r"# %% \[markdown\]\n# # (?P<number>\d+)\. (?P<title>.+)\n#\n"
@@ -100,9 +101,35 @@ def notebook(script: Path) -> str:
     return nbformat.writes(content) + "\n"
 
 
+def is_ours(content: bytes) -> bool:
+    """Whether a notebook is as `build` writes them: nobody has run or saved it since."""
+    try:
+        made = json.loads(content)
+        return made["metadata"] == METADATA and all(
+            cell["id"] == f"cell-{number}"
+            and not cell.get("outputs")
+            and cell.get("execution_count") is None
+            for number, cell in enumerate(made["cells"], 1)
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return False
+
+
 def build(folder: Path) -> list[Path]:
-    """Write a notebook beside each tutorial in a folder; return the paths of the notebooks."""
+    """Write a notebook beside each tutorial in a folder; return the paths of the notebooks.
+
+    Raises
+    ------
+    UserError
+        If one cannot be written, or there is one that somebody has worked in. All are written, or
+        none.
+    """
     notebooks = {script.with_suffix(".ipynb"): notebook(script) for script in scripts(folder)}
-    for path, text in notebooks.items():
-        write_atomically(path, methodcaller("write", text.encode()))
+    try:
+        for path in notebooks:
+            check_ours(path, is_ours)
+        for path, text in notebooks.items():
+            write_atomically(path, methodcaller("write", text.encode()), is_ours=is_ours)
+    except OSError as error:
+        raise UserError(f"the notebooks cannot be written: {error}") from error
     return list(notebooks)

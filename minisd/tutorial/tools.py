@@ -51,7 +51,10 @@ def claim(text: str, holds: bool, *, in_full: bool = False) -> None:
 
 
 def show(figure: Any, name: str) -> None:
-    """Show a figure: below the cell in a notebook, or as ``figures/NAME.png`` from a script."""
+    """Show a figure: below the cell in a notebook, or as ``figures/NAME.png`` from a script.
+
+    A figure that cannot be drawn does not stop the tutorial.
+    """
     if _in_notebook():
         from IPython.display import Image, display
 
@@ -59,10 +62,19 @@ def show(figure: Any, name: str) -> None:
         figure.savefig(stream, format="png", dpi=100)
         display(Image(stream.getvalue()))
         return
-    FIGURES.mkdir(exist_ok=True)
     path = FIGURES / f"{name}.png"
-    write_atomically(path, lambda stream: figure.savefig(stream, format="png", dpi=120))
-    print(f"figure     {path}")
+    mark = {"Software": "minisd"}
+    try:
+        FIGURES.mkdir(exist_ok=True)
+        write_atomically(
+            path,
+            lambda stream: figure.savefig(stream, format="png", dpi=120, metadata=mark),
+            is_ours=lambda content: b"Software\0minisd" in content,
+        )
+    except Exception as error:  # matplotlib's settings are the user's, and need TeX or a backend
+        print(f"minisd: {path} was not drawn: {type(error).__name__}: {error}", file=sys.stderr)
+    else:
+        print(f"figure     {path}")
 
 
 def exercise(number: int, yours: Callable[..., Any], check: Callable[[Any], None]) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 
 import pytest
 
+from minisd.files import aside_name
 from minisd.runs.fit import fit
 from minisd.runs.interrupt import STOPPING, Interrupted, StopSignals
 from minisd.runs.progress import Progress
@@ -403,8 +404,8 @@ def moments_of_write(moments, number):
     begin = 0 if number == 0 else ends[number - 1] + 1
     part = range(begin, ends[number] + 1)
     name = WRITES[number]
-    (flushing,) = (i for i in part if moments[i] == ("fsync", f".{name}.part"))
-    writing = [i for i in part if moments[i] == ("write", f".{name}.part")]
+    (flushing,) = (i for i in part if moments[i] == ("fsync", aside_name(name)))
+    writing = [i for i in part if moments[i] == ("write", aside_name(name))]
     writing = writing or [flushing]  # the log of no epochs is empty
     return {
         "middle": writing[len(writing) // 2],
