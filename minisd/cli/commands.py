@@ -19,7 +19,7 @@ from minisd.machine import available_cores, threads
 from minisd.models import num_blocks
 from minisd.ops.check import whole_number
 from minisd.runs import folder as runfolder
-from minisd.runs import session
+from minisd.runs import interrupt, session
 from minisd.runs.config import DATA_SETS, resolve
 from minisd.runs.fit import error_rate
 from minisd.runs.interrupt import Interrupted
@@ -37,9 +37,12 @@ def train(
     force: bool = False,
     resume: Path | None = None,
     quiet: bool = False,
+    end_with_parent: bool = False,
     **settings: Any,
 ) -> int:
     """Train a residual network with stochastic depth. Without options: on the bundled digits."""
+    if end_with_parent:
+        interrupt.end_with_parent()
     progress = Progress() if quiet else Console()
     try:
         if resume is not None:

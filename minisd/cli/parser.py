@@ -216,6 +216,7 @@ def _add_train(parsers: Any) -> None:
     sub.add_argument("--force", action="store_true", help="replace an earlier run in --out")
     sub.add_argument("--resume", type=_path, metavar="DIR", help="continue the run in DIR")
     sub.add_argument("--quiet", action="store_true", help="print errors only")
+    sub.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)
     group = sub.add_argument_group(
         "settings (default in brackets; a preset, listed below, has other defaults)"
     )

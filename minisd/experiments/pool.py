@@ -54,10 +54,12 @@ def train_all(
     device: str | None = None,
     stop: StopSignals,
     report: Callable[[int], None],
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[Path, str]:
     """Train the incomplete runs, ``processes`` of them at a time, and wait for all of them.
 
-    The processes share the cores.
+    The processes share the cores. They end, saved, when this process ends, even if it is killed.
+    A run that another process is training is waited for.
 
     Parameters
     ----------
@@ -69,6 +71,8 @@ def train_all(
         When a signal arrives, every process saves its run and ends.
     report : function of an int
         Called with the number of epochs that all runs together have done.
+    say : function of a str, optional
+        Called with a line when a run has to be waited for.
 
     Returns
     -------
@@ -80,28 +84,39 @@ def train_all(
     Interrupted
         After all runs are saved.
     """
-    waiting = [folder for folder in jobs if epochs_done(folder) < jobs[folder].epochs]
+
+    def is_complete(folder: Path) -> bool:
+        return epochs_done(folder) >= jobs[folder].epochs
+
+    waiting = [folder for folder in jobs if not is_complete(folder)]
     report(sum(epochs_done(folder) for folder in jobs))
     threads = max(1, available_cores() // max(1, min(processes, len(waiting))))
     running: dict[Path, subprocess.Popen[bytes]] = {}
     errors: dict[Path, IO[str]] = {}  # what the processes print to standard error
     failures: dict[Path, str] = {}
+    in_use: set[Path] = set()
     with ExitStack() as files:
         try:
             while waiting or running:
-                while waiting and len(running) < processes:
-                    folder = waiting.pop(0)
+                for folder in waiting[:]:
+                    if len(running) == processes:
+                        break
+                    if runfolder.is_in_use(folder):
+                        if folder not in in_use:
+                            say(f"waiting for another process, which is training into {folder}")
+                        in_use.add(folder)
+                        continue
+                    waiting.remove(folder)
+                    if folder in in_use and is_complete(folder):
+                        continue
                     errors[folder] = files.enter_context(tempfile.TemporaryFile("w+"))
-                    running[folder] = subprocess.Popen(
-                        command(jobs[folder], folder, threads, device),
-                        stdout=subprocess.DEVNULL,
-                        stderr=errors[folder],
-                        start_new_session=True,  # so that Ctrl-C reaches this process only
+                    running[folder] = _start(
+                        command(jobs[folder], folder, threads, device), errors[folder]
                     )
                 time.sleep(_POLL_INTERVAL)
                 for folder, process in list(running.items()):
                     if process.poll() is not None:
-                        del running[folder]
+                        _close(running.pop(folder))
                         if process.returncode:
                             last = _last_line(errors[folder]).removeprefix("minisd: ")
                             failures[folder] = last or f"ended with exit code {process.returncode}"
@@ -109,15 +124,34 @@ def train_all(
                 stop.check()
         except Interrupted:
             for process in running.values():
-                process.terminate()
+                _close(process)  # asks it to stop
             for process in running.values():
                 process.wait()
             raise
         finally:
             for process in running.values():
-                if process.poll() is None:
-                    process.kill()
+                process.kill()
+                _close(process)
+                process.wait()
     return failures
+
+
+def _start(line: list[str], errors: IO[str]) -> subprocess.Popen[bytes]:
+    """Start a process that ends with this one (`minisd.runs.interrupt.end_with_parent`)."""
+    return subprocess.Popen(
+        [*line, "--end-with-parent"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        start_new_session=True,  # so that Ctrl-C reaches this process only; on Windows:
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe whose end tells a process to stop."""
+    assert process.stdin is not None
+    process.stdin.close()
 
 
 def _last_line(stream: IO[str]) -> str:

@@ -10,22 +10,21 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from minisd import data
 from minisd.errors import ConfigError, RunFolderError, UserError
 from minisd.experiments.pool import same_run, train_all
 from minisd.experiments.trained import Key, TrainedRun
 from minisd.files import append_durably, whole_lines, write_atomically
+from minisd.locks import Taken, locked
 from minisd.machine import available_cores
 from minisd.runs import folder as runfolder
 from minisd.runs.config import Config, resolve
 from minisd.runs.interrupt import StopSignals
-from minisd.runs.progress import Counting
+from minisd.runs.progress import Counting, Progress
 from minisd.runs.run import MACHINE_SETTINGS
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -120,23 +119,19 @@ class Study:
         """Lock the study's folder for this process, and let signals wait for `stop`."""
         # before anything is written: raises an error if the data is missing
         data.load(self.settings["data"], self.settings.get("data_dir", "data"))
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.out / ".lock", timeout=0)
-            lock.acquire()
-        except Timeout:
-            raise RunFolderError(f"another process is using {self.out}") from None
-        except (OSError, NotImplementedError) as error:
-            raise RunFolderError(f"{self.out} cannot be written: {error}") from error
-        try:
-            with self.stop:
-                yield
-        except OSError as error:
-            if isinstance(error, UserError | BrokenPipeError):
-                raise
-            raise RunFolderError(f"{self.out} cannot be written: {error}") from error
-        finally:
-            lock.release()
+        with ExitStack() as held:
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(self.out / ".lock"))
+                with self.stop:
+                    yield
+            except Taken as taken:
+                who = f" ({taken})" if str(taken) else ""
+                raise RunFolderError(f"another process is using {self.out}{who}") from None
+            except OSError as error:
+                if isinstance(error, UserError | BrokenPipeError):
+                    raise
+                raise RunFolderError(f"{self.out} cannot be written: {error}") from error
 
     # ---- training runs ----
 
@@ -192,6 +187,7 @@ class Study:
                 device=self.changes.get("device"),
                 stop=self.stop,
                 report=counting.reach,
+                say=(Progress().say if self.quiet else Progress().warn),
             )
         self.failures |= {folder.name: message for folder, message in failures.items()}
         machine = {"data_dir": self.settings.get("data_dir", "data"), "threads": None}

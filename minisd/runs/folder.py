@@ -16,17 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from minisd.errors import CheckpointError, RunFolderError
 from minisd.files import aside_name, write_atomically
 from minisd.flow.records import FLOW
+from minisd.locks import Taken, is_taken, locked, mark_of
 from minisd.runs import checkpoint
 
 CONFIG, LOG, CHECKPOINT, CURVE = "config.json", "log.jsonl", "checkpoint.npz", "curve.png"
 _FILES = {CONFIG, LOG, CHECKPOINT, CURVE, FLOW}
 _LOCK = ".lock"
-_TRACES = {_LOCK} | {aside_name(name) for name in _FILES}  # may be left by a killed run
+_LOCKS = {_LOCK, mark_of(Path(_LOCK)).name}
+_TRACES = _LOCKS | {aside_name(name) for name in _FILES}  # may be left by a killed run
 
 
 def free_name(parent: Path, stem: str) -> Path:
@@ -96,6 +96,7 @@ def claim(path: Path, *, create: bool) -> Iterator[Path]:
     RunFolderError
         If another process trains there, or the folder is missing or cannot be written.
     """
+    held = contextlib.ExitStack()
     try:
         if create:
             path.mkdir(parents=True, exist_ok=True)
@@ -105,18 +106,21 @@ def claim(path: Path, *, create: bool) -> Iterator[Path]:
             raise RunFolderError(f"there is no run folder {path}")
         elif not (path / CONFIG).exists():
             raise RunFolderError(f"{path} is not a run folder: there is no {CONFIG} in it")
-        lock = FileLock(path / _LOCK, timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise RunFolderError(f"another process is training into {path}") from None
-    except (OSError, NotImplementedError) as error:
+        held.enter_context(locked(path / _LOCK))
+    except Taken as taken:
+        who = f" ({taken})" if str(taken) else ""
+        raise RunFolderError(f"another process is training into {path}{who}") from None
+    except OSError as error:
         if isinstance(error, RunFolderError):
             raise
         raise RunFolderError(f"{path} cannot be written: {error}") from error
-    try:
+    with held:
         yield path
-    finally:
-        lock.release()
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether another process is training into a run's folder."""
+    return path.is_dir() and is_taken(path / _LOCK)
 
 
 def clear(path: Path) -> None:
@@ -124,7 +128,7 @@ def clear(path: Path) -> None:
 
     Its settings stay until new ones replace them: so a kill leaves a folder that is known as ours.
     """
-    for name in (_FILES | _TRACES) - {_LOCK, CONFIG}:
+    for name in (_FILES | _TRACES) - _LOCKS - {CONFIG}:
         (path / name).unlink(missing_ok=True)
 
 

@@ -1,5 +1,9 @@
-"""Turn Ctrl-C, SIGTERM and SIGHUP into an exception at a point where the state can be saved."""
+"""Turn Ctrl-C, SIGTERM and SIGHUP into an exception at a point where the state can be saved.
 
+So does the end of standard input in a process that another one has started: `end_with_parent`.
+"""
+
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -24,6 +28,28 @@ STOPPING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 """A terminal that closes sends SIGHUP; Windows has none."""
+
+
+_parent_has_ended = threading.Event()
+
+
+def end_with_parent() -> None:
+    """Let this process stop, as after SIGTERM, when its standard input ends.
+
+    The other end of that pipe is held by the process that started this one. It closes it to ask
+    this one to stop, and the system closes it if it is killed. Windows, too, has pipes, but no
+    SIGTERM for other processes.
+    """
+
+    def wait() -> None:
+        try:
+            while os.read(0, 1024):  # not sys.stdin, whose lock would be held at the end
+                pass
+        except OSError:
+            pass
+        _parent_has_ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class StopSignals:
@@ -60,6 +86,8 @@ class StopSignals:
         self.received = number
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has arrived."""
+        """Raise `Interrupted` if a signal has arrived, or if the parent has ended."""
+        if self.received is None and _parent_has_ended.is_set():
+            self.received = signal.SIGTERM
         if self.received is not None:
             raise Interrupted(self.received)

@@ -13,9 +13,10 @@ from minisd.cli import main
 from minisd.errors import ConfigError
 from minisd.experiments import pool
 from minisd.experiments.pool import epochs_done, train_all
+from minisd.runs import folder as runfolder
 from minisd.runs import session
 from minisd.runs.interrupt import Interrupted, StopSignals
-from tiny_runs import command, contents, is_one_sentence, minisd, outcome
+from tiny_runs import command, contents, is_one_sentence, leftovers, minisd, outcome, state
 from tiny_studies import TINY_STUDY, arguments, study
 
 RULES = [("constant", 1.0), ("linear", 0.5)]
@@ -154,13 +155,46 @@ def test_the_same_command_goes_on_to_the_same_end(tmp_path, number):
     if number == signal.SIGINT:
         assert stopped.returncode == 130
         assert said == "\nSIGINT: saved. Go on with the same command\n"
-    for folder in folders:  # after a kill their processes live on, and end by themselves
-        FileLock(folder / ".lock").acquire(timeout=60).lock.release()
-    done = minisd(*line)
+    done = minisd(*line)  # waits for processes that are still saving
     assert (done.returncode, done.stderr) == (0, "")
     assert (out / "gradients.png").exists()
     session.train(study(out, **settings).config("linear", 0.5, 1), tmp_path / "whole")
     assert end(folders[1]) == end(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGHUP", "SIGTERM"])
+def test_the_processes_end_saved_with_the_one_that_started_them(tmp_path, name):
+    number = getattr(signal, name, None) or pytest.skip(f"no {name} here")
+    folders = [tmp_path / "runs" / run for run in NAMES]
+    line = command(*arguments(tmp_path, "gradients", epochs=100_000))
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as parent:
+        while not all(map(epochs_done, folders)):
+            assert parent.poll() is None
+            time.sleep(0.01)
+        parent.send_signal(number)
+        parent.communicate(timeout=60)
+    assert parent.returncode == (-number if name == "SIGKILL" else 128 + number)
+    for folder in folders:
+        FileLock(folder / ".lock").acquire(timeout=60).lock.release()  # ended, whatever happened
+        assert state(folder / "checkpoint.npz")["position"]["step"] > 0  # in the midst of an epoch
+        assert not leftovers(folder)
+
+
+def test_a_run_that_another_process_trains_is_waited_for(tmp_path):
+    folder = tmp_path / "runs" / ONE
+    line = [item for item in arguments(tmp_path, "gradients") if item != "--quiet"]
+    with runfolder.claim(folder, create=True):
+        waiting = subprocess.Popen(command(*line), stderr=subprocess.PIPE, text=True)
+        said = ""
+        while "waiting for another process" not in said:
+            said = waiting.stderr.readline()
+            assert waiting.poll() is None
+        while epochs_done(tmp_path / "runs" / OTHER) < TINY_STUDY["epochs"]:
+            assert waiting.poll() is None
+            time.sleep(0.01)
+    _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, said
+    assert epochs_done(folder) == TINY_STUDY["epochs"]
 
 
 # Failures

@@ -13,7 +13,7 @@ ROOT = Path(minisd.__file__).parent
 STOREYS = [
     "errors version",
     "files",
-    "gpu figures tutorial",
+    "gpu figures tutorial locks",
     "backend",
     "machine data",
     "ops",
