@@ -4,7 +4,7 @@ Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (t
 `minisd.ops` (the mathematics), `minisd.train` (the loop), `minisd.flow` (what flows in training).
 """
 
-from minisd import flow, ops
+from minisd import ending, flow, ops  # noqa: F401  # `ending` first: see there
 from minisd.fused import ConvChain, FusedBlock, fuse, one_by_one
 from minisd.layers import (
     BatchNorm2d,

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from minisd.files import check_ours
+from minisd.streams import Stream
 
 _marked: set[str] = set()
 """The marks that this process has made. One with its number may also be an earlier process's."""
@@ -27,7 +28,7 @@ def mark_of(path: Path) -> Path:
 
 def warn(text: str) -> None:
     """Print a line to standard error."""
-    print(f"minisd: {text}", file=sys.stderr, flush=True)
+    print(f"minisd: {text}", file=Stream(sys.stderr), flush=True)
 
 
 @contextmanager

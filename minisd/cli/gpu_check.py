@@ -28,6 +28,7 @@ from minisd.models import num_blocks, resnet
 from minisd.optim import SGD
 from minisd.runs.checkpoint import layer_arrays
 from minisd.stochastic_depth import draw_gates, linear_decay, set_gates
+from minisd.streams import with_safe_streams
 from minisd.train import train_step
 
 AGREEMENT = {"float64": 1e-10, "float32": 1e-4}
@@ -177,4 +178,4 @@ def main(*sizes: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    sys.exit(with_safe_streams(lambda output: main(*map(int, sys.argv[1:]))))

@@ -9,6 +9,10 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+from minisd.ending import STOPPING
+
+__all__ = ["STOPPING", "Interrupted", "StopSignals", "end_with_parent"]
+
 
 class Interrupted(Exception):
     """A signal has asked the program to stop.
@@ -22,12 +26,6 @@ class Interrupted(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
-
-
-STOPPING = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
-"""A terminal that closes sends SIGHUP; Windows has none."""
 
 
 _parent_has_ended = threading.Event()

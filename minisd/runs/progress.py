@@ -6,6 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from minisd.streams import Stream
+
 _PLAIN_INTERVAL = 30.0  # seconds between lines within an epoch, without a terminal
 
 
@@ -28,7 +30,7 @@ class Progress:
 
     def warn(self, text: str) -> None:
         """Print a line to standard error, also where nothing else is printed."""
-        print(f"minisd: {text}", file=sys.stderr, flush=True)
+        print(f"minisd: {text}", file=Stream(sys.stderr), flush=True)
 
     def start(self, *, done: int, total: int) -> None:
         """Training starts, after ``done`` of ``total`` steps."""
@@ -48,16 +50,19 @@ class Counting:
 
     def __init__(self, total: int, what: str, *, quiet: bool = False) -> None:
         self.total, self.what, self.done = total, what, 0
-        self._lines = not quiet and not sys.stderr.isatty()
+        self._errors = Stream(sys.stderr)
+        self._lines = not quiet and not self._errors.isatty()
         self._said = time.monotonic()
-        self._bar = tqdm(total=total, desc=what, disable=quiet or self._lines, leave=False)
+        self._bar = tqdm(
+            total=total, desc=what, disable=quiet or self._lines, leave=False, file=self._errors
+        )
 
     def reach(self, done: int) -> None:
         """Report that ``done`` of them are done."""
         self._bar.update(done - self.done)
         self.done = done
         if self._lines and time.monotonic() - self._said > _PLAIN_INTERVAL:
-            print(f"{self.what}: {done} of {self.total}", file=sys.stderr, flush=True)
+            print(f"{self.what}: {done} of {self.total}", file=self._errors, flush=True)
             self._said = time.monotonic()
 
     def close(self) -> None:
@@ -77,25 +82,26 @@ class _Bar(tqdm):
 
 
 class Console(Progress):
-    """Prints to standard output."""
+    """Prints to standard output. What cannot be printed is dropped: training goes on."""
 
     def __init__(self) -> None:
+        self._output = Stream(sys.stdout)
         self._bar: _Bar | None = None
         self._plain_since = time.monotonic()
 
     def say(self, text: str) -> None:  # noqa: D102
         if self._bar is None:
-            print(text, flush=True)
+            print(text, file=self._output, flush=True)
         else:
-            self._bar.write(text, file=sys.stdout)
-            sys.stdout.flush()
+            self._bar.write(text, file=self._output)
+            self._output.flush()
 
     def start(self, *, done: int, total: int) -> None:  # noqa: D102
         self._bar = _Bar(
             total=total,
             initial=done,
-            disable=None if sys.stdout.isatty() else True,
-            file=sys.stdout,
+            disable=None if self._output.isatty() else True,
+            file=self._output,
             dynamic_ncols=True,
             leave=False,
             bar_format="{desc} |{bar}| {percentage:3.0f}%  {status}  {remaining} left",

@@ -11,8 +11,8 @@ import minisd
 
 ROOT = Path(minisd.__file__).parent
 STOREYS = [
-    "errors version",
-    "files",
+    "ending errors version",
+    "files streams",
     "gpu figures tutorial locks",
     "backend",
     "machine data",
