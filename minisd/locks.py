@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,8 +55,11 @@ def locked(path: Path, warn: Callable[[str], None] = warn) -> Iterator[None]:
     lock = FileLock(path, timeout=0)
     with contextlib.ExitStack() as held:
         try:
-            lock.acquire()
+            with warnings.catch_warnings(record=True, action="always") as caught:
+                lock.acquire()
             held.callback(lock.release)
+            for each in caught:  # for ENOSYS filelock itself has something that stands for a lock
+                warn(f"{path.parent}: {each.message}")
         except Timeout:
             raise Taken from None
         except (OSError, NotImplementedError) as error:

@@ -4,6 +4,8 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,24 +46,26 @@ def train(
     if end_with_parent:
         interrupt.end_with_parent()
     progress = Progress() if quiet else Console()
-    try:
+    if resume is not None and (out is not None or force):
+        raise ConfigError("--resume continues in the run's own folder: leave out --out and --force")
+    if force and out is None:
+        raise ConfigError("--force replaces the run in --out: give --out as well")
+    with ExitStack() as made:
         if resume is not None:
-            if out is not None or force:
-                raise ConfigError(
-                    "--resume continues in the run's own folder: leave out --out and --force"
-                )
             folder = resume
-            run = session.resume(folder, settings, progress=progress)
-        elif force and out is None:
-            raise ConfigError("--force replaces the run in --out: give --out as well")
+            start = partial(session.resume, folder, settings)
         else:
             config = resolve(settings)
-            folder = out or runfolder.free_name(Path("runs"), config.preset)
-            run = session.train(config, folder, force=force, progress=progress)
-    except Interrupted as stopped:
-        quoted = shlex.quote(str(folder))
-        print(f"\n{stopped}: saved. Go on with: minisd train --resume {quoted}", file=sys.stderr)
-        raise
+            folder = out or made.enter_context(runfolder.new_folder(Path("runs"), config.preset))
+            start = partial(session.train, config, folder, force=force)
+        try:
+            run = start(progress=progress)
+        except Interrupted as stopped:
+            quoted = shlex.quote(str(folder))
+            print(
+                f"\n{stopped}: saved. Go on with: minisd train --resume {quoted}", file=sys.stderr
+            )
+            raise
     best = run.position.best
     assert best is not None
     progress.say(

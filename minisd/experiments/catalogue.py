@@ -17,6 +17,7 @@ from minisd.experiments import (
 )
 from minisd.experiments.publish import Result, check_same_study, publish
 from minisd.experiments.study import Study
+from minisd.runs.progress import Progress
 
 EXPERIMENTS: dict[str, ModuleType] = {
     module.NAME: module
@@ -35,6 +36,13 @@ EXPERIMENTS: dict[str, ModuleType] = {
 }
 
 
+def ignored_options(name: str, study: Study) -> list[str]:
+    """Return the options that were given, but that an experiment has no use for."""
+    given = [*study.changes, *(["processes"] if study.processes else [])]
+    ignores = getattr(EXPERIMENTS[name], "IGNORES", ())
+    return ["--" + option.replace("_", "-") for option in given if option in ignores]
+
+
 def run(name: str, study: Study) -> Result:
     """Run one experiment: train or measure what is missing, and write figure and numbers.
 
@@ -48,6 +56,8 @@ def run(name: str, study: Study) -> Result:
     experiment: Callable[[Study], Result] = EXPERIMENTS[name].run
     with study.at_work():
         check_same_study(study, name)  # first: training may take long
+        if ignored := ignored_options(name, study):
+            Progress().warn(f"{name} trains no runs: it makes no use of {', '.join(ignored)}")
         result = experiment(study)
         publish(study, name, result)
     return result

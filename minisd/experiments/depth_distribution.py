@@ -12,6 +12,18 @@ from minisd.stochastic_depth import depth_distribution, draw_gates, expected_dep
 
 NAME = "depth-distribution"
 SUMMARY = "histogram of open blocks against the exact distribution"
+IGNORES = (
+    "data",
+    "data_dir",
+    "width",
+    "epochs",
+    "batch_size",
+    "lr",
+    "limit",
+    "flow",
+    "device",
+    "processes",
+)
 RULES = [("linear", 0.5), ("linear", 0.8), ("uniform", 0.5)]
 DRAWS = {"quick": 2_000, "digits": 20_000, "laptop": 20_000, "paper": 100_000}
 

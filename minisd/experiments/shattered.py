@@ -27,6 +27,7 @@ from minisd.stochastic_depth import draw_gates
 
 NAME = "shattered-gradients"
 SUMMARY = "autocorrelation of the input gradient on a line, by depth, at initialisation"
+IGNORES = ("epochs", "batch_size", "lr", "flow", "device", "processes")
 RULES = [("plain", 1.0), ("constant", 1.0), ("linear", 0.5)]
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"depths": (8, 20), "points": 32, "draws": 2},

@@ -19,6 +19,7 @@ from minisd.train import train_step
 
 NAME = "training-time"
 SUMMARY = "step time against open blocks, total time against p_L, with the (3L-1)/4 line"
+IGNORES = ("epochs", "flow", "processes")
 PROBS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 ROUNDS = {"quick": (3, 10), "digits": (7, 100), "laptop": (7, 40), "paper": (11, 100)}
 """By scale: (timed steps for every number of open blocks, timed steps for every p_L)."""

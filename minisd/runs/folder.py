@@ -32,9 +32,42 @@ _TRACES = _LOCKS | {aside_name(name) for name in _FILES}  # may be left by a kil
 def free_name(parent: Path, stem: str) -> Path:
     """Return the first of ``parent/stem-1``, ``-2``, ... that does not exist."""
     number = 1
-    while (parent / f"{stem}-{number}").exists():
+    while os.path.lexists(parent / f"{stem}-{number}"):  # also a link to nowhere
         number += 1
     return parent / f"{stem}-{number}"
+
+
+@contextmanager
+def new_folder(parent: Path, stem: str) -> Iterator[Path]:
+    """Make the folder of the first free name; at the end, remove it if nothing was written there.
+
+    Of several processes that do so at once, each has a folder of its own.
+
+    Raises
+    ------
+    RunFolderError
+        If it cannot be made.
+    """
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = free_name(parent, stem)
+            try:
+                path.mkdir()
+                break
+            except FileExistsError:  # another process was faster
+                continue
+    except OSError as error:
+        raise RunFolderError(
+            f"{parent} cannot have a folder for the run ({error.strerror}): choose one with --out"
+        ) from error
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):  # not empty: it has the run
+            for folder in (path, *made):
+                folder.rmdir()
 
 
 def is_run(path: Path) -> bool:

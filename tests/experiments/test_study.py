@@ -5,14 +5,18 @@ import shlex
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minisd.cli import main, make_parser
 from minisd.errors import ConfigError, UserError
+from minisd.experiments import gradients_by_depth, training_time
+from minisd.experiments.catalogue import EXPERIMENTS
+from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.runs.interrupt import Interrupted
 from tiny_runs import is_one_sentence
-from tiny_studies import arguments, study
+from tiny_studies import arguments, numbers, of, rows, study
 
 
 @pytest.mark.parametrize("processes", [0, -1])
@@ -131,3 +135,46 @@ def test_the_command_in_the_caption_makes_the_same_study(tmp_path, size, changes
     assert theirs.settings == settings
     assert (theirs.seeds, theirs.size, theirs.scale) == (ours.seeds, ours.size, ours.scale)
     assert theirs.command("lesion") == said
+
+
+# What is asked for is used, or said
+
+
+def test_every_seed_is_in_the_figure_and_its_numbers(tmp_path):
+    """Of the experiments that had used the first one only."""
+    for name in ("gradients-by-depth", "depth-distribution"):
+        assert main([*arguments(tmp_path, name), "--seeds", "1", "2"]) == 0
+        found = rows(tmp_path, name)
+        assert {row["seed"] for row in found} == {"1", "2"}
+    drawn = gradients_by_depth.run(study(tmp_path, seeds=(1, 2))).figure.axes[1].images[0]
+    mine = of(rows(tmp_path, "gradients-by-depth"), rule="constant", when="first steps")
+    both = [numbers(of(mine, seed=seed), "grad_mean") for seed in (1, 2)]
+    np.testing.assert_allclose(10 ** drawn.get_array().ravel(), np.mean(both, axis=0))
+
+
+def test_time_is_measured_for_every_seed(tmp_path, monkeypatch):
+    seeds = []
+    original = training_time.Stopwatch.__init__
+
+    def watched(self, study, seed):
+        seeds.append(seed)
+        original(self, study, seed)
+
+    monkeypatch.setattr(training_time.Stopwatch, "__init__", watched)
+    training_time.run(study(tmp_path, seeds=(3, 1)))
+    assert seeds == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("depth-distribution", "--width, --epochs, --limit, --batch-size, --flow, --processes"),
+     ("shattered-gradients", "--epochs, --batch-size, --flow, --processes"),
+     ("training-time", "--epochs, --flow, --processes"),
+     ("gradients", "")],
+)  # fmt: skip
+def test_an_option_that_is_of_no_use_is_named(tmp_path, name, said, capsys, monkeypatch):
+    result = Result(lambda: None, [{"x": 1}], "nothing")
+    monkeypatch.setattr(EXPERIMENTS[name], "run", lambda study: result)
+    assert main(arguments(tmp_path, name)) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert (said in first and "makes no use of" in first) == bool(said)

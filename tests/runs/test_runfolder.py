@@ -126,6 +126,38 @@ def test_without_out_each_run_has_a_new_folder(tmp_path):
     assert outcome(tmp_path / "runs" / "digits-1") == outcome(tmp_path / "runs" / "digits-2")
 
 
+def test_runs_that_start_at_once_have_folders_of_their_own(tmp_path):
+    line = command("train", "--quiet", *options(epochs=1))
+    runs = [subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE) for _ in range(5)]
+    for run in runs:
+        assert (run.communicate(timeout=120)[1], run.returncode) == (b"", 0)
+    folders = sorted((tmp_path / "runs").iterdir())
+    assert [folder.name for folder in folders] == [f"digits-{number}" for number in range(1, 6)]
+    assert len({str(outcome(folder)) for folder in folders}) == 1
+
+
+def test_a_new_folder_is_not_one_that_another_process_has_just_made(tmp_path, monkeypatch):
+    original = runfolder.free_name
+
+    def slow(parent, stem):
+        path = original(parent, stem)
+        if path.name == "digits-1":
+            path.mkdir()  # by another process, which was faster
+        return path
+
+    monkeypatch.setattr(runfolder, "free_name", slow)
+    with runfolder.new_folder(tmp_path / "runs", "digits") as folder:
+        assert folder == tmp_path / "runs" / "digits-2"
+        (folder / "file").touch()
+    assert folder.is_dir()
+
+
+def test_nothing_is_left_of_a_new_folder_in_which_nothing_was_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused("train", "--data", "cifar10", "--data-dir", "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
 # Folders that are taken
 
 

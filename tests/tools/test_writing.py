@@ -20,7 +20,8 @@ ROOT = Path(minisd.__file__).parent
 
 MECHANISM = {
     "files.py": {"open 'xb'", "open 'ab'", "unlink", "replace"},  # all contents
-    "runs/folder.py": {"unlink", "mkdir"},  # an earlier run that `check_free` knows as ours
+    "locks.py": {"open 'ab'", "open 'x'", "unlink"},  # nothing is written into a lock but its mark
+    "runs/folder.py": {"unlink", "mkdir", "rmdir"},  # an earlier run that `check_free` knows
     "data/download.py": {"open 'xb'", "replace", "rmtree", "unlink", "mkdir"},  # its own folder
     "experiments/study.py": {"mkdir"},
     "experiments/publish.py": {"savefig"},  # into memory
@@ -185,11 +186,12 @@ def test_a_figure_of_another_study_is_not_replaced(tmp_path, capsys):
     line = arguments(tmp_path, "depth-distribution")
     assert main([*line, "--seeds", "1"]) == 0
     before = contents(tmp_path)
+    capsys.readouterr()
     for other in (["--depth", "14"], ["--seeds", "2"]):
         assert main([*line, *other]) == 2
         said = capsys.readouterr().err
         assert is_one_sentence(said)
-        assert "another study" in said
+        assert "of another study" in said
         assert contents(tmp_path) == before
     assert main([*line, "--seeds", "1"]) == 0
     assert main([*line, "--seeds", "1", "2"]) == 0  # more of the same
