@@ -17,13 +17,6 @@ class DataError(UserError, ValueError):
     """A data set is missing, damaged or does not fit."""
 
 
-def damaged(path: object, what: str, dataset: str) -> DataError:
-    """Return the error for a damaged data file, with what to do about it."""
-    return DataError(
-        f"{path}: {what}; move it away and fetch it again with 'minisd data get {dataset}'"
-    )
-
-
 class CheckpointError(UserError, ValueError):
     """A checkpoint cannot be read or written, or does not fit the run."""
 

@@ -44,12 +44,6 @@ def append_durably(path: Path, text: str) -> None:
         os.fsync(stream.fileno())
 
 
-def whole_lines(path: Path) -> list[str]:
-    """Return the complete lines of a file: a last line that was cut by a kill is left out."""
-    *lines, _ = path.read_text().split("\n")
-    return lines
-
-
 def _flush_folder(folder: Path) -> None:
     """Flush the renaming itself to the disk, where folders can be opened (not on Windows)."""
     with contextlib.suppress(OSError):

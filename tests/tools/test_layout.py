@@ -12,7 +12,7 @@ import minisd
 ROOT = Path(minisd.__file__).parent
 STOREYS = [
     "errors version",
-    "files",
+    "files readers",
     "gpu figures tutorial",
     "backend",
     "machine data",
