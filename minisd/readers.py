@@ -12,7 +12,7 @@ import os
 import stat
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,7 @@ class Kind:
             raise self.error(f"{path} cannot be read: {error.strerror or error}") from error
         except Exception as error:
             raise self.error(
-                f"{path} is damaged, or is not {self.name} ({_printable(explain(error))}): "
-                f"{self.if_damaged}"
+                f"{path} is damaged, or is not {self.name} ({explain(error)}): {self.if_damaged}"
             ) from error
 
 
@@ -103,6 +102,7 @@ class Contents:
 
     def bytes(self) -> bytes:
         """Return everything."""
+        self.stream.seek(0)
         content = self.stream.read(self.size)
         if len(content) != self.size:
             raise ValueError(f"only {len(content)} of {self.size} bytes could be read")
@@ -116,10 +116,21 @@ class Contents:
         """Return the one JSON object that the file is."""
         return json_object(self.bytes())
 
-    def lines(self) -> list[str]:
-        """Return the complete lines. A last line that was cut by a kill is left out."""
+    def rows(self, parse: Callable[[str, list[Any]], Any]) -> list[Any]:
+        """Return ``parse(line, rows before)`` of every line. An error names the line.
+
+        A last line that was cut by a kill is left out.
+        """
         *lines, _ = self.text().split("\n")
-        return lines
+        rows: list[Any] = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(parse(line, rows))
+            except (UserError, MemoryError):
+                raise
+            except Exception as error:
+                raise ValueError(f"line {number}: {explain(error)}") from error
+        return rows
 
     @contextmanager
     def npz(self, most: int = 0) -> Iterator["Npz"]:
@@ -183,7 +194,7 @@ def _array(
 ) -> np.ndarray:
     """Read the numbers of an array, and verify the checksum: the zip does, at the end."""
     array = np.empty(math.prod(shape), dtype)
-    numbers = memoryview(array).cast("B") if array.size else memoryview(b"")
+    numbers = array.data.cast("B") if array.size else memoryview(b"")
     done = 0
     while done < len(numbers):
         part = stream.readinto(numbers[done : done + 2**20])  # type: ignore[attr-defined]
@@ -206,12 +217,12 @@ def json_object(text: str | bytes) -> dict[str, Any]:
 def json_value(text: str | bytes) -> Any:
     """Return any JSON value. Python would take NaN and Infinity, and 1e999 as infinity."""
 
-    def refuse(word: str) -> None:
+    def refuse(word: str) -> float:
         raise ValueError(f"{word} is not JSON")
 
     def finite(digits: str) -> float:
         number = float(digits)
-        return number if math.isfinite(number) else refuse(digits)  # type: ignore[return-value]
+        return number if math.isfinite(number) else refuse(digits)
 
     text = text.decode() if isinstance(text, bytes) else text
     return json.loads(text, parse_constant=refuse, parse_float=finite)
@@ -226,10 +237,3 @@ def explain(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"byte {error.start} is not UTF-8 text"
     return str(error).partition("\n")[0][:200] or type(error).__name__
-
-
-def _printable(text: str) -> str:
-    """Replace what a terminal would obey, such as an escape sequence in a damaged name."""
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )

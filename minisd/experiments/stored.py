@@ -31,20 +31,19 @@ def load(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         return {}
-    results = {}
     with RESULTS.reading(path) as file:
-        lines = file.lines()
-        for number, line in enumerate(lines, start=1):
-            key, result, *checksum = json_value(line)
-            if checksum and checksum != [_checksum(key, result)]:
-                raise ValueError(f"line {number} is not what was saved")
-            if checksum:
-                results[key] = result
-        whole = "".join(line + "\n" for line in lines).encode()
-        was_cut = len(whole) < file.size
-    if was_cut:
-        write_atomically(path, lambda stream: stream.write(whole))
-    return results
+        rows = file.rows(_parse)
+        whole = file.bytes().rpartition(b"\n")
+    if whole[2]:  # the last line was cut by a kill
+        write_atomically(path, lambda stream: stream.write(whole[0] + whole[1]))
+    return {key: result for key, result in rows if key is not None}
+
+
+def _parse(line: str, before: list[tuple[str | None, Any]]) -> tuple[str | None, Any]:
+    key, result, *checksum = json_value(line)
+    if checksum and checksum != [_checksum(key, result)]:
+        raise ValueError("it is not what was saved")
+    return (key, result) if checksum else (None, None)
 
 
 def add(path: Path, key: str, result: Any) -> None:

@@ -48,7 +48,11 @@ class TrainedRun:
     @cached_property
     def log(self) -> list[dict[str, Any]]:
         """One row per epoch."""
-        return runfolder.read_log(self.folder, self.config["resolved"]["steps_per_epoch"])
+        log = runfolder.read_log(self.folder, self.config["resolved"]["steps_per_epoch"])
+        with runfolder.TABLE.checking(self.folder / runfolder.LOG):
+            if len(log) != self.config["epochs"]:
+                raise ValueError(f"it has {len(log)} of {self.config['epochs']} epochs")
+        return log
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:

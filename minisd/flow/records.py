@@ -17,7 +17,7 @@ import numpy as np
 
 from minisd.errors import RunFolderError
 from minisd.files import append_durably, write_atomically
-from minisd.readers import Kind, explain, json_object
+from minisd.readers import Kind, json_object
 
 FORMAT = 1
 _NOT_FINITE = ("nan", "inf", "-inf")
@@ -162,26 +162,36 @@ class RecordFile:
 
 def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return header and rows. A last line that was cut by a kill is left out."""
+
+    def parse(line: str, before: list[dict[str, Any]]) -> dict[str, Any]:
+        row = json_object(line)
+        if not before:
+            _check_header(row, path)
+            return row
+        header, *rows = before
+        _arrays(row, len(header["parameters"]), header["blocks"])
+        done = rows[-1]["step"] if rows else 0
+        if not done < done + row["steps"] <= row["step"]:
+            raise ValueError(f"{row['steps']} steps up to step {row['step']}, after step {done}")
+        return row
+
     with RECORDING.reading(path) as file:
-        first, *lines = file.lines() or [""]
-        header, rows, done = json_object(first), [], 0
-        if header["format"] != FORMAT:
-            raise RunFolderError(
-                f"{path} has format {header['format']}, but this version of minisd reads {FORMAT}"
-            )
-        names, L = header["parameters"], header["blocks"]
-        if not all(isinstance(name, str) for name in names) or type(L) is not int or L < 0:
-            raise ValueError("line 1 does not name parameters and say how many blocks there are")
-        for number, line in enumerate(lines, start=2):
-            try:
-                rows.append(json_object(line))
-                _arrays(rows[-1], len(names), L)
-                if not done < done + rows[-1]["steps"] <= rows[-1]["step"]:
-                    raise ValueError(f"step {rows[-1]['step']} cannot follow step {done}")
-            except (ValueError, LookupError, TypeError, OverflowError) as error:
-                raise ValueError(f"line {number}: {explain(error)}") from error
-            done = rows[-1]["step"]
+        header, *rows = file.rows(parse) or [None]
+        if header is None:
+            raise ValueError("it is empty")
         return header, rows
+
+
+def _check_header(header: dict[str, Any], path: Path) -> None:
+    if header["format"] != FORMAT:
+        raise RunFolderError(
+            f"{path} has format {header['format']}, but this version of minisd reads {FORMAT}"
+        )
+    if not isinstance(header["parameters"], list):
+        raise TypeError("the parameters are not a list")
+    if not all(isinstance(name, str) for name in header["parameters"]):
+        raise TypeError("the names of the parameters are not text")
+    _count(header["blocks"])
 
 
 def load(run: str | Path) -> dict[str, np.ndarray]:
@@ -239,9 +249,8 @@ def _arrays(row: dict[str, Any], P: int, L: int) -> dict[str, np.ndarray]:
 
 
 def _count(value: Any) -> int:
-    """Return a number of steps."""
     if type(value) is not int or not 0 <= value < 2**53:
-        raise ValueError(f"{value!r} is not a number of steps")
+        raise ValueError(f"{value!r} is not a whole number from 0")
     return value
 
 

@@ -8,6 +8,7 @@ file. It is written under another name first, then renamed, and it is checked wh
 import hashlib
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from minisd.readers import Declared, Kind, json_object
 
 FIRST_FORMAT, FORMAT = 1, 2
 _META = "meta.json"
+_MOST_META = 2**24  # bytes; a thousand epochs have some 200 KB
 
 CHECKPOINT = Kind(
     "a whole checkpoint",
@@ -78,6 +80,8 @@ def load(
         If the file is missing, damaged, not a checkpoint, or of another format.
     """
     with CHECKPOINT.reading(path) as file, file.npz() as npz:
+        if math.prod(npz.declared[_META][0]) > _MOST_META:
+            raise ValueError(f"{_META} is longer than {_MOST_META:,} bytes")
         meta = json_object(npz[_META].tobytes())
         version, digest = meta["format"], meta.pop("digest")
         if version not in (FIRST_FORMAT, FORMAT):

@@ -21,7 +21,7 @@ from minisd.errors import RunFolderError
 from minisd.files import aside_name, write_atomically
 from minisd.flow.records import FLOW
 from minisd.readers import Kind, json_object
-from minisd.runs.position import check_history
+from minisd.runs.position import check_row
 
 CONFIG, LOG, CHECKPOINT, CURVE = "config.json", "log.jsonl", "checkpoint.npz", "curve.png"
 _FILES = {CONFIG, LOG, CHECKPOINT, CURVE, FLOW}
@@ -157,9 +157,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_log(folder: Path, steps_per_epoch: int) -> list[dict[str, Any]]:
     """Read the log: one row per epoch, in order; raise a RunFolderError if it is damaged."""
     with TABLE.reading(folder / LOG) as file:
-        history = [json_object(line) for line in file.lines()]
-        check_history(history, steps_per_epoch)
-        return history
+        return file.rows(
+            lambda line, before: check_row(json_object(line), len(before) + 1, steps_per_epoch)
+        )
 
 
 def count_epochs(folder: Path) -> int:

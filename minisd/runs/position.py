@@ -60,7 +60,8 @@ class Position:
         _whole(self.open_sum, "open_sum", 0, self.step * num_blocks)
         _real(self.seconds, "seconds", 0)
         _check_evaluations(self.evaluations, total)
-        check_history(self.history, steps_per_epoch)
+        for number, row in enumerate(self.history, start=1):
+            check_row(row, number, steps_per_epoch)
         if len(self.history) != self.epoch - 1:
             raise ValueError(f"the history of epoch {self.epoch} has {len(self.history)} epochs")
         evaluations = [*self.evaluations, *self.history]
@@ -70,15 +71,15 @@ class Position:
             _check_evaluations([self.best], total)
 
 
-def check_history(history: list[dict[str, Any]], steps_per_epoch: int) -> None:
-    """Raise an exception unless these are rows as `Position.end_epoch` makes them, in order."""
-    for number, row in enumerate(history, start=1):
-        _whole(row["epoch"], f"epoch of row {number}", number, number)
-        for name in ("train_loss", "lr", "seconds", "mean_open"):
-            _real(row[name], f"{name} of epoch {number}", 0)
-        for name in ("val_error", "test_error"):
-            _real(row[name], f"{name} of epoch {number}", 0, 1)
-        _check_evaluations(row.get("evaluations", []), number * steps_per_epoch)
+def check_row(row: dict[str, Any], epoch: int, steps_per_epoch: int) -> dict[str, Any]:
+    """Return ``row``. Raise an exception if `Position.end_epoch` cannot have made it."""
+    _whole(row["epoch"], "epoch", epoch, epoch)
+    for name in ("train_loss", "lr", "seconds", "mean_open"):
+        _real(row[name], f"{name} of epoch {epoch}", 0)
+    for name in ("val_error", "test_error"):
+        _real(row[name], f"{name} of epoch {epoch}", 0, 1)
+    _check_evaluations(row.get("evaluations", []), epoch * steps_per_epoch)
+    return row
 
 
 def _check_evaluations(evaluations: list[dict[str, Any]], last_step: int) -> None:
