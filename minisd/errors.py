@@ -6,7 +6,18 @@ Wrong arguments to a single function raise a plain ``TypeError`` or ``ValueError
 
 
 class UserError(Exception):
-    """An error that the user can fix. The message says what to change, where and how."""
+    """An error that the user can fix. The message says what to change, where and how.
+
+    What it quotes may come from a damaged file, or from a strange file name. So what a terminal
+    would obey is left out, and a message of more than `LONGEST` letters loses its middle.
+    """
+
+    LONGEST = 800
+
+    def __str__(self) -> str:
+        text = "".join(c if c.isprintable() else " " for c in super().__str__())
+        half = self.LONGEST // 2
+        return text if len(text) <= self.LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 class ConfigError(UserError, ValueError):
@@ -15,13 +26,6 @@ class ConfigError(UserError, ValueError):
 
 class DataError(UserError, ValueError):
     """A data set is missing, damaged or does not fit."""
-
-
-def damaged(path: object, what: str, dataset: str) -> DataError:
-    """Return the error for a damaged data file, with what to do about it."""
-    return DataError(
-        f"{path}: {what}; move it away and fetch it again with 'minisd data get {dataset}'"
-    )
 
 
 class CheckpointError(UserError, ValueError):

@@ -8,9 +8,32 @@ as it is.
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
+
+_T = TypeVar("_T")
+
+
+_TRIES, _PAUSE = (50 if os.name == "nt" else 1), 0.02
+"""On Windows a file cannot be replaced while it is read, nor read at the moment it is replaced."""
+
+
+def patiently(action: Callable[[], _T]) -> _T:
+    """Return ``action()``. On Windows, wait up to a second for another process to close the file.
+
+    Raises
+    ------
+    OSError
+        As the action does in the end.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return action()
+        except PermissionError:
+            time.sleep(_PAUSE)
+    return action()
 
 
 def aside_name(name: str) -> str:
@@ -30,7 +53,7 @@ def check_ours(path: Path, is_ours: Callable[[bytes], bool] | None = None) -> No
         raise FileExistsError(f"{path} is a link, which is not replaced: put a file in its place")
     if path.exists() and not path.is_file():
         raise FileExistsError(f"{path} is not a file: move it away")
-    if is_ours is not None and path.exists() and not is_ours(path.read_bytes()):
+    if is_ours is not None and path.exists() and not is_ours(patiently(path.read_bytes)):
         raise FileExistsError(
             f"{path} is not as minisd writes it and is not replaced: move it away"
         )
@@ -61,7 +84,7 @@ def write_atomically(
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(aside, path)
+        patiently(lambda: os.replace(aside, path))
     except BaseException:
         with contextlib.suppress(OSError):
             aside.unlink()
@@ -75,12 +98,6 @@ def append_durably(path: Path, text: str) -> None:
         stream.write(text.encode())
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def whole_lines(path: Path) -> list[str]:
-    """Return the complete lines of a file: a last line that was cut by a kill is left out."""
-    *lines, _ = path.read_text().split("\n")
-    return lines
 
 
 def _flush_folder(folder: Path) -> None:

@@ -25,6 +25,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz", type=int, default=200, metavar="N", help="damaged files of each kind (tests/fuzz)"
+    )
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """A generator of the test's own, so that tests do not depend on their order."""

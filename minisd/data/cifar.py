@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from minisd.data.dataset import Dataset, Split
-from minisd.errors import DataError, damaged
+from minisd.errors import DataError
+from minisd.readers import Kind
 
 IMAGE_SHAPE = (3, 32, 32)
 IMAGE_BYTES = 3 * 32 * 32
@@ -53,6 +54,16 @@ def load_cifar100(data_dir: Path, *, labels: str = "fine") -> Dataset:
     return Dataset("cifar100", train, test, num_classes)
 
 
+def official_file(dataset: str) -> Kind:
+    """Return what is said of an official file that cannot be read."""
+    return Kind(
+        "an official file of the data set",
+        DataError,
+        if_missing=f"fetch it with 'minisd data get {dataset}'",
+        if_damaged=f"move it away and fetch it again with 'minisd data get {dataset}'",
+    )
+
+
 def find_folder(data_dir: Path, name: str, wanted: str, dataset: str) -> Path:
     """Return the folder with the file ``wanted``: ``data_dir/name``, or ``data_dir`` itself."""
     for folder in (data_dir / name, data_dir):
@@ -86,32 +97,22 @@ def read_records(
         has a label out of range.
     """
     record = label_bytes + IMAGE_BYTES
-    try:
-        size = path.stat().st_size
-        count, remainder = divmod(size, record)
+    with official_file(dataset).reading(path) as file:
+        count, remainder = divmod(file.size, record)
         if remainder or count == 0:
-            raise damaged(
-                path,
-                f"{size} bytes is not a whole number (at least one) of records of {record} bytes: "
-                "truncated, oversized, or another format than the binary one",
-                dataset,
+            raise ValueError(
+                f"{file.size} bytes is not a whole number (at least one) of records of {record} "
+                "bytes: truncated, oversized, or another format than the binary one"
             )
         if count > most:
-            raise damaged(path, f"{count} records, but the official file has {most}", dataset)
-        raw = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise damaged(path, f"it cannot be read ({error.strerror or error})", dataset) from error
-    if len(raw) != size:
-        raise damaged(path, f"only {len(raw)} of {size} bytes could be read", dataset)
-    records = raw.reshape(count, record)
-    labels = records[:, label_index].astype(np.int64)
-    bad = np.flatnonzero(labels >= num_classes)
-    if len(bad):
-        offset = bad[0] * record + label_index
-        raise damaged(
-            path,
-            f"label {labels[bad[0]]} in record {bad[0]} (byte {offset}) is not one of the "
-            f"{num_classes} classes: damaged, or another format",
-            dataset,
-        )
-    return Split(records[:, label_bytes:].reshape(count, *IMAGE_SHAPE), labels)
+            raise ValueError(f"{count} records, but the official file has {most}")
+        records = np.frombuffer(file.bytes(), np.uint8).reshape(count, record)
+        labels = records[:, label_index].astype(np.int64)
+        bad = np.flatnonzero(labels >= num_classes)
+        if len(bad):
+            offset = bad[0] * record + label_index
+            raise ValueError(
+                f"label {labels[bad[0]]} in record {bad[0]} (byte {offset}) is not one of the "
+                f"{num_classes} classes: damaged, or another format"
+            )
+        return Split(records[:, label_bytes:].reshape(count, *IMAGE_SHAPE), labels)

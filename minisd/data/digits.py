@@ -11,15 +11,29 @@ from pathlib import Path
 import numpy as np
 
 from minisd.data.dataset import Dataset, Split
+from minisd.errors import DataError
+from minisd.readers import Kind
 
 TEST_EVERY = 5
+BUNDLED = Kind(
+    "the file of the bundled digits",
+    DataError,
+    if_missing="install minisd again",
+    if_damaged="install minisd again",
+)
 
 
 def load(data_dir: Path | None = None) -> Dataset:
     """Return 1,438 training and 359 test images, (N, 1, 8, 8). ``data_dir`` is not used."""
-    file = resources.files("minisd.data") / "bundled" / "digits.npz"
-    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-        images, labels = arrays["images"][:, None], arrays["labels"].astype(np.int64)
+    bundled = resources.files("minisd.data") / "bundled" / "digits.npz"
+    with (
+        resources.as_file(bundled) as path,
+        BUNDLED.reading(path) as file,
+        file.npz(most=1_000_000) as npz,
+    ):
+        if npz.declared["images"][0] != (1797, 8, 8) or npz.declared["labels"][0] != (1797,):
+            raise ValueError(f"its arrays are {npz.declared}")
+        images, labels = npz["images"][:, None], npz["labels"].astype(np.int64)
     everything = Split(images, labels)
     is_test = np.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
     return Dataset("digits", everything[~is_test], everything[is_test], num_classes=10)

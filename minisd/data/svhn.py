@@ -4,15 +4,17 @@
 http://ufldl.stanford.edu/housenumbers/. Reading them needs SciPy (``pip install 'minisd[svhn]'``).
 """
 
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 
-from minisd.data.cifar import find_folder
+from minisd.data.cifar import find_folder, official_file
 from minisd.data.dataset import Dataset, Split
-from minisd.errors import DataError, damaged
+from minisd.errors import DataError
 
+MOST = 531_131  # images of the largest of the official files
 TRAIN_PER_CLASS, EXTRA_PER_CLASS = 400, 200  # the paper's validation images, section 4
 
 
@@ -42,29 +44,28 @@ def load(
 def read_mat(path: Path) -> Split:
     """Read one file: ``X`` (32, 32, 3, N) uint8 and ``y`` (N, 1), where label 10 is the digit 0."""
     try:
-        from scipy.io import loadmat
+        from scipy.io import loadmat, whosmat
     except ImportError as error:
         raise DataError(
             "SVHN comes as MATLAB files, and reading them needs SciPy: pip install 'minisd[svhn]'"
         ) from error
-    try:
-        content = loadmat(path, variable_names=("X", "y"))
-    except Exception as error:  # SciPy's parser fails on damaged files in many ways
-        raise damaged(path, f"it cannot be read as a MATLAB file ({error})", "svhn") from error
-    if "X" not in content or "y" not in content:
-        raise damaged(path, "it lacks the variables X and y of the cropped digits", "svhn")
-    X, y = content["X"], content["y"].ravel()
-    if X.ndim != 4 or X.shape[:3] != (32, 32, 3) or X.dtype != np.uint8:
-        raise damaged(path, f"X must be (32, 32, 3, N) uint8, got {X.shape} {X.dtype}", "svhn")
-    if y.size == 0 or y.size != X.shape[3]:
-        raise damaged(path, f"{X.shape[3]} images and {y.size} labels", "svhn")
-    if y.dtype.kind not in "iuf":
-        raise damaged(path, f"labels must be numbers, got {y.dtype}", "svhn")
-    bad = np.flatnonzero(~np.isin(y, np.arange(1, 11)))
-    if len(bad):
-        raise damaged(
-            path,
-            f"label {y[bad[0]]} of image {bad[0]} is not 1 to 10 (10 is the digit 0)",
-            "svhn",
-        )
-    return Split(np.ascontiguousarray(X.transpose(3, 2, 0, 1)), y.astype(np.int64) % 10)
+    with official_file("svhn").reading(path) as file:
+        declared = {name: (shape, kind) for name, shape, kind in whosmat(file.stream)}
+        if "X" not in declared or "y" not in declared:
+            raise ValueError("it lacks the variables X and y of the cropped digits")
+        shape, kind = declared["X"]
+        if len(shape) != 4 or shape[:3] != (32, 32, 3) or kind != "uint8" or shape[3] > MOST:
+            raise ValueError(f"X must be (32, 32, 3, N) uint8, got {shape} {kind}")
+        if math.prod(declared["y"][0]) != shape[3] or shape[3] == 0:
+            raise ValueError(f"{shape[3]} images and {math.prod(declared['y'][0])} labels")
+        file.stream.seek(0)
+        content = loadmat(file.stream, variable_names=("X", "y"))
+        X, y = content["X"], np.asarray(content["y"]).ravel()
+        if X.shape != shape or X.dtype != np.uint8 or y.dtype.kind not in "iuf":
+            raise ValueError(f"X is {X.shape} {X.dtype}, and y {y.dtype}")
+        bad = np.flatnonzero(~np.isin(y, np.arange(1, 11)))
+        if len(bad):
+            raise ValueError(
+                f"label {y[bad[0]]} of image {bad[0]} is not 1 to 10 (10 is the digit 0)"
+            )
+        return Split(np.ascontiguousarray(X.transpose(3, 2, 0, 1)), y.astype(np.int64) % 10)

@@ -5,14 +5,24 @@ from pathlib import Path
 
 import numpy as np
 
+from minisd.errors import DataError
+from minisd.readers import Kind
+
+CURVES = Kind(
+    "a table of the paper's curves",
+    DataError,
+    if_missing="install minisd again",
+    if_damaged="install minisd again",
+)
 FOLDER = Path(__file__).parent / "paper"
 
 Curve = tuple[np.ndarray, np.ndarray]
 
 
 def _rows(name: str) -> list[list[str]]:
-    lines = (FOLDER / f"{name}.csv").read_text().splitlines()
-    return list(csv.reader(line for line in lines if line and not line.startswith("#")))
+    with CURVES.reading(FOLDER / f"{name}.csv") as file:
+        lines = (line for line in file.text().splitlines() if line and not line.startswith("#"))
+        return list(csv.reader(lines))
 
 
 def series(name: str) -> dict[str, Curve]:

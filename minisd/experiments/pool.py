@@ -41,10 +41,7 @@ def command(config: Config, folder: Path, threads: int, device: str | None) -> l
 
 def epochs_done(folder: Path) -> int:
     """Return the number of epochs in a run's log."""
-    try:
-        return (folder / runfolder.LOG).read_bytes().count(b"\n")
-    except OSError:
-        return 0
+    return runfolder.count_epochs(folder)
 
 
 def train_all(

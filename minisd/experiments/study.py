@@ -16,9 +16,9 @@ from typing import Any
 
 from minisd import data
 from minisd.errors import ConfigError, RunFolderError, UserError
+from minisd.experiments import stored
 from minisd.experiments.pool import same_run, train_all
 from minisd.experiments.trained import Key, TrainedRun
-from minisd.files import append_durably, whole_lines, write_atomically
 from minisd.locks import Taken, locked
 from minisd.machine import available_cores
 from minisd.runs import folder as runfolder
@@ -242,31 +242,16 @@ class Study:
             Between two results. All results before are stored.
         """
         path, keys = self.out / f"{experiment}.jsonl", list(keys)
-        results = self._stored(path)
+        self.out.mkdir(parents=True, exist_ok=True)
+        results = stored.load(path)
         with closing(Counting(len(keys), experiment, quiet=self.quiet)) as counting:
             for done, key in enumerate(keys, start=1):
                 if key not in results:
                     self.stop.check()
                     results[key] = compute(key)
-                    append_durably(path, json.dumps([key, results[key]]) + "\n")
+                    stored.add(path, key, results[key])
                 counting.reach(done)
         return {key: results[key] for key in keys}
-
-    def _stored(self, path: Path) -> dict[str, Any]:
-        self.out.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            return {}
-        lines = whole_lines(path)
-        try:
-            results = dict(json.loads(line) for line in lines)
-        except (ValueError, TypeError) as error:
-            raise RunFolderError(
-                f"{path} is damaged ({error}): remove it, and its results are computed again"
-            ) from error
-        whole = "".join(line + "\n" for line in lines).encode()
-        if len(whole) < path.stat().st_size:  # the last line was cut by a kill
-            write_atomically(path, lambda stream: stream.write(whole))
-        return results
 
     def command(self, experiment: str) -> str:
         """Return the command that makes the figure again, without the folders of this machine."""

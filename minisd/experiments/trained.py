@@ -1,6 +1,5 @@
 """A complete training run, as the experiments read it."""
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minisd import figures, flow
-from minisd.flow.records import LARGEST, count_of
+from minisd.flow.records import FLOW, LARGEST, RECORDING, count_of
 from minisd.runs import folder as runfolder
 from minisd.runs import session
 from minisd.runs.run import Run
@@ -44,12 +43,16 @@ class TrainedRun:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The contents of ``config.json``."""
-        return runfolder.read_json(self.folder / runfolder.CONFIG)
+        return runfolder.read_config(self.folder)
 
     @cached_property
     def log(self) -> list[dict[str, Any]]:
         """One row per epoch."""
-        return [json.loads(row) for row in (self.folder / runfolder.LOG).read_text().splitlines()]
+        log = runfolder.read_log(self.folder, self.config["resolved"]["steps_per_epoch"])
+        with runfolder.TABLE.checking(self.folder / runfolder.LOG):
+            if len(log) != self.config["epochs"]:
+                raise ValueError(f"it has {len(log)} of {self.config['epochs']} epochs")
+        return log
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
@@ -68,8 +71,13 @@ class TrainedRun:
 
     @cached_property
     def flow(self) -> dict[str, np.ndarray]:
-        """The recorded gradient flow."""
-        return flow.load(self.folder)
+        """The recorded gradient flow, which must be that of all steps."""
+        recorded = flow.load(self.folder)
+        with RECORDING.checking(self.folder / FLOW):
+            steps, wanted = recorded["steps"].sum(), self.config["resolved"]["steps_per_epoch"]
+            if steps != len(self.log) * wanted:
+                raise ValueError(f"it has {steps} of {len(self.log) * wanted} steps")
+        return recorded
 
     def per_epoch(self, statistic: str) -> np.ndarray:
         """Return a recorded statistic by epoch, (E, P) or (E, L).

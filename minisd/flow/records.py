@@ -9,7 +9,6 @@ they are the strings "nan", "inf" and "-inf".
 
 import json
 import math
-import operator
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,20 @@ from typing import Any
 import numpy as np
 
 from minisd.errors import RunFolderError
-from minisd.files import append_durably, whole_lines, write_atomically
+from minisd.files import append_durably, write_atomically
+from minisd.readers import Kind, json_object
 
 FORMAT = 1
+_NOT_FINITE = ("nan", "inf", "-inf")
 FLOW = "flow.jsonl"
 """Name of the file in the folder of a run."""
+
+RECORDING = Kind(
+    "a whole record of gradient flow",
+    RunFolderError,
+    if_missing="train with --flow N to record the gradient flow",
+    if_damaged="move it away; recording it again needs a new run",
+)
 
 OF_TENSORS = ("grad_mean", "grad_norm", "grad_max", "weight_norm", "update_norm", "update_ratio")
 """Of a parameter. For all parameters of a block's branch together they are ``block_...``."""
@@ -154,30 +162,36 @@ class RecordFile:
 
 def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return header and rows. A last line that was cut by a kill is left out."""
-    rows: list[dict[str, Any]] = []
-    number = 1
-    try:
-        lines = whole_lines(path)
-        header = json.loads(lines[0])
-        if header["format"] != FORMAT:
-            raise RunFolderError(
-                f"{path} has format {header['format']}, but this version of minisd reads {FORMAT}"
-            )
-        P, L = len(header["parameters"]), operator.index(header["blocks"])
-        for number, line in enumerate(lines[1:], start=2):  # noqa: B007
-            rows.append(json.loads(line))
-            _arrays(rows[-1], P, L)
-    except FileNotFoundError:
+
+    def parse(line: str, before: list[dict[str, Any]]) -> dict[str, Any]:
+        row = json_object(line)
+        if not before:
+            _check_header(row, path)
+            return row
+        header, *rows = before
+        _arrays(row, len(header["parameters"]), header["blocks"])
+        done = rows[-1]["step"] if rows else 0
+        if not done < done + row["steps"] <= row["step"]:
+            raise ValueError(f"{row['steps']} steps up to step {row['step']}, after step {done}")
+        return row
+
+    with RECORDING.reading(path) as file:
+        header, *rows = file.rows(parse) or [None]
+        if header is None:
+            raise ValueError("it is empty")
+        return header, rows
+
+
+def _check_header(header: dict[str, Any], path: Path) -> None:
+    if header["format"] != FORMAT:
         raise RunFolderError(
-            f"there is no {path}: train with --flow N to record the gradient flow"
-        ) from None
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        if isinstance(error, RunFolderError):
-            raise
-        raise RunFolderError(
-            f"{path} is not a whole record of gradient flow: line {number} ({error!r})"
-        ) from error
-    return header, rows
+            f"{path} has format {header['format']}, but this version of minisd reads {FORMAT}"
+        )
+    if not isinstance(header["parameters"], list):
+        raise TypeError("the parameters are not a list")
+    if not all(isinstance(name, str) for name in header["parameters"]):
+        raise TypeError("the names of the parameters are not text")
+    _count(header["blocks"])
 
 
 def load(run: str | Path) -> dict[str, np.ndarray]:
@@ -223,10 +237,10 @@ def _shapes(P: int, L: int) -> dict[str, tuple[tuple[int, ...], type]]:
 
 
 def _arrays(row: dict[str, Any], P: int, L: int) -> dict[str, np.ndarray]:
-    """Return a record as arrays; raise if a value is missing or has the wrong shape."""
+    """Return a record as arrays; raise if a value is missing or cannot be one."""
     arrays: dict[str, np.ndarray] = {}
     for name, (shape, dtype) in _shapes(P, L).items():
-        convert: Any = operator.index if dtype is int else _float
+        convert = _count if dtype is int else _float
         value = [convert(item) for item in row[name]] if shape else convert(row[name])
         arrays[name] = np.array(value, dtype)
         if arrays[name].shape != shape:
@@ -234,5 +248,14 @@ def _arrays(row: dict[str, Any], P: int, L: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _float(value: float | str | None) -> float:
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError(f"{value!r} is not a whole number from 0")
+    return value
+
+
+def _float(value: Any) -> float:
+    """Return a number as `_number` has written it, or NaN for None."""
+    if value is not None and type(value) not in (int, float) and value not in _NOT_FINITE:
+        raise ValueError(f"{value!r} is not a number")
     return math.nan if value is None else float(value)

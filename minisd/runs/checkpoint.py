@@ -8,8 +8,8 @@ file. It is written under another name first, then renamed, and it is checked wh
 import hashlib
 import io
 import json
-import zipfile
-import zlib
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,18 @@ from minisd.backend import Array, to_device, to_numpy
 from minisd.errors import CheckpointError
 from minisd.files import write_atomically
 from minisd.layers import Layer
+from minisd.readers import Declared, Kind, json_object
 
-FORMAT = 1
+FIRST_FORMAT, FORMAT = 1, 2
 _META = "meta.json"
+_MOST_META = 2**24  # bytes; a thousand epochs have some 200 KB
+
+CHECKPOINT = Kind(
+    "a whole checkpoint",
+    CheckpointError,
+    if_missing="give the folder of a run that has saved one",
+    if_damaged="take the file from a backup, or train the run again into another folder",
+)
 
 
 def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
@@ -40,8 +49,8 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
         If the file cannot be written, for instance because the disk is full.
     """
     contents = {name: to_numpy(array) for name, array in arrays.items()}
-    meta = {"format": FORMAT, "digest": _digest(contents), **meta}
-    text = json.dumps(meta, allow_nan=False)
+    meta = json.loads(json.dumps({"format": FORMAT, **meta}, allow_nan=False))  # as it is read
+    text = json.dumps({"digest": _digest(contents, meta), **meta})
     contents[_META] = np.frombuffer(text.encode(), np.uint8)
     packed = io.BytesIO()  # in memory first: a zip file fails badly on a full disk
     np.savez(packed, **contents)  # type: ignore[arg-type]
@@ -54,46 +63,37 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
         ) from error
 
 
-def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+def load(
+    path: Path, check: Callable[[dict[str, Any], Declared], object] = lambda meta, declared: None
+) -> tuple[dict[str, Array], dict[str, Any]]:
     """Read a whole checkpoint, verify its checksums, and return (arrays, meta).
+
+    Parameters
+    ----------
+    check : function of meta and of the declared arrays, optional
+        Raises an error if they are not of the network that the checkpoint is read for. It is called
+        before memory is taken for the arrays.
 
     Raises
     ------
     CheckpointError
         If the file is missing, damaged, not a checkpoint, or of another format.
     """
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        meta = json.loads(arrays.pop(_META).tobytes())
+    with CHECKPOINT.reading(path) as file, file.npz() as npz:
+        if math.prod(npz.declared[_META][0]) > _MOST_META:
+            raise ValueError(f"{_META} is longer than {_MOST_META:,} bytes")
+        meta = json_object(npz[_META].tobytes())
         version, digest = meta["format"], meta.pop("digest")
-    except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}") from error
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        NotImplementedError,
-        RuntimeError,
-        OverflowError,
-        MemoryError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:  # a damaged zip can fail in any of these ways
-        raise CheckpointError(
-            f"{path} is not a whole checkpoint: truncated, damaged, or another kind of file "
-            f"({error})"
-        ) from error
-    if version != FORMAT:
-        raise CheckpointError(
-            f"{path} has checkpoint format {version}, but this version of minisd reads {FORMAT}: "
-            "use the version of minisd that wrote it"
-        )
-    if digest != _digest(arrays):
-        raise CheckpointError(f"{path} is damaged: its arrays are not the ones that were saved")
+        if version not in (FIRST_FORMAT, FORMAT):
+            raise CheckpointError(
+                f"{path} has checkpoint format {version}, but this version of minisd reads "
+                f"{FORMAT}: use the version of minisd that wrote it"
+            )
+        declared = {name: what for name, what in npz.declared.items() if name != _META}
+        check(meta, declared)
+        arrays = {name: npz[name] for name in declared}
+        if digest != _digest(arrays, meta):
+            raise ValueError("its contents are not the ones that were saved")
     return arrays, meta
 
 
@@ -103,36 +103,51 @@ def layer_arrays(layer: Layer) -> dict[str, Array]:
     return arrays | dict(layer.buffers())
 
 
-def check_fits(targets: dict[str, Array], arrays: dict[str, Array], where: Path) -> None:
-    """Raise a CheckpointError unless names, shapes and dtypes of the arrays are the same."""
-    missing, extra = set(targets) - set(arrays), set(arrays) - set(targets)
-    if missing or extra:
-        example = f"lacks {min(missing)}" if missing else f"has {min(extra)}, which is unknown here"
-        raise CheckpointError(f"{where} is of another network: it {example}")
-    for name, target in targets.items():
-        array = arrays[name]
-        if array.shape != target.shape or array.dtype != target.dtype:
+def check_fits(targets: Declared, present: Declared, where: Path) -> None:
+    """Raise a CheckpointError unless names, shapes and dtypes are the same."""
+    missing = set(targets) - set(present)
+    if missing:
+        raise CheckpointError(f"{where} is of another network: it lacks {min(missing)}")
+    check_known(targets, present, where)
+
+
+def check_known(targets: Declared, present: Declared, where: Path) -> None:
+    """Raise a CheckpointError unless all that is present is among the targets, and fits."""
+    for name, (shape, dtype) in present.items():
+        plain = name.rpartition("/")[2]
+        if name not in targets:
             raise CheckpointError(
-                f"{where} is of another network: {name} is {array.shape} {array.dtype} there, "
-                f"{target.shape} {target.dtype} here"
+                f"{where} is of another network: it has {plain}, which is unknown here"
             )
+        if (shape, dtype) != targets[name]:
+            here = " ".join(map(str, targets[name]))
+            raise CheckpointError(
+                f"{where} is of another network: {plain} is {shape} {dtype} there, {here} here"
+            )
+
+
+def declare(arrays: dict[str, Array]) -> Declared:
+    """Return shape and dtype of each array."""
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def restore(targets: dict[str, Array], arrays: dict[str, Array], where: Path) -> None:
     """Copy ``arrays`` into ``targets``, in place and by name, if all of them fit."""
-    check_fits(targets, arrays, where)
+    check_fits(declare(targets), declare(arrays), where)
     for name, target in targets.items():
         device = "cpu" if isinstance(target, np.ndarray) else "cuda"
         target[...] = to_device(arrays[name], device)
 
 
-def _digest(arrays: dict[str, Array]) -> str:
-    """Return a checksum of all names and arrays: the zip's own leave out its directory."""
+def _digest(arrays: dict[str, Array], meta: dict[str, Any]) -> str:
+    """Return a checksum of everything: those in the zip leave out its directory."""
     hasher = hashlib.blake2b(digest_size=16)
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         hasher.update(f"{name} {array.dtype} {array.shape}".encode())
         hasher.update(array.data)
+    if meta["format"] != FIRST_FORMAT:  # which had a checksum of the arrays only
+        hasher.update(json.dumps(meta, sort_keys=True).encode())
     return hasher.hexdigest()
 
 

@@ -20,13 +20,29 @@ from minisd.errors import CheckpointError, RunFolderError
 from minisd.files import aside_name, write_atomically
 from minisd.flow.records import FLOW
 from minisd.locks import Taken, is_taken, locked, mark_of
+from minisd.readers import Kind, json_object
 from minisd.runs import checkpoint
+from minisd.runs.position import check_row
 
 CONFIG, LOG, CHECKPOINT, CURVE = "config.json", "log.jsonl", "checkpoint.npz", "curve.png"
 _FILES = {CONFIG, LOG, CHECKPOINT, CURVE, FLOW}
 _LOCK = ".lock"
 _LOCKS = {_LOCK, mark_of(Path(_LOCK)).name}
+_COUNTS = ("num_blocks", "training_images", "test_images", "steps_per_epoch")
 _TRACES = _LOCKS | {aside_name(name) for name in _FILES}  # may be left by a killed run
+
+SETTINGS = Kind(
+    "the settings of a run",
+    RunFolderError,
+    if_missing="give the folder of a run",
+    if_damaged="take the file from a backup, or train the run again into another folder",
+)
+TABLE = Kind(
+    "the log of a run",
+    RunFolderError,
+    if_missing="give the folder of a run",
+    if_damaged="move it away, and 'minisd train --resume' writes it again",
+)
 
 
 def free_name(parent: Path, stem: str) -> Path:
@@ -179,18 +195,39 @@ def write_log(path: Path, history: list[dict[str, Any]]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object; raise a RunFolderError if it is missing or damaged."""
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        if not path.parent.is_dir():
-            raise RunFolderError(f"there is no run folder {path.parent}") from None
-        raise RunFolderError(
-            f"{path.parent} is not a run folder: there is no {path.name} in it"
-        ) from None
-    except NotADirectoryError:
-        raise RunFolderError(f"{path.parent} is a file: give the folder of a run") from None
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise RunFolderError(f"{path} is not a JSON object")
+    if not path.parent.exists():
+        raise RunFolderError(f"there is no run folder {path.parent}")
+    if path.parent.is_file():
+        raise RunFolderError(f"{path.parent} is a file: give the folder of a run")
+    if not os.path.lexists(path):
+        raise RunFolderError(f"{path.parent} is not a run folder: there is no {path.name} in it")
+    with SETTINGS.reading(path) as file:
+        return file.json()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the ``config.json`` of a run, with the counts that were resolved in it."""
+    path = folder / CONFIG
+    content = read_json(path)
+    with SETTINGS.checking(path):
+        for name in _COUNTS:
+            if type(content["resolved"][name]) is not int or content["resolved"][name] < 1:
+                raise ValueError(f"{name} is {content['resolved'][name]!r}, not a whole number > 0")
     return content
+
+
+def read_log(folder: Path, steps_per_epoch: int) -> list[dict[str, Any]]:
+    """Read the log: one row per epoch, in order; raise a RunFolderError if it is damaged."""
+    with TABLE.reading(folder / LOG) as file:
+        return file.rows(
+            lambda line, before: check_row(json_object(line), len(before) + 1, steps_per_epoch)
+        )
+
+
+def count_epochs(folder: Path) -> int:
+    """Return the number of rows in the log, also while another process writes it."""
+    try:
+        with TABLE.reading(folder / LOG) as file:
+            return file.bytes().count(b"\n")
+    except RunFolderError:  # not there yet
+        return 0

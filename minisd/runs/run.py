@@ -2,7 +2,6 @@
 
 import dataclasses
 import platform
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +15,15 @@ from minisd.gpu import describe_gpu, resolve_device
 from minisd.machine import available_cores, blas_description
 from minisd.models import resnet
 from minisd.optim import SGD
+from minisd.readers import Declared
 from minisd.runs import checkpoint
 from minisd.runs.config import Config
+from minisd.runs.position import Position
 from minisd.stochastic_depth import expected_depth
 from minisd.version import __version__
 
 MACHINE_SETTINGS = ("device", "threads", "recompute_every", "data_dir")
 """Settings that may change when a run is resumed: where and how it runs, not what is trained."""
-
-
-@dataclass
-class Position:
-    """How far a run has come. Its values are numbers, lists and dicts, as JSON can hold them."""
-
-    epoch: int = 1
-    """The epoch in progress, from 1. After the last epoch: one more than there are epochs."""
-    step: int = 0
-    """Steps done in this epoch."""
-    evaluated_at: int = 0
-    """Steps done in the whole run when it was last validated."""
-    loss_sum: float = 0.0
-    """Sum of the losses of this epoch's images so far."""
-    open_sum: int = 0
-    """Sum of the numbers of open blocks, over the steps of this epoch."""
-    seconds: float = 0.0
-    """Time spent in this epoch."""
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    """Evaluations in this epoch: epoch, step, val_error, test_error."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """One row per complete epoch, as in the log."""
-    best: dict[str, Any] | None = None
-    """The evaluation with the lowest validation error; the earliest if several share it."""
-
-    def end_epoch(self, *, num_images: int, num_steps: int, lr: float) -> dict[str, Any]:
-        """Add the epoch to the history and return its row; then start the next epoch."""
-        row = {
-            "epoch": self.epoch,
-            "train_loss": self.loss_sum / num_images,
-            "val_error": self.evaluations[-1]["val_error"],
-            "test_error": self.evaluations[-1]["test_error"],
-            "lr": lr,
-            "seconds": round(self.seconds, 3),
-            "mean_open": self.open_sum / num_steps,
-        }
-        if len(self.evaluations) > 1:
-            row["evaluations"] = self.evaluations
-        self.history.append(row)
-        self.epoch, self.step = self.epoch + 1, 0
-        self.loss_sum, self.open_sum, self.seconds, self.evaluations = 0.0, 0, 0.0, []
-        return row
 
 
 class Run:
@@ -136,7 +95,7 @@ class Run:
     @property
     def steps_done(self) -> int:
         """Steps since the start of the run."""
-        return (self.position.epoch - 1) * self.steps_per_epoch + self.position.step
+        return self.position.steps_done(self.steps_per_epoch)
 
     @property
     def is_complete(self) -> bool:
@@ -170,10 +129,19 @@ class Run:
         self.best_arrays = {name: to_numpy(array).copy() for name, array in arrays.items()}
 
     def save(self, path: Path) -> None:
-        """Write the whole state to a checkpoint."""
+        """Write the whole state to a checkpoint.
+
+        A parameter that has no momentum yet gets one of zero, from which it goes on in the same
+        way. So a momentum that is missing in a file is a fault of the file.
+        """
+        velocity = self.optimizer.velocity
+        momentum = {
+            name: velocity.get(name, np.zeros(parameter.data.shape, parameter.data.dtype))
+            for name, parameter in self.optimizer.parameters.items()
+        }
         arrays = {
             **checkpoint.with_prefix("model", checkpoint.layer_arrays(self.model)),
-            **checkpoint.with_prefix("momentum", dict(self.optimizer.buffers())),
+            **checkpoint.with_prefix("momentum", momentum),
             **checkpoint.with_prefix("best", self.best_arrays),
         }
         meta = {
@@ -194,28 +162,14 @@ class Run:
             If the checkpoint is damaged, or has other settings, other data or another network. The
             state is then unchanged.
         """
-        arrays, meta = checkpoint.load(path)
-        self._check_same_run(meta, path)
-        weights = checkpoint.layer_arrays(self.model)
-        parameters = {name: p.data for name, p in self.optimizer.parameters.items()}
-        model, best, momentum = (
-            checkpoint.without_prefix(prefix, arrays) for prefix in ("model", "best", "momentum")
-        )
-        try:
-            position = Position(**meta["position"])
+        parts, meta, position = self._read(path)
+        with checkpoint.CHECKPOINT.checking(path):
             data_rng, gate_rng = (_generator(meta[name]) for name in ("data_rng", "gate_rng"))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path} lacks part of a run's state ({error})") from error
-        with_momentum = {name: w for name, w in parameters.items() if name in momentum}
-        checkpoint.check_fits(with_momentum, momentum, path)
-        if best or position.best:
-            checkpoint.check_fits(weights, best, path)
-        checkpoint.restore(weights, model, path)
-
+        checkpoint.restore(checkpoint.layer_arrays(self.model), parts["model"], path)
         self.optimizer.velocity = {
-            name: to_device(array, self.device) for name, array in momentum.items()
+            name: to_device(array, self.device) for name, array in parts["momentum"].items()
         }
-        self.best_arrays = best
+        self.best_arrays = parts["best"]
         self.position = position
         self.data_rng, self.gate_rng = data_rng, gate_rng
         self.mark_epoch_start()
@@ -228,19 +182,60 @@ class Run:
         dict
             The `Position` in the checkpoint: history, best and so on.
         """
-        arrays, meta = checkpoint.load(path)
-        self._check_same_run(meta, path)
-        weights = checkpoint.without_prefix(which, arrays)
-        if not weights:
+        parts, _, position = self._read(path)
+        if not parts[which]:
             raise CheckpointError(f"{path} has no {which} weights yet: no epoch is complete")
-        checkpoint.restore(checkpoint.layer_arrays(self.model), weights, path)
-        return dict(meta["position"])
+        checkpoint.restore(checkpoint.layer_arrays(self.model), parts[which], path)
+        return dataclasses.asdict(position)
+
+    def _read(self, path: Path) -> tuple[dict[str, dict[str, Array]], dict[str, Any], Position]:
+        """Read a checkpoint of this run: its three parts, meta and position.
+
+        What a run could not have saved is refused.
+        """
+        weights = checkpoint.declare(checkpoint.layer_arrays(self.model))
+        parameters = checkpoint.declare(
+            {name: parameter.data for name, parameter in self.optimizer.parameters.items()}
+        )
+        wanted = {"model": weights, "best": weights, "momentum": parameters}
+
+        def check(meta: dict[str, Any], declared: Declared) -> None:
+            self._check_same_run(meta, path)
+            known = {
+                f"{part}/{name}": wanted[part][name] for part in wanted for name in wanted[part]
+            }
+            checkpoint.check_known(known, declared, path)
+
+        arrays, meta = checkpoint.load(path, check)
+        with checkpoint.CHECKPOINT.checking(path):
+            position = Position(**meta["position"])
+            position.check(
+                epochs=self.config.epochs,
+                steps_per_epoch=self.steps_per_epoch,
+                num_blocks=self.model.num_blocks,
+            )
+        parts = {part: checkpoint.without_prefix(part, arrays) for part in wanted}
+        started = position.steps_done(self.steps_per_epoch) > 0
+        every_momentum = (
+            meta["format"] != checkpoint.FIRST_FORMAT or self.optimizer.dropped == "coast"
+        )
+        for part, is_needed in (
+            ("model", True),
+            ("best", position.best is not None),
+            ("momentum", started and every_momentum),
+        ):
+            if is_needed:
+                checkpoint.check_fits(wanted[part], checkpoint.declare(parts[part]), path)
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise CheckpointError(
+                    f"{path}: {name} has numbers that are not finite, so it cannot be used: train "
+                    "again, with a lower --lr if the training has diverged"
+                )
+        return parts, meta, position
 
     def _check_same_run(self, meta: dict[str, Any], path: Path) -> None:
-        try:
-            saved, digest = dict(meta["config"]), meta["data_digest"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path} is not the checkpoint of a run ({error})") from error
+        saved, digest = dict(meta["config"]), meta["data_digest"]
         for name, value in dataclasses.asdict(self.config).items():
             value = list(value) if isinstance(value, tuple) else value
             if name not in MACHINE_SETTINGS and saved.get(name) != value:

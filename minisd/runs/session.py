@@ -92,10 +92,16 @@ def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
     ConfigError
         If an override changes what is trained: only `MACHINE_SETTINGS` may change.
     """
-    settings = runfolder.read_json(folder / runfolder.CONFIG)
+    path = folder / runfolder.CONFIG
+    settings = runfolder.read_json(path)
     settings = {k: v for k, v in settings.items() if k not in ("resolved", "versions")}
-    settings, overrides = with_present_names(settings), with_present_names(overrides)
-    recorded, config = resolve(settings), resolve({**settings, **overrides})
+    try:
+        settings = with_present_names(settings)
+        recorded = resolve(settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    overrides = with_present_names(overrides)
+    config = resolve({**settings, **overrides})
     for name in overrides:
         old, new = getattr(recorded, name), getattr(config, name)
         if name not in MACHINE_SETTINGS and old != new:

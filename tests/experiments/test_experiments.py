@@ -131,7 +131,8 @@ WITHIN = [(4, 0.1, 0.15), (6, 0.1, 0.1), (8, 0.3, 0.3)]
 
 
 def entry(epoch, val_error, test_error, **more):
-    return {"epoch": epoch, "val_error": val_error, "test_error": test_error, **more}
+    other = dict.fromkeys(("train_loss", "lr", "seconds", "mean_open"), 1.0)
+    return {"epoch": epoch, "val_error": val_error, "test_error": test_error, **other, **more}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,9 @@ def entry(epoch, val_error, test_error, **more):
 )
 def test_the_best_evaluation_is_that_of_the_command(tmp_path, log, x, test_error):
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
-    (tmp_path / "config.json").write_text('{"resolved": {"steps_per_epoch": 8}}')
+    counts = dict.fromkeys(("num_blocks", "training_images", "test_images"), 1)
+    config = {"epochs": len(log), "resolved": {"steps_per_epoch": 8, **counts}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
     best = TrainedRun(tmp_path, ("linear", 0.5, 1), {}).best
     assert (best["x"], best["test_error"]) == (x, test_error)
 

@@ -103,10 +103,10 @@ def refused(path, folder, match=None):
 def rewritten(path, target, change, *, digest=True):
     """Write ``path`` again, whole and with right checksums, after ``change(arrays, meta)``."""
     arrays, meta = checkpoint.load(path)
-    kept = checkpoint._digest(arrays)
+    kept = checkpoint._digest(arrays, meta)
     change(arrays, meta)
-    meta["digest"] = checkpoint._digest(arrays) if digest else kept
-    text = json.dumps(meta)
+    digest = checkpoint._digest(arrays, meta) if digest else kept
+    text = json.dumps({"digest": digest, **meta})
     np.savez(target, **{"meta.json": np.frombuffer(text.encode(), np.uint8)}, **arrays)
     return target
 
@@ -282,12 +282,12 @@ def test_other_files_are_refused(tmp_path, kind):
 
 
 def test_a_missing_one_and_a_folder_are_refused(tmp_path):
-    assert refused(tmp_path / "none.npz", tmp_path, "no checkpoint")
+    assert refused(tmp_path / "none.npz", tmp_path, "there is no .*none.npz")
     assert refused(tmp_path, tmp_path)
 
 
 CHANGES = {
-    "a later format": (lambda a, m: m.update(format=2), "format 2.*reads 1"),
+    "a later format": (lambda a, m: m.update(format=3), "format 3.*reads 2"),
     "an earlier format": (lambda a, m: m.update(format=0), "format 0"),
     "no config": (lambda a, m: m.pop("config"), "config"),
     "config a list": (lambda a, m: m.update(config=[1]), None),

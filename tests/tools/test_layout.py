@@ -13,6 +13,7 @@ ROOT = Path(minisd.__file__).parent
 STOREYS = [
     "ending errors version",
     "files streams",
+    "readers",
     "gpu figures tutorial locks",
     "backend",
     "machine data",
