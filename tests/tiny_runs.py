@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from minisd import files
 from minisd.runs import checkpoint
 from minisd.runs.config import Config, resolve
 from minisd.runs.session import resume, train
+from systems import KILL
 
 TINY = {
     "depth": 8,
@@ -118,7 +118,7 @@ def go_on(folder: Path, config: Config) -> None:
 
 
 def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), KILL)
 
 
 def watch_writing(tick: Callable[[str, str], None]) -> None:

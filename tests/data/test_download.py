@@ -27,6 +27,7 @@ from minisd.cli import main
 from minisd.data import download, load
 from minisd.data.download import SOURCES, Remote, Source, get
 from minisd.errors import DataError
+from systems import KILL
 
 # pooch leaves the connection of a failed request to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -414,7 +415,7 @@ def start_download(server: Server, data_dir: Path, source: Source) -> subprocess
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [KILL, signal.SIGTERM])
 def test_the_leftovers_of_a_killed_download_are_cleared(tmp_path, server, number):
     source = server.source("toy.tar.gz", archive(GOOD))
     with start_download(server, tmp_path / "data", source) as process:

@@ -16,6 +16,7 @@ from minisd.experiments.pool import epochs_done, train_all
 from minisd.runs import folder as runfolder
 from minisd.runs import session
 from minisd.runs.interrupt import Interrupted, StopSignals
+from systems import KILL, posix_only
 from tiny_runs import command, contents, is_one_sentence, leftovers, minisd, outcome, state
 from tiny_studies import TINY_STUDY, arguments, study
 
@@ -139,7 +140,8 @@ def test_a_study_that_is_stopped_before_it_begins_is_done_later(tmp_path, traine
     assert ends(tmp_path) == ends(trained[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@posix_only
+@pytest.mark.parametrize("number", [signal.SIGINT, KILL])
 def test_the_same_command_goes_on_to_the_same_end(tmp_path, number):
     out, settings = tmp_path / "out", {"epochs": 10, "limit": 100}
     line = arguments(out, "gradients", **settings)
@@ -162,9 +164,10 @@ def test_the_same_command_goes_on_to_the_same_end(tmp_path, number):
     assert end(folders[1]) == end(tmp_path / "whole")
 
 
+@posix_only
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGHUP", "SIGTERM"])
 def test_the_processes_end_saved_with_the_one_that_started_them(tmp_path, name):
-    number = getattr(signal, name, None) or pytest.skip(f"no {name} here")
+    number = getattr(signal, name)
     folders = [tmp_path / "runs" / run for run in NAMES]
     line = command(*arguments(tmp_path, "gradients", epochs=100_000))
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as parent:

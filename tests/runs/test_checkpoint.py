@@ -18,6 +18,7 @@ from minisd.runs.interrupt import StopSignals
 from minisd.runs.progress import Progress
 from minisd.runs.run import Run
 from minisd.runs.session import train
+from systems import posix_only
 from tiny_runs import (
     bits,
     contents,
@@ -466,6 +467,7 @@ def sizes(tmp_path_factory):
     return {path.name: path.stat().st_size for path in folder.iterdir()}
 
 
+@posix_only
 def test_no_space_for_anything(tmp_path):
     done = python(LIMITED, 100, "train", "--out", tmp_path / "run", *options())
     assert done.returncode == 2, done.stderr
@@ -474,6 +476,7 @@ def test_no_space_for_anything(tmp_path):
     assert contents(tmp_path / "run") == {}
 
 
+@posix_only
 def test_no_space_for_the_first_checkpoint(tmp_path, sizes):
     limit = sizes["first.npz"] - 1
     assert limit > sizes["config.json"]
@@ -483,6 +486,7 @@ def test_no_space_for_the_first_checkpoint(tmp_path, sizes):
     assert set(contents(tmp_path / "run")) == {"config.json"}
 
 
+@posix_only
 def test_no_space_for_a_later_checkpoint(tmp_path, sizes):
     """The checkpoint before is still there, and the run goes on from it when there is space."""
     limit = (sizes["first.npz"] + sizes["checkpoint.npz"]) // 2
@@ -498,6 +502,7 @@ def test_no_space_for_a_later_checkpoint(tmp_path, sizes):
     assert outcome(folder) == outcome(tmp_path / "whole")
 
 
+@posix_only
 def test_no_space_for_the_curve(tmp_path, sizes):
     limit = (sizes["checkpoint.npz"] + sizes["curve.png"]) // 2
     assert sizes["checkpoint.npz"] < limit < sizes["curve.png"]

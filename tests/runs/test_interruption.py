@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import re
 import shlex
 import signal
@@ -11,6 +10,7 @@ import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +20,7 @@ from minisd.runs.interrupt import STOPPING, Interrupted, StopSignals
 from minisd.runs.progress import Progress
 from minisd.runs.run import Run
 from minisd.runs.session import resume, train
+from systems import KILL, posix_only
 from tiny_runs import (
     STEPS_PER_EPOCH,
     command,
@@ -108,7 +109,7 @@ class SignalAt(Progress):
     def step(self, **_):
         self.done += 1
         if self.done in self.steps:
-            os.kill(os.getpid(), self.number)
+            signal.raise_signal(self.number)
 
 
 def test_outcomes_of_different_runs_differ_in_every_part(tmp_path, plain_outcome):
@@ -303,6 +304,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+@posix_only
 def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
     line = [sys.executable, "-c", STUCK, "train", "--out", str(tmp_path / "run"), *options()]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
@@ -320,6 +322,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
     assert (position["epoch"], position["step"]) == (1, 0)
 
 
+@posix_only
 def test_sigterm_from_outside(tmp_path):
     folder = tmp_path / "run"
     line = command("train", "--out", folder, *options(epochs=100_000))
@@ -388,6 +391,8 @@ def in_own_process(target, *arguments):
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
     """Config, end, and everything that one run does to files: (what, file name)."""
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("reads the names of open files in /proc")
     parent, config = tmp_path_factory.mktemp("watched"), tiny(epochs=2)
     folder, record = parent / "run", parent / "moments.json"
     assert in_own_process(train_watched, folder, config, record) == 0
@@ -431,7 +436,7 @@ def test_killed_while_saving(tmp_path, watched, number, what):
     config, expected, moments = watched
     folder = tmp_path / "run"
     moment = moments_of_write(moments, number)[what]
-    assert in_own_process(train_and_die, folder, config, moment) == -signal.SIGKILL
+    assert in_own_process(train_and_die, folder, config, moment) == -KILL
 
     there = [name for kind, name in moments[: moment + 1] if kind == "after"]
     assert sorted(set(there)) == sorted(p.name for p in folder.iterdir() if p.name[0] != ".")

@@ -1,8 +1,6 @@
 """Run folders: what is in them, who may write into them, and what happens to those of others."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ from minisd.models import resnet
 from minisd.runs import folder as runfolder
 from minisd.runs.run import MACHINE_SETTINGS
 from minisd.runs.session import resume, train
+from systems import not_as_root, posix_only
 from tiny_runs import (
     STEPS_PER_EPOCH,
     TINY,
@@ -228,7 +227,8 @@ def test_a_file_in_the_way(tmp_path, below, force):
     assert contents(tmp_path) == {"file": b"mine"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@not_as_root
+@posix_only
 @pytest.mark.parametrize("below", ["", "run"])
 def test_a_read_only_folder(tmp_path, below):
     folder = tmp_path / "locked"
@@ -238,7 +238,8 @@ def test_a_read_only_folder(tmp_path, below):
     assert contents(folder) == {}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@not_as_root
+@posix_only
 def test_resuming_in_a_read_only_folder(complete):
     folder, before = complete
     (folder / ".lock").unlink()
@@ -250,6 +251,7 @@ def test_resuming_in_a_read_only_folder(complete):
         folder.chmod(0o755)
 
 
+@posix_only
 def test_a_file_system_that_takes_no_folders_is_a_sentence(tmp_path):
     """/proc takes no folders, not even from root."""
     said = refused("train", "--out", "/proc/minisd-run", *options(epochs=1))
@@ -274,7 +276,7 @@ def training(folder, *arguments):
                 time.sleep(0.02)
             yield process
         finally:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
 
 
 def test_two_processes_cannot_train_into_one_folder(tmp_path):

@@ -29,6 +29,15 @@ def test_the_first_two_commands_set_up_train_and_test():
     assert "python -m pytest" in second[0]
 
 
+def test_windows_has_the_same_two_commands():
+    first, second = blocks("powershell")[0].splitlines()
+    assert README.read_text().index("```powershell") > README.read_text().index(blocks("sh")[1])
+    ours = [block.strip() for block in blocks("sh")[:2]]
+    for there, here in zip((first, second), ours, strict=True):
+        there = there.replace("\\", "/").replace("Scripts", "bin").replace('"', "'")
+        assert there.replace("py -m venv", "python3 -m venv").replace("; ", " && ") == here
+
+
 def test_the_python_in_it_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code = blocks("python")
