@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+import killing
 from minisd.files import aside_name
 from minisd.runs.fit import fit
 from minisd.runs.interrupt import STOPPING, Interrupted, StopSignals
@@ -25,7 +25,6 @@ from tiny_runs import (
     STEPS_PER_EPOCH,
     command,
     go_on,
-    how_to_start,
     leftovers,
     minisd,
     options,
@@ -340,40 +339,22 @@ def test_sigterm_from_outside(tmp_path):
     assert state_then["position"]["epoch"] == len(read_log(folder)) + 1 > 1
 
 
+@posix_only
 def test_killed_at_twenty_random_moments(tmp_path, rng):
     """Real processes and SIGKILL, one run again and again; a new one whenever it gets through."""
-    settings = {"epochs": 6, "validate_every": 5}
-    started = time.perf_counter()
-    done = minisd("train", "--out", tmp_path / "whole", *options(**settings))
-    seconds = time.perf_counter() - started
-    assert done.returncode == 0, done.stderr
-    expected = outcome(tmp_path / "whole")
+    moments = killing.kill_training(tmp_path, 16, rng)
+    assert moments["in training"] > 0  # or all of them came before or after the training
 
-    kills, number, cut_short = 0, 0, 0
-    while kills < 20 or number == 0:
-        folder = tmp_path / f"run-{number}"
-        line = command("train", "--quiet", *how_to_start(folder, **settings))
-        delay = rng.uniform(0.15, 1) * seconds if kills < 20 else 60
-        with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as run:
-            try:
-                _, said = run.communicate(timeout=delay)
-            except subprocess.TimeoutExpired:
-                run.kill()
-                kills += 1
-                if (folder / "checkpoint.npz").exists():
-                    position = state(folder / "checkpoint.npz")["position"]
-                    cut_short += position["epoch"] <= 6
-                    assert position["step"] == 0
-                continue
-        assert run.returncode == 0, said
-        assert outcome(folder) == expected
-        assert not leftovers(folder)
-        number += 1
-    if how_to_start(folder)[0] == "--resume":
-        done = minisd("train", "--resume", folder)
-        assert done.returncode == 0, done.stderr
-        assert outcome(folder) == expected
-    assert cut_short > 0  # or all of them came before or after the training
+
+@posix_only
+def test_an_experiment_killed_at_random_moments(tmp_path, rng):
+    killing.kill_experiment(tmp_path, 4, rng)
+
+
+@posix_only
+@pytest.mark.slow
+def test_two_hundred_kills():
+    killing.main(200)
 
 
 def in_own_process(target, *arguments):
