@@ -1,6 +1,7 @@
 """Plots, drawn without a display and without matplotlib's global state."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,22 @@ def new_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def png(draw: Callable[[], Any], dpi: int = 140) -> bytes:
+    """Return the figure that ``draw`` returns as the bytes of a PNG file.
+
+    Raises
+    ------
+    RuntimeError
+        Instead of an OSError, of a font that cannot be read, say: an OSError is of a file to write.
+    """
+    content = io.BytesIO()
+    try:
+        draw().savefig(content, format="png", dpi=dpi)
+    except OSError as error:
+        raise RuntimeError(str(error)) from error
+    return content.getvalue()
 
 
 def tidy(axes: Any, *, changes: Sequence[float] = ()) -> None:
@@ -59,7 +76,17 @@ def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], p
         The rows of the log; not empty.
     path : path
         The PNG to write.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written. Whatever else goes wrong in drawing raises something else.
     """
+    content = png(lambda: _curve(description, history))
+    write_atomically(path, lambda stream: stream.write(content))
+
+
+def _curve(description: dict[str, Any], history: list[dict[str, Any]]) -> Any:
     from matplotlib.ticker import MaxNLocator, NullLocator
 
     resolved = description["resolved"]
@@ -129,4 +156,4 @@ def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], p
         f"seed {description['seed']}",
     ]
     errors.set_title("; ".join(notes), loc="left", fontsize=8, color=INK)
-    write_atomically(path, lambda stream: figure.savefig(stream, format="png", dpi=140))
+    return figure

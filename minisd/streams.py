@@ -93,10 +93,7 @@ def safe_streams() -> Iterator[Stream]:
     while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= 2:
         pass
     os.close(descriptor)
-    output, errors = (
-        Stream(stream or os.fdopen(number, "w", closefd=False))
-        for number, stream in enumerate(before, 1)
-    )
+    output, errors = (Stream(stream or _opened(n)) for n, stream in enumerate(before, 1))
     sys.stdout, sys.stderr = cast(TextIO, output), cast(TextIO, errors)
     try:
         yield output
@@ -104,6 +101,13 @@ def safe_streams() -> Iterator[Stream]:
         output.finish()
         errors.finish()
         sys.stdout, sys.stderr = before
+
+
+def _opened(number: int) -> TextIO | None:
+    """Return a standard stream that Python found closed. Writing there fails, and is noticed."""
+    with contextlib.suppress(OSError):  # on Windows without a console
+        return os.fdopen(number, "w", closefd=False)
+    return None
 
 
 def with_safe_streams(run: Callable[[Stream], int]) -> int:

@@ -28,7 +28,7 @@ MECHANISM = {
     "experiments/gradients_by_depth.py": {"TemporaryDirectory"},
     "experiments/pool.py": {"TemporaryFile"},
     "tutorial/tools.py": {"savefig", "mkdir"},  # into memory, or a stream of `write_atomically`
-    "figures.py": {"savefig"},  # into such a stream
+    "figures.py": {"savefig"},  # into memory
     "runs/checkpoint.py": {"savez"},  # into memory
 }
 """The places that write, remove or rename, with what they do. A new one belongs into `files`."""
@@ -209,6 +209,19 @@ def test_a_notebook_that_somebody_worked_in_is_not_replaced(tmp_path):
         before = contents(tmp_path)
         assert main(["tutorials", "build", str(tmp_path)]) == 2
         assert contents(tmp_path) == before
+
+
+def test_a_font_that_cannot_be_read_is_not_a_folder_that_cannot_be_written(
+    tmp_path, monkeypatch, capsys
+):
+    def fail(*_, **__):
+        raise OSError(24, "Too many open files", "DejaVuSans.ttf")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    assert main(["train", "--out", str(tmp_path / "run"), *options(epochs=1)]) == 0
+    printed = capsys.readouterr()
+    assert "result " in printed.out
+    assert "curve.png was not drawn: RuntimeError" in printed.err
 
 
 class Broken:
