@@ -1,4 +1,4 @@
-"""The ``minisd`` command: `parser` has its options, `commands` what each does, `running` the rest."""
+"""The ``minisd`` command: `parser` has the options, `commands` what each does; `running` runs it."""
 
 from minisd.cli.parser import make_parser
 from minisd.cli.running import main
