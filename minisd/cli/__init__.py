@@ -1,4 +1,4 @@
-"""The ``minisd`` command: `parser` has options, `commands` what each does, and `running` runs it."""
+"""The ``minisd`` command: `parser` has the options, `commands` what each does."""
 
 from minisd.cli.parser import make_parser
 from minisd.cli.running import main

@@ -31,7 +31,7 @@ def _run(arguments: Sequence[str] | None, output: Stream) -> int:
     command = namespace.pop("command")
     output.needed = not _leaves_files(command, **namespace)
     try:
-        with ending.interruptible():
+        with ending.Interruptible():
             return int(command(**namespace))
     except Interrupted as stopped:
         return 128 + stopped.number
