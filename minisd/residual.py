@@ -30,7 +30,8 @@ class ResidualBlock(Layer):
     addition always run.
 
     In evaluation the gate plays no part. Every branch runs, weighted by its survival probability:
-    ReLU(p f(x) + id(x)) (Huang et al. 2016, eq. 5).
+    ReLU(p f(x) + id(x)) (Huang et al. 2016, eq. 5). Only with p = 0 it does not: nothing of it
+    would be left.
 
     A subclass with other mathematics has its own ``open_forward``, ``open_backward``,
     ``closed_forward`` and ``closed_backward``; gates, surgery and recorders then go on working.
@@ -77,7 +78,8 @@ class ResidualBlock(Layer):
         return 1.0 if self.training else float(self.survival_prob)
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        is_open, weight = self.is_open or not self.training, self.branch_weight
+        weight = self.branch_weight
+        is_open = self.is_open if self.training else weight > 0
         y = self.open_forward(x, weight) if is_open else self.closed_forward(x)
         self.save((is_open, weight))
         return y

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minisd import SGD, fast, fuse, ops
+import minisd
+from minisd import SGD, fast, fuse
 from minisd.data import Normaliser
 from minisd.flow import Recorder, load
 from minisd.layer import Layer, Parameter
@@ -244,50 +245,46 @@ def error_of(found, right):
 
 
 def cases(name, orders):
-    """Yield (data, order, arrays, exact result); equal numbers are the harder ones."""
+    """Yield (arrays, exact result), of equal numbers, which are the harder ones, and of random."""
     case = SUMS[name]
     for data in ["random"] if name.startswith("var") else ["equal", "random"]:
         arrays = numbers(case, data)
         right = case.exact({key: array.astype(np.float64) for key, array in arrays.items()})
         for order in orders:
-            yield data, order, {key: ORDERS[order](a) for key, a in arrays.items()}, right
+            yield {key: ORDERS[order](array) for key, array in arrays.items()}, right
 
 
-def check(name, orders):
-    for data, order, arrays, right in cases(name, orders):
-        for edition in (ops, fast):
-            error = error_of(SUMS[name].run(edition, arrays), right)
-            assert error < SUMS[name].bound, (edition.__name__, data, order, error)
+def worst_of(name, orders, edition):
+    """The largest error over these orders, of equal numbers and of random ones."""
+    run = SUMS[name].run
+    return max(error_of(run(edition, arrays), right) for arrays, right in cases(name, orders))
 
 
 @pytest.mark.parametrize("name", SUMS)
-def test_a_sum_is_accurate(name):
-    check(name, ["NHWC"])
+def test_a_sum_is_accurate(name, ops):
+    assert worst_of(name, ["NHWC"], ops) < SUMS[name].bound
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SUMS)
 def test_a_sum_is_accurate_in_any_memory_order(name):
-    check(name, ORDERS)
+    """Where it is no product, our worst is also at most four times PyTorch's worst."""
+    ours = max(worst_of(name, ORDERS, edition) for edition in (minisd.ops, fast))
+    assert ours < SUMS[name].bound
+    if SUMS[name].bound == SUM:
+        assert ours <= 4 * max(1, worst_of_torch(name))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SUMS)
-def test_no_sum_is_worse_than_pytorchs_by_more_than_four_times(name):
-    """Our worst against the worst of PyTorch, of all orders and numbers."""
+def worst_of_torch(name):
     torch = pytest.importorskip("torch")
-    worst = {ops: 0.0, fast: 0.0, torch: 1.0}
-    for _, _, arrays, right in cases(name, ORDERS):
-        tensors = {
+    errors = []
+    for arrays, right in cases(name, ORDERS):
+        tensors = {  # PyTorch has no negative strides
             key: torch.from_numpy(a if min(a.strides) > 0 else a.copy())
             for key, a in arrays.items()
         }
-        found = {edition: SUMS[name].run(edition, arrays) for edition in (ops, fast)}
-        found[torch] = SUMS[name].torch(torch, tensors).detach().numpy()
-        for who, result in found.items():
-            worst[who] = max(worst[who], error_of(result, right))
-    for who, error in worst.items():
-        assert error <= 4 * worst[torch], who.__name__
+        errors.append(error_of(SUMS[name].torch(torch, tensors).detach().numpy(), right))
+    return max(errors)
 
 
 class Heap(Layer):
