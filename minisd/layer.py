@@ -1,5 +1,6 @@
 """What every layer has: parameters, a forward, a backward, and a memory between the two."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
@@ -59,7 +60,8 @@ class Layer:
     A forward in training mode saves a cache for the backward (`save`), and the backward takes it
     (`take`). So each backward needs a forward of its own. A forward in evaluation saves nothing,
     unless asked (`eval`), and drops what an earlier one saved: a backward is always that of the
-    last forward, or an error.
+    last forward, or an error. A forward that raises leaves nothing saved, in this layer and all
+    inside it: some would have the cache of this forward, others that of the one before.
 
     A layer computes with ``self.ops``: see `use`.
     """
@@ -71,6 +73,11 @@ class Layer:
     """Attributes that hold arrays of the state that are not trained, such as running statistics."""
     _cache: Any = None
     _edition: str = fast.__name__
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in vars(cls):
+            cls.forward = _forgetting_if_it_raises(cls.forward)  # type: ignore[method-assign]
 
     @property
     def ops(self) -> Any:
@@ -234,6 +241,20 @@ class Layer:
             setattr(self, name, moved(getattr(self, name)))
         for _, child in self.children():
             child._move_buffers(moved)
+
+
+def _forgetting_if_it_raises(forward: Callable[..., Array]) -> Callable[..., Array]:
+    """Return ``forward``, which calls its layer's `Layer.forget` if it raises."""
+
+    @functools.wraps(forward)
+    def method(self: Layer, *arguments: Any, **named: Any) -> Array:
+        try:
+            return forward(self, *arguments, **named)
+        except BaseException:
+            self.forget()
+            raise
+
+    return method
 
 
 def _items(container: Any) -> Iterator[tuple[str, Any]]:
