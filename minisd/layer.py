@@ -63,6 +63,8 @@ class Layer:
     last forward, or an error. A forward that raises leaves nothing saved, in this layer and all
     inside it: some would have the cache of this forward, others that of the one before.
 
+    Layers inside save if, and only if, this one does.
+
     A layer computes with ``self.ops``: see `use`.
     """
 
@@ -77,7 +79,7 @@ class Layer:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "forward" in vars(cls):
-            cls.forward = _forgetting_if_it_raises(cls.forward)  # type: ignore[method-assign]
+            cls.forward = _with_what_every_forward_does(cls.forward)  # type: ignore[method-assign]
 
     @property
     def ops(self) -> Any:
@@ -203,7 +205,8 @@ class Layer:
         keep : bool
             Let forwards save what a backward needs: the gradient of the network as it is tested.
             Running statistics are constants there, and a branch counts as often as it was open.
-            A batch norm that is put in evaluation alone, in a `Sequential` that trains, saves too.
+            A layer in evaluation alone, such as a frozen batch norm, saves if the one around it
+            does.
         """
         self.train(False)
         for layer in self.walk():
@@ -243,11 +246,16 @@ class Layer:
             child._move_buffers(moved)
 
 
-def _forgetting_if_it_raises(forward: Callable[..., Array]) -> Callable[..., Array]:
-    """Return ``forward``, which calls its layer's `Layer.forget` if it raises."""
+def _with_what_every_forward_does(forward: Callable[..., Array]) -> Callable[..., Array]:
+    """Let ``forward`` tell the layers inside whether to save, and forget everything if it raises.
+
+    So no container has to, and none can forget to.
+    """
 
     @functools.wraps(forward)
     def method(self: Layer, *arguments: Any, **named: Any) -> Array:
+        for _, child in self.children():
+            child.saves = self.saves  # also of one that is in evaluation alone
         try:
             return forward(self, *arguments, **named)
         except BaseException:

@@ -228,7 +228,6 @@ class Sequential(Layer):
 
     def forward(self, x: Array) -> Array:  # noqa: D102
         for layer in self.layers:
-            layer.saves = self.saves  # also a batch norm that is in evaluation alone
             x = layer.forward(x)
         return x
 

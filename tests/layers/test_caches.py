@@ -7,6 +7,7 @@ from devices import assert_equal
 from minisd import ResidualBlock, fuse, resnet
 from minisd import ops as book
 from minisd.flow.hooks import Hooks
+from minisd.gradcheck import check_layer
 from minisd.layer import Layer
 from minisd.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 from minisd.residual import PadShortcut, basic_branch
@@ -126,3 +127,77 @@ def test_one_layer_in_two_places_is_a_sentence(rng):
     y = layer.forward(rng.standard_normal(SHAPE))
     with pytest.raises(RuntimeError, match="there is no saved forward"):
         layer.backward(y)
+
+
+# ---- frozen: in evaluation alone, inside a container that trains ----
+
+
+def frozen(layer):
+    layer.running_mean[...], layer.running_var[...] = 0.3, 2.5
+    return layer.eval()
+
+
+def norm(channels=3):
+    return frozen(BatchNorm2d(channels, dtype=np.float64))
+
+
+class Weighted(Layer):
+    """A user's container: a layer in an attribute, others in a dict and a nested list."""
+
+    def __init__(self):
+        self.a, self.more = norm(), {"b": [norm(), [ReLU()]]}
+
+    def forward(self, x):
+        b, (c,) = self.more["b"]
+        return c.forward(b.forward(x)) + self.a.forward(x)
+
+    def backward(self, dy):
+        b, (c,) = self.more["b"]
+        return b.backward(c.backward(dy)) + self.a.backward(dy)
+
+
+def with_frozen(layer, which):
+    for each in which(layer):
+        each.eval()
+    return layer
+
+
+FROZEN = {
+    "branch": lambda: ResidualBlock(norm(), Conv2d(3, 3, 1, **options())),
+    "shortcut": lambda: ResidualBlock(branch(), norm()),
+    "both": lambda: ResidualBlock(norm(), norm()),
+    "a user's container": Weighted,
+    "inside a user's block": lambda: ResidualBlock(Weighted(), norm()),
+    "a whole block": lambda: with_frozen(net(), lambda m: [m.blocks[1]]),
+    "the stem": lambda: with_frozen(net(), lambda m: [m.stem]),
+    "a branch of a network": lambda: with_frozen(net(), lambda m: [m.blocks[2].branch]),
+    "every batch norm": lambda: with_frozen(
+        net(), lambda m: [each for each in m.walk() if isinstance(each, BatchNorm2d)]
+    ),
+    "recomputed": lambda: with_frozen(net(recompute_every=1), lambda m: m.blocks[:2]),
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+@pytest.mark.parametrize("form", ["plain", "fused", "book"])
+def test_frozen_batch_norm_has_a_backward_wherever_it_stands(name, form, rng):
+    layer = FROZEN[name]()
+    layer = {"plain": lambda m: m, "fused": fuse, "book": lambda m: m.use(book)}[form](layer)
+    assert check_layer(layer, rng.standard_normal((3, 3, 8, 4)), rng=rng, elements=4).passed
+    statistics = [buffer.copy() for _, buffer in layer.buffers()]
+    layer.backward(layer.forward(rng.standard_normal((3, 3, 8, 4))))
+    for (_, buffer), before, owner in zip(
+        layer.buffers(), statistics, owners_of_buffers(layer), strict=True
+    ):
+        assert (buffer == before).all() == (not owner.training)
+
+
+def owners_of_buffers(layer):
+    return [each for each in layer.walk() for _ in each.buffer_names]
+
+
+def test_a_layer_that_trains_inside_one_in_evaluation_saves_nothing(rng):
+    model = net().eval()
+    model.stem.train()
+    model.forward(rng.standard_normal(SHAPE))
+    assert saved(model) == []
