@@ -12,7 +12,7 @@ def aside_name(name: str) -> str:
     return f".{name}.part"
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a file beside ``path``, flush it to the disk, then rename it to ``path``.
 
     If the process is killed or the disk is full, the file that was there before is unchanged.
@@ -22,6 +22,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     OSError
         If the file could not be written. No half-written file stays behind.
     """
+    path = Path(path)
     aside = path.with_name(aside_name(path.name))
     try:
         with open(aside, "wb") as stream:

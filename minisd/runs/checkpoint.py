@@ -24,7 +24,7 @@ FORMAT = 1
 _META = "meta.json"
 
 
-def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
+def save(path: str | Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     """Write ``arrays`` and ``meta`` to ``path``. If that fails, an existing file is unchanged.
 
     Parameters
@@ -39,6 +39,7 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     CheckpointError
         If the file cannot be written, for instance because the disk is full.
     """
+    path = Path(path)
     contents = {name: to_numpy(array) for name, array in arrays.items()}
     meta = {"format": FORMAT, "digest": _digest(contents), **meta}
     text = json.dumps(meta, allow_nan=False)

@@ -18,7 +18,7 @@ from minisd.stochastic_depth import expected_depth
 
 
 def train(
-    config: Config, folder: Path, *, force: bool = False, progress: Progress | None = None
+    config: Config, folder: str | Path, *, force: bool = False, progress: Progress | None = None
 ) -> Run:
     """Train a new run into ``folder``.
 
@@ -39,6 +39,7 @@ def train(
     Interrupted
         After Ctrl-C, SIGTERM or SIGHUP, once the state is saved.
     """
+    folder = Path(folder)
     runfolder.check_free(folder, force=force)  # first: reading the data may take long
     with machine.threads(config.threads):
         run = Run(config)
@@ -49,7 +50,7 @@ def train(
 
 
 def resume(
-    folder: Path, overrides: dict[str, Any] | None = None, *, progress: Progress | None = None
+    folder: str | Path, overrides: dict[str, Any] | None = None, *, progress: Progress | None = None
 ) -> Run:
     """Resume a run that was interrupted or killed. The result is as if it had never stopped.
 
@@ -62,6 +63,7 @@ def resume(
     ---------------
     As for `train`. Also raises a CheckpointError if the checkpoint does not fit.
     """
+    folder = Path(folder)
     with runfolder.claim(folder, create=False):
         config = read_settings(folder, overrides or {})
         with machine.threads(config.threads):
