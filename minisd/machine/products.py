@@ -102,7 +102,7 @@ def run_sums(xp: Any, runs: Array) -> Array:
     """Return the sum of every run: (rows, C, L) to (rows, C)."""
     if xp is not np:
         return xp.sum(runs, axis=2)
-    sums = [(part @ _ones(part.shape[3], runs.dtype)).sum(axis=2) for part in _stretches(runs)]
+    sums = [(part @ _ones(runs.dtype)[: part.shape[3]]).sum(axis=2) for part in _stretches(runs)]
     return sum(sums[1:], sums[0])
 
 
@@ -153,8 +153,8 @@ def sum_over_rows(parts: Sequence[Array]) -> Array:
 
 
 @cache
-def _ones(size: int, dtype: np.dtype[Any]) -> Array:
-    return np.ones(size, dtype)
+def _ones(dtype: np.dtype[Any]) -> Array:
+    return np.ones(_LONGEST, dtype)
 
 
 def _stretches(runs: Array) -> list[Array]:
