@@ -279,21 +279,21 @@ def _items(container: Any) -> Iterator[tuple[str, Any]]:
 Settings = list[tuple[Layer, str, Any]]
 """(layer, name of an attribute, its value)"""
 
+_OF_THE_CLASS = object()  # in place of a value, if the layer has none of its own
+
 
 def settings(layers: Iterable[Layer], names: Sequence[str]) -> Settings:
-    """Return those of the named attributes that the layers have, to be put back by `restore`."""
-    return [
-        (layer, name, getattr(layer, name))
-        for layer in layers
-        for name in names
-        if hasattr(layer, name)
-    ]
+    """Return the named attributes of the layers, to be put back by `restore`."""
+    return [(layer, n, vars(layer).get(n, _OF_THE_CLASS)) for layer in layers for n in names]
 
 
 def restore(before: Settings) -> None:
-    """Put attributes back."""
+    """Put attributes back; take away those that a layer did not have of its own."""
     for layer, name, value in before:
-        setattr(layer, name, value)
+        if value is _OF_THE_CLASS:
+            vars(layer).pop(name, None)
+        else:
+            setattr(layer, name, value)
 
 
 def check_generator(what: str, rng: object) -> None:

@@ -267,13 +267,13 @@ def check_layer(
 
 @contextmanager
 def restored(layer: Layer) -> Iterator[None]:
-    """Put running statistics and recomputation back at the end of the block; drop caches."""
+    """Put running statistics and settings back at the end of the block; drop caches."""
     buffers = [(buffer, buffer.copy()) for _, buffer in layer.buffers()]
-    recomputing = settings(layer.walk(), ["recompute_every"])
+    before = settings(layer.walk(), ("recompute_every", "saves"))
     try:
         yield
     finally:
         for buffer, original in buffers:
             buffer[...] = original
-        restore(recomputing)
+        restore(before)
         layer.forget()
