@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd import fast
-from minisd.backend import Array, to_device
+from minisd.backend import Array, array_module, to_device
+from minisd.ops.check import check_arrays
 
 CONTAINERS = (list, tuple, dict)
 """Where a layer may keep parameters and inner layers, besides in attributes of its own."""
@@ -28,6 +29,7 @@ class Parameter:
     """
 
     def __init__(self, data: Array) -> None:
+        check_arrays("Parameter", data=data)
         self.data = data
         self.grad: Array | None = None
 
@@ -39,13 +41,21 @@ class Parameter:
         ValueError, TypeError
             If it has not the parameter's shape and dtype.
         """
-        if gradient.shape != self.data.shape:
+        self.check_gradient(gradient)
+        self.grad = gradient if self.grad is None else self.grad + gradient
+
+    def check_gradient(self, gradient: Array) -> None:
+        """Raise an error unless it has the parameter's shape and dtype, and is where it is."""
+        if gradient is None:
+            raise TypeError("the gradient of a parameter is None: a backward returned nothing")
+        if np.shape(gradient) != self.data.shape:
             raise ValueError(
-                f"the gradient of a parameter of shape {self.data.shape} has shape {gradient.shape}"
+                f"the gradient of a parameter of shape {self.data.shape} has shape "
+                f"{np.shape(gradient)}"
             )
+        array_module(self.data, gradient)
         if gradient.dtype != self.data.dtype:
             raise TypeError(f"the gradient of a parameter of {self.data.dtype} is {gradient.dtype}")
-        self.grad = gradient if self.grad is None else self.grad + gradient
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.data.shape}, dtype={self.data.dtype})"
@@ -303,6 +313,15 @@ def check_generator(what: str, rng: object) -> None:
             f"{what} draws random numbers and needs a generator, such as "
             f"numpy.random.default_rng(0); got {type(rng).__name__}"
         )
+
+
+def check_layers(what: str, *layers: object) -> None:
+    """Raise a TypeError unless all are layers; a list of layers, or a class, is none."""
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"{what} is made of layers, one argument each (*layers for a list), got {layer!r}"
+            )
 
 
 def kind(layer: Layer) -> Any:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd.backend import Array
-from minisd.layer import kind
+from minisd.layer import check_layers, kind
 from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
+from minisd.ops.check import number
 
 SHORTCUTS = ("A", "A-subsample", "projection", "none")
 SCALES = ("test", "train")
@@ -57,8 +58,8 @@ class ResidualBlock(Layer):
     def __init__(
         self, branch: Layer, shortcut: Layer, *, survival_prob: float = 1.0, scale: str = "test"
     ) -> None:
-        if not 0 <= survival_prob <= 1:
-            raise ValueError(f"survival_prob must lie in [0, 1], got {survival_prob}")
+        check_layers("ResidualBlock", branch, shortcut)
+        survival_prob = number("survival_prob", survival_prob, "[0, 1]")
         if scale not in SCALES:
             raise ValueError(f"scale must be 'test' or 'train', got {scale!r}")
         if scale == "train" and survival_prob == 0:
@@ -66,16 +67,17 @@ class ResidualBlock(Layer):
         self.branch = branch
         self.shortcut = shortcut
         self.relu = ReLU()
-        self.survival_prob = float(survival_prob)
+        self.survival_prob = survival_prob
         self.scale = scale
         self.is_open = True
 
     @property
     def branch_weight(self) -> float:
         """What the output of a branch that runs is multiplied by, in the present mode."""
+        p = number("survival_prob", self.survival_prob, "[0, 1]")
         if self.scale == "train":
-            return 1 / float(self.survival_prob) if self.training else 1.0
-        return 1.0 if self.training else float(self.survival_prob)
+            return 1 / p if self.training else 1.0
+        return 1.0 if self.training else p
 
     def forward(self, x: Array) -> Array:  # noqa: D102
         weight = self.branch_weight

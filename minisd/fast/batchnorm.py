@@ -29,7 +29,7 @@ def batchnorm2d_forward(
     group: Any = None,
 ) -> tuple[Array, Cache]:
     """Normalise every channel: see `minisd.ops.batchnorm2d_forward`."""
-    check_batchnorm2d(x, gamma, beta, running_mean, running_var, training, group)
+    check_batchnorm2d(x, gamma, beta, running_mean, running_var, training, momentum, eps, group)
     N, _, H, W = x.shape
     M = N * H * W
     rows, y = by_rows(x), empty_rows(x.shape, x)

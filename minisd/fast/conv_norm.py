@@ -75,7 +75,9 @@ def conv_norm_forward(
     OH, OW = check_conv2d(as_images(x.like), w, None, stride, padding)
     M = OH * OW * N
     z = empty_rows((N, w.shape[0], OH, OW), w)
-    check_batchnorm2d(as_images(z), gamma, beta, running_mean, running_var, training, group)
+    check_batchnorm2d(
+        as_images(z), gamma, beta, running_mean, running_var, training, momentum, eps, group
+    )
     seen = leave_scale_to_filters(x)
     parts = correlate(
         seen,
