@@ -27,8 +27,9 @@ from minisd.data import load
 from minisd.figures import new_figure
 from minisd.gradcheck import check_op
 from minisd.ops import conv as page
-from minisd.tutorial import claim, exercise, is_quick, show
+from minisd.tutorial import claim, exercise, is_quick, read_options, show
 
+read_options()  # a script takes --quick, --exercise N, --help
 QUICK = is_quick()
 rng = np.random.default_rng(3)
 
@@ -738,7 +739,8 @@ claim(
 # %% [markdown]
 # ## Exercises
 #
-# Solutions are in `solutions/03_convolution.py`.
+# Solutions are in `solutions/03_convolution.py`. In a shell, `--exercise 1` runs the first one
+# alone.
 #
 # **1.** How many pixels of $x$, along one side, does one output pixel of a stack of convolutions
 # depend on? Write `receptive_field(layers)`, where `layers` lists $(K, S)$ from the first to the
@@ -758,6 +760,7 @@ def check(receptive_field):
         [(5, 2), (3, 1)],
         [(3, 2), (3, 2), (2, 1)],
         [(2, 2), (1, 1)],
+        [(4, 1), (3, 3), (3, 2), (2, 2)],
     ):
         shape, caches = (1, 1, 64, 64), []
         for K, S in layers:
@@ -767,7 +770,8 @@ def check(receptive_field):
         d[0, 0, 0, 0] = 1
         for cache in reversed(caches):
             d = conv_backward(d, cache)[0]
-        right, yours = d[0, 0].any(axis=1).sum(), receptive_field(layers)
+        right = d[0, 0].any(axis=1).sum()
+        yours = receptive_field.returning(pixels=float)(layers)
         assert yours == right, f"{layers}: dx has {right} rows that are not zero, you say {yours}"
 
 
@@ -797,11 +801,20 @@ def check(depthwise_backward):
         report = check_op(
             f"depthwise, stride {S}, padding {P}",
             lambda x, w, S=S, P=P: depthwise_forward(x, w, S, P),
-            depthwise_backward,
+            depthwise_backward.returning(dx=arrays["x"], dw=arrays["w"]),
             arrays,
             rng=rng,
         )
         assert report.passed, report.explain()
+    steps = []
+    for k in (1, 3):
+        x, w = np.ones((2 * k, 2 * k, 6 * k, 6 * k)), np.ones((2 * k, 3, 2))
+        y, cache = depthwise_forward(x, w)
+        steps.append(depthwise_backward.work(y, cache))
+    assert steps[1] < 1.5 * steps[0], (
+        "right, but with three times as many images, channels, rows and columns it takes "
+        f"{steps[1] / steps[0]:.0f} times as many steps of Python: do without that loop"
+    )
 
 
 exercise(2, depthwise_backward, check)
@@ -834,13 +847,12 @@ def check(dilated_backward):
         )
         y, cache = dilated_forward(x, w, S, P, D)
         dy = rng.standard_normal(y.shape).astype(np.float32)
-        dx, dw = dilated_backward(dy, cache)
+        dx, dw = dilated_backward.returning(dx=x, dw=w)(dy, cache)
         where = f"stride {S}, padding {P}, dilation {D}"
         for name, other, yours, y2 in (
             ("x", x2, dx, dilated_forward(x2, w, S, P, D)[0]),
             ("w", w2, dw, dilated_forward(x, w2, S, P, D)[0]),
         ):
-            assert yours.shape == other.shape, f"{where}: d{name} has shape {yours.shape}"
             right, got = np.vdot(y2, dy), np.vdot(other, yours)
             off = abs(right - got) / np.linalg.norm(y2) / np.linalg.norm(dy)
             assert off < 1e-5, f"{where}: <y, dy> is {right:.4f}, <{name}, d{name}> is {got:.4f}"

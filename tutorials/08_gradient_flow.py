@@ -47,8 +47,9 @@ from minisd.runs.config import resolve
 from minisd.runs.run import Run
 from minisd.surgery import without
 from minisd.train import train_step
-from minisd.tutorial import claim, exercise, is_quick, show
+from minisd.tutorial import claim, exercise, is_quick, read_options, show
 
+read_options()  # a script takes --quick, --exercise N, --help
 QUICK = is_quick()
 digits = load("digits").train
 images, labels = Normaliser.fit(digits.images)(digits.images[:128]), digits.labels[:128]
@@ -745,7 +746,8 @@ claim(
 #
 # ## Exercises
 #
-# Solutions are in `solutions/08_gradient_flow.py`.
+# Solutions are in `solutions/08_gradient_flow.py`. In a shell, `--exercise 1` runs the first one
+# alone.
 #
 # **1.** A record may average over several steps. `values` (R, L) holds a mean of each record and
 # block over the steps in which that block was open, NaN where it never was; `open_steps` (R, L)
@@ -761,6 +763,7 @@ def mean_over_open(values, open_steps):
 def check(mean_over_open):
     rng = np.random.default_rng(6)
     steps = np.where(rng.random((60, 5)) < [1, 0.8, 0.5, 0.2, 0], rng.random((60, 5)), np.nan)
+    steps[30:35, 3] = np.nan  # closed in all of a record
     lengths = [30, 5, 5, 20]
     values, counts = np.full((4, 5), np.nan), np.zeros((4, 5), int)
     for row, part in enumerate(np.split(steps, np.cumsum(lengths)[:-1])):
@@ -768,7 +771,7 @@ def check(mean_over_open):
         for block in np.flatnonzero(counts[row]):
             values[row, block] = np.nanmean(part[:, block])
     expected = [*np.nanmean(steps[:, :4], axis=0), np.nan]
-    found = mean_over_open(values, counts)
+    found = mean_over_open.returning(means=(5,))(values, counts)
     assert np.allclose(found, expected, equal_nan=True), f"expected {expected}, got {found}"
 
 
@@ -788,15 +791,18 @@ def expected_paths(survival):
 
 
 def check(expected_paths):
-    assert np.allclose(expected_paths([1.0] * 4), [1, 4, 6, 4, 1]), "constant depth: binomials"
+    paths = expected_paths.returning(paths=(5,))([1.0] * 4)
+    assert np.allclose(paths, [1, 4, 6, 4, 1]), f"constant depth: binomials, got {paths}"
     survival = [0.9, 0.6, 0.3]
     expected = np.zeros(4)
     for gates in np.ndindex(2, 2, 2):  # closed or open
         probability = np.prod([p if b else 1 - p for p, b in zip(survival, gates, strict=True)])
         for choice in np.ndindex(*(1 + b for b in gates)):  # along the branch only if it is open
             expected[sum(choice)] += probability
-    found = expected_paths(survival)
+    found = expected_paths.returning(paths=(4,))(survival)
     assert np.allclose(found, expected), f"for {survival} expected {expected}, got {found}"
+    found = expected_paths.returning(paths=(2,))([0.3])
+    assert np.allclose(found, [1, 0.3]), f"for one block expected [1, 0.3], got {found}"
 
 
 exercise(2, expected_paths, check)
@@ -818,13 +824,13 @@ def signal_to_noise(gradients):
 
 def check(signal_to_noise):
     rng = np.random.default_rng(7)
-    P, B = 2000, 4
+    yours, P = signal_to_noise.returning(ratio=float), 2000
     deviations = rng.uniform(0.5, 2, P)
-    for planted in (0.0, 0.05, 2.0):
+    for planted, B in ((0.0, 4), (0.05, 4), (2.0, 4), (0.3, 9)):
         mu = rng.standard_normal(P)
         mu *= np.sqrt(planted * (deviations**2).sum() / (mu**2).sum())
         batches = mu + deviations * rng.standard_normal((100, B, P))
-        found = np.mean([signal_to_noise(gradients) for gradients in batches])
+        found = np.mean([yours(gradients) for gradients in batches])
         assert abs(found - planted) < 0.005 + 0.02 * planted, f"planted {planted}, got {found:.3f}"
 
 
