@@ -73,7 +73,7 @@ axes.set_ylabel("error of the slope")
 axes.set_ylim(1e-13, 10)
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "01_step_size")
+show(figure, "01_step_size", "How wrong a slope of $x^3$ is, by the step h of the difference")
 
 # %% [markdown]
 # Read the picture from the right. There the lines are the theory: a tenth of $h$ makes the forward
@@ -232,7 +232,7 @@ axes.set_xlabel("x")
 axes.set_ylabel("slope")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "01_kink")
+show(figure, "01_kink", "A step that crosses the kink of a ReLU measures something in between")
 outside = abs(grid) > wide
 claim(
     "a step that crosses no kink measures the slope",
@@ -285,11 +285,11 @@ axes = figure.subplots()
 axes.loglog(deltas, worst, ".-", label="error seen")
 axes.loglog(deltas, deltas, "k:", lw=1, label="error planted")
 axes.axhline(1e-6, color="#c1432e", lw=1, label="tolerance")
-axes.set_xlabel(r"$\delta$")
+axes.set_xlabel(r"error planted, $\delta$")
 axes.set_ylabel("relative error")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "01_resolution")
+show(figure, "01_resolution", "How small an error the instrument sees")
 sizes = np.array(worst)[deltas > 1e-7] / deltas[deltas > 1e-7]
 claim(
     f"above 1e-7, {sizes.min():.2f} to {sizes.max():.2f} of what was planted is seen",

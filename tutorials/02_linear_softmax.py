@@ -53,7 +53,7 @@ for k, pair in enumerate(figure.subplots(2, 10).T):
     for axes, image in zip(pair, train.images[train.labels == k], strict=False):
         axes.imshow(image[0], cmap="gray_r")
         axes.axis("off")
-show(figure, "02_digits")
+show(figure, "02_digits", "Two training images of each digit, 8x8 pixels")
 
 # %% [markdown]
 # ## A linear layer
@@ -270,7 +270,11 @@ for k, (top, bottom) in enumerate(figure.subplots(2, 10).T):
     top.set_title(k, fontsize=9)
     top.axis("off")
     bottom.axis("off")
-show(figure, "02_weights")
+show(
+    figure,
+    "02_weights",
+    "Above: the mean image of a class. Below: its weights; red: ink speaks for it, blue: against",
+)
 blank = train.images.max(axis=0).reshape(-1) == 0
 claim(f"{blank.sum()} pixels never had ink: their weights have not moved", not w[:, blank].any())
 row, column = divmod(w[0].argmin(), 8)
@@ -391,7 +395,11 @@ for axes, (name, rule) in zip(figure.subplots(3, 1, sharex=True), RULES.items(),
     axes.set_ylabel("$w_2$")
     axes.spines[["top", "right"]].set_visible(False)
 axes.set_xlabel("$w_1$, along the floor of the valley")
-show(figure, "02_valley")
+show(
+    figure,
+    "02_valley",
+    "80 steps in a valley 200 times steeper across than along; grey: equal loss; +: the minimum",
+)
 claim(
     "distance left: " + ", ".join(f"{name} {distance:.1f}" for name, distance in left.items()),
     left["SGD"] > 4 and max(left["momentum"], left["Nesterov"]) < 1,
@@ -456,7 +464,11 @@ axes.set_xlabel("epoch")
 axes.set_ylabel("training loss")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "02_momentum")
+show(
+    figure,
+    "02_momentum",
+    "A linear classifier on the digits: three rules, and SGD at ten times the rate",
+)
 same, tenfold = (final["SGD", lr] / final["momentum", 0.1] for lr in (0.1, 1.0))
 claim(f"at the same rate SGD's loss is {same:.1f} times momentum's", same > 2.5)
 claim(f"at ten times the rate it is {tenfold:.2f} times", 1 / 1.5 < tenfold < 1.5)

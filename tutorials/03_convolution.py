@@ -84,12 +84,18 @@ def draw(axes, image, title="", colours="RdBu_r", largest=None):
 digit = test[0][21, 0]
 figure = new_figure(7.5, 3.2)
 (first, *above), (blank, *below) = figure.subplots(2, 1 + len(kernels))
+above[0].set_ylabel("kernel", fontsize=8)
+below[0].set_ylabel("digit, filtered", fontsize=8)
 draw(first, digit, f"a {test[1][21]}", "gray_r")
 blank.axis("off")
 for upper, lower, (name, kernel) in zip(above, below, kernels.items(), strict=True):
     draw(upper, kernel, name)
     draw(lower, filtered(digit, kernel))
-show(figure, "03_by_hand")
+show(
+    figure,
+    "03_by_hand",
+    "Kernels, and what each makes of a digit (red: positive, blue: negative, white: zero)",
+)
 
 uniform = np.ones((6, 7))
 edges = filtered(uniform, kernels["dark above light"])
@@ -398,7 +404,11 @@ panels = {
 }
 for axes, (name, image) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
     draw(axes, image[0, 0], name, "gray_r")
-show(figure, "03_stamps")
+show(
+    figure,
+    "03_stamps",
+    "Above: a pixel of x leaves the kernel turned. Below: a gradient stamps it as it is",
+)
 claim("a pixel leaves the kernel turned", np.array_equal(trace, letter[:, :, ::-1, ::-1]))
 claim("a gradient stamps it as it is", np.array_equal(stamped[..., 4:9, 4:7], letter))
 
@@ -452,7 +462,11 @@ for S, axes, A in zip((1, 2), matrix_axes, (left, right), strict=True):
     axes.imshow(np.ma.masked_equal(A, 0), cmap="tab10", vmin=1, vmax=10)
     axes.set(title=f"A, stride {S}", xlabel="pixel of x", ylabel="pixel of y")
     axes.set(xticks=range(0, 36, 6), yticks=range(0, len(A), 6 // S))
-show(figure, "03_matrix")
+show(
+    figure,
+    "03_matrix",
+    "y = A x for an image of 6x6; colour: which of the nine weights; white: zero",
+)
 print(f"stride 1: {left.size} entries, {np.count_nonzero(left)} not zero, 9 different weights")
 row, column = left[14], left[:, 14]  # of a pixel that is not at the border
 claim("a column has the weights in reverse", np.array_equal(column[column > 0], row[row > 0][::-1]))
@@ -630,7 +644,12 @@ figure = new_figure(7.5, 2)
 for i, (upper, lower) in enumerate(figure.subplots(2, 8).T):
     draw(upper, first_filters[i])
     draw(lower, first_maps[i], colours="gray_r", largest=first_maps.max())
-show(figure, "03_filters")
+    upper.set_title(f"filter {i + 1}", fontsize=8)
+show(
+    figure,
+    "03_filters",
+    "First layer, trained (red: positive, blue: negative weight), and what it says of a 5",
+)
 
 # %% [markdown]
 # Above are the eight filters of the first layer, red for positive and blue for negative weights,
@@ -671,7 +690,11 @@ for layer, part in enumerate(figure.subfigures(1, 3, wspace=0.06)):
             draw(axes, patch, colours="gray_r", largest=1)
     for axes in grid.flat:
         axes.axis("off" if not axes.images else "on")
-show(figure, "03_favourites")
+show(
+    figure,
+    "03_favourites",
+    "A row: one filter, and the five windows of test images that excite it most (black: ink)",
+)
 
 # %% [markdown]
 # A row is a filter, with the five windows that it likes best, each from another image. (Of each

@@ -100,7 +100,7 @@ for axes in (left, right):
     axes.set_xticks(range(0, 20, 5))
 finish(left, "convolutions before", "standard deviation of z")
 finish(right, "convolutions before", "mean cosine between two images")
-show(figure, "04_drift")
+show(figure, "04_drift", "What 20 layers make of random weights, f times He's")
 change = {f: scale[False, f][-1] / scale[False, f][0] for f in (0.7, 1.0, 1.4)}
 print("last layer / first, without:", {f: f"{ratio:.1e}" for f, ratio in change.items()})
 claim("f = 0.7 loses at least three orders of magnitude", change[0.7] < 1e-3)
@@ -358,7 +358,11 @@ for axes, (title, (move, size)) in zip(figure.subplots(1, 2), panels.items(), st
     axes.quiver(*points.T, *move.T, angles="xy", scale_units="xy", scale=size, width=0.006)
     axes.plot(*points.T, "k.", ms=4)
     axes.set(title=title, aspect="equal", xlabel="along (1, -1, 0)", ylabel="along (1, 1, -2)")
-show(figure, "04_projection")
+show(
+    figure,
+    "04_projection",
+    "Batch norm of three numbers; colour: a loss, from low (blue) to high (red)",
+)
 along = abs((arrows * points).sum(axis=1)).max()
 claim(f"every arrow is at right angles to its ray ({along:.0e})", along < 1e-8)
 length = np.linalg.norm(arrows, axis=1).reshape(3, -1)
@@ -445,7 +449,11 @@ for factor, lr, colour, style in ((1, 0.1, WITH, "-"), (10, 10, "k", ":"), (10, 
     width = 1.4 if style == ":" else 2.4
     axes.plot(losses[factor, lr], style, color=colour, lw=width, label=f"{factor} w, rate {lr}")
 finish(axes, "step", "training loss")
-show(figure, "04_weight_scale")
+show(
+    figure,
+    "04_weight_scale",
+    "Ten times the weights and a hundred times the rate: the same training",
+)
 difference = abs(losses[1, 0.1] - losses[10, 10])[:20].max()
 claim(
     f"10 w, 100 times the rate: for the first steps the same to {difference:.0e}", difference < 0.02
@@ -568,7 +576,11 @@ for axes in (left, right):
     axes.set_ylim(0, 3)
 finish(left, "step, at a learning rate of 0.1", "training loss")
 finish(right, "learning rate", "mean of the last 20 losses")
-show(figure, "04_without")
+show(
+    figure,
+    "04_without",
+    "14 convolutions on the digits, with and without batch norm; two seeds each",
+)
 best = {n: [np.nanmin(final[n, seed]) for seed in seeds] for n in (False, True)}
 claim(
     f"at its best rate: {max(best[True]):.2f} with batch norm, {min(best[False]):.2f} without",
@@ -660,7 +672,14 @@ size.set_ylim(0, 100)
 finish(training, "step of training", "test error (%)")
 finish(still, "batches since the reset")
 finish(size, "test images in a batch", loc="center right")
-show(figure, "04_statistics")
+training.set_title("evaluated while training", fontsize=9)
+still.set_title("weights held still, statistics reset", fontsize=9)
+size.set_title("trained, never told to evaluate", fontsize=9)
+show(
+    figure,
+    "04_statistics",
+    "Test error with the wrong statistics: 14 convolutions with batch norm, digits",
+)
 lag = 100 * (seen[2:, 0] - seen[2:, 1]).mean()
 claim(f"in training, running statistics cost {lag:.0f} points on average", lag > 3, in_full=True)
 claim(

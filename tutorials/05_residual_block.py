@@ -125,7 +125,7 @@ axes.set_xlabel("step")
 axes.set_ylabel(f"training loss, mean of {window} steps")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "05_depth")
+show(figure, "05_depth", "Training loss: more layers harm the plain network, not the residual one")
 claim(
     f"residual: {final(residual[SHALLOW]):.3f} with {SHALLOW} layers, {final(residual[DEEP]):.3f} "
     f"with {DEEP}, where the plain network had {final(plain[DEEP]):.2f}",
@@ -275,7 +275,8 @@ for name, shortcut, colour in (("plain", "none", TEST), ("residual", "A", VALIDA
             f"{name}, {depth} layers: the gradient grows {growth[name, depth]:.3f}-fold a layer; "
             f"at least half of the predicted decrease is achieved up to {reach[name, depth]:.2f}"
         )
-right.loglog(promised, promised, "k:", lw=1)
+right.loglog(promised, promised, "k:", lw=1, label="as predicted")
+right.legend(handles=right.lines[-1:], frameon=False, loc="lower right")
 right.set_ylim(8e-4, 4)
 left.set_xlabel("layer")
 left.set_ylabel("norm of the gradient $dH_l$")
@@ -284,7 +285,11 @@ right.set_ylabel("decrease achieved")
 left.legend(frameon=False)
 tidy(left)
 tidy(right)
-show(figure, "05_initialisation")
+show(
+    figure,
+    "05_initialisation",
+    "Gradients at the start: how large they are, and how far they can be trusted",
+)
 claim("no gradient vanishes on its way back", min(growth.values()) > 1)
 claim(
     f"of the smallest decrease, at least {min(kept):.0%} is achieved",

@@ -218,16 +218,22 @@ model = resnet(110, in_channels=1, width=1, survival=deep, rng=np.random.default
 drawn = np.array([draw_gates(model, rng) for _ in range(200)])
 figure = new_figure(8, 4)
 raster, counts = figure.subplots(1, 2, width_ratios=(3, 2))
-raster.imshow(drawn, cmap="gray_r", aspect="auto", interpolation="nearest", extent=(1, 55, 200, 0))
+raster.imshow(
+    drawn, cmap="gray_r", aspect="auto", interpolation="nearest", extent=(0.5, 54.5, 200.5, 0.5)
+)
+raster.set_title("black: open, white: closed", fontsize=9)
 raster.set_xlabel("block")
 raster.set_ylabel("mini-batch")
+raster.set_xticks([1, 10, 20, 30, 40, 54])
+raster.set_yticks([1, 50, 100, 150, 200])
+counts.set_title("how many are open", fontsize=9)
 counts.hist(drawn.sum(axis=1), np.arange(28.5, 53), density=True, color="#c9c9c9", label="drawn")
 counts.plot(range(29, 53), depth_distribution(deep)[29:53], ".-", color="#c1432e", label="computed")
 counts.set_xlabel("open blocks of 54")
 counts.set_ylabel("probability")
 counts.legend(frameon=False, loc="upper left", fontsize=8)
 tidy(counts)
-show(figure, "06_gates")
+show(figure, "06_gates", "Gates of 54 blocks, linear decay to 0.5: 200 mini-batches")
 three_sigma = 3 * np.sqrt(sum(p * (1 - p) for p in deep) / len(drawn))
 claim(
     f"drawn: {drawn.sum(axis=1).mean():.1f} open on average, within three standard errors of 40.25",
@@ -398,7 +404,7 @@ axes.set_ylabel("milliseconds")
 axes.set_ylim(bottom=0)
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "06_time")
+show(figure, "06_time", "A training step costs what its open blocks cost (32 layers)")
 print(f"{intercept:.1f} ms without any block, and {slope:.2f} ms for each open one")
 share = milliseconds[0] / milliseconds[-1]
 claim(f"all blocks closed, a step takes {share:.0%} of one with all open: under half", share < 0.5)
@@ -527,7 +533,11 @@ axes.set_xlabel("open blocks")
 axes.set_ylabel("test error (%)")
 axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
 tidy(axes)
-show(figure, "06_all_networks")
+show(
+    figure,
+    "06_all_networks",
+    "All 64 sub-networks of a network of 6 blocks, and the network as it is tested",
+)
 print(f"a sub-network, on average        {typical:6.2%}")
 print(f"all blocks, weight 1             {unscaled:6.2%}")
 print(f"all blocks, weighted by p_l      {scaled:6.2%}")
@@ -559,25 +569,31 @@ claim("leaving out the weights costs something", unscaled > scaled, in_full=True
 # ## What it does to a small network
 #
 # Now the part that an advertisement would leave out. This is the paper's own figure 8: the test
-# error on CIFAR-10 against depth and $p_L$.
+# error on CIFAR-10 against depth and $p_L$. The colours compare within a column: by how much is a
+# $p_L$ worse than the best one for that depth?
 
 # %%
 p_last, depths, table = depth_table()
 figure = new_figure(7, 4)
 axes = figure.subplots()
-picture = axes.imshow(table, cmap="viridis_r", aspect="auto", vmin=5.2, vmax=7.5)
+behind = table - table.min(axis=0)  # in a column, as depths differ more than rules do
+picture = axes.imshow(behind, cmap="viridis_r", aspect="auto", vmin=0)
 for row, column in np.ndindex(table.shape):
     error = table[row, column]
-    best = error == table[:, column].min()
+    best = behind[row, column] == 0
     style = {"fontweight": "bold", "fontsize": 11} if best else {"fontsize": 8}
-    colour = "black" if error < 6.2 else "white"
+    colour = "black" if behind[row, column] < 0.8 else "white"
     axes.text(column, row, f"{error:.2f}", ha="center", va="center", color=colour, **style)
 axes.set_xticks(range(len(depths)), depths)
 axes.set_yticks(range(len(p_last)), p_last)
 axes.set_xlabel("layers")
-axes.set_ylabel("$p_L$")
-figure.colorbar(picture, extend="max", label="the paper's test error (%); bold: best of column")
-show(figure, "06_depth_and_p")
+axes.set_ylabel("$p_L$ (1.0: constant depth)")
+figure.colorbar(picture, label="points above the best of the column (bold)")
+show(
+    figure,
+    "06_depth_and_p",
+    "CIFAR-10: the paper's test error (%) by depth and survival probability",
+)
 best = {depth: p_last[table[:, column].argmin()] for column, depth in enumerate(depths)}
 print("best p_L by depth:", best)
 claim("at 110 layers the best p_L is 0.5", best[110] == 0.5)

@@ -155,7 +155,11 @@ for axes_row, (name, pictures) in zip(figure.subplots(4, 10), rows.items(), stri
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color("#bbbbbb")
     axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-show(figure, "07_augmentation")
+show(
+    figure,
+    "07_augmentation",
+    "A digit of each class, mirrored, normalised, and shifted by a pixel",
+)
 inked = (train.images.max(axis=(1, 3)) > 0).mean(axis=0)  # of each row, how often it has ink
 full = min(inked[0], inked[-1])
 claim(f"digits fill their box: first and last row have ink in {full:.1%} of images", full > 0.9)
@@ -369,7 +373,7 @@ real.set(xlabel="epoch", ylabel="error on the training images (%)", title="the n
 real.legend(frameon=False)
 real.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 tidy(real, changes=[first_drop, second_drop])
-show(figure, "07_drop")
+show(figure, "07_drop", "What it does to lower the rate (dotted: where it is divided by 10)")
 losses = [[row.loss for row in some[:first_drop]] for some in (undropped, curve)]
 claim("up to the first drop the two runs are one", losses[0] == losses[1])
 last = slice(-max(1, config.epochs // 4), None)
@@ -420,7 +424,7 @@ for axes, (name, some) in zip(figure.subplots(2, 2, sharex=True).flat, runs.item
 figure.axes[0].legend(frameon=False, loc="lower left")
 figure.supxlabel("epoch")
 figure.supylabel("error (%)")
-show(figure, "07_curves")
+show(figure, "07_curves", "Four learning curves (dotted: the rate is divided by 10)")
 
 ups = [np.sign(np.diff(errors(curve, heap)[:first_drop])) for heap in ("train", "validation")]
 together = (ups[0] == ups[1]).mean()
@@ -635,7 +639,7 @@ axes.set(xlabel="looks at the test images", ylabel="test error reported (%)")
 axes.set_ylim(bottom=0)
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "07_lie")
+show(figure, "07_lie", "The more often one looks, the lower is the lowest test error")
 
 # %% [markdown]
 # The validation error of the chosen epoch is too low for the same reason. So the number to report

@@ -268,7 +268,7 @@ for s, shade in ((1.0, "#3a6ea5"), (0.7, "#d9922b"), (0.5, "#c1432e")):
     dh, dw = typical(L, s=s)
     left.semilogy(places, dh / dh[-1], ".-", color=shade, label=f"s = {s}")
     left.semilogy(places, (s * lam) ** (L - places), ":", color="k", lw=1)
-    right.semilogy(places, dw, ".-", color=shade)
+    right.semilogy(places, dw, ".-", color=shade, label=f"s = {s}")
     found = factor_per_layer(dh)
     claim(
         f"s = {s}: {found:.3f} per layer, theory {s * lam:.3f}",
@@ -277,12 +277,13 @@ for s, shade in ((1.0, "#3a6ea5"), (0.7, "#d9922b"), (0.5, "#c1432e")):
 left.plot([], [], "k:", lw=1, label=r"theory, $(s\lambda)^{L - l}$")
 left.set_ylabel("norm of dh; the last layer's is 1")
 left.legend(frameon=False)
+right.legend(frameon=False)
 right.set_ylabel("mean |dw|")
 for axes in (left, right):
     axes.set_xlabel("layer")
     whole_numbers(axes.xaxis)
     tidy(axes)
-show(figure, "08_vanishing")
+show(figure, "08_vanishing", "Plain networks of 20 layers at the start: weights s times He's")
 claim(
     f"s = 0.5: the largest ||dh|| is {dh.max() / dh.min():.0e} times the smallest, "
     f"the largest mean |dw| {dw.max() / dw.min():.0f} times",
@@ -380,11 +381,16 @@ for kind, model in deep.items():
 left.set_xlabel("block")
 left.set_ylabel("norm of the gradient at its output")
 left.legend(frameon=False)
+right.legend(frameon=False)
 right.set_xlabel("convolution")
 right.set_ylabel("mean |dw|")
 for axes in (left, right):
     tidy(axes)
-show(figure, "08_by_depth")
+show(
+    figure,
+    "08_by_depth",
+    f"{DEPTH} layers in their first step, by depth (gaps: closed blocks have no gradient)",
+)
 
 growth = {kind: dw[kind][0] / dw[kind][-1] for kind in (PLAIN, CONSTANT)}
 claim(
@@ -480,18 +486,21 @@ figure = new_figure(11, 7)
 (theirs, ours), (losses, against) = figure.subplots(2, 2)
 for style, (name, (x, y)) in zip(("-", ":"), paper.items(), strict=True):
     theirs.semilogy(x, y, style, color=PAPER if name == "constant" else "#2b2b2b", lw=1, label=name)
-theirs.set_title("the paper: first convolution, mean |dw|", loc="left", fontsize=9)
+theirs.set_title("the paper: first convolution", loc="left", fontsize=9)
 epochs = np.arange(1, SIZE["epochs"] + 1)
 for kind in (CONSTANT, LINEAR):
     style = {"color": colour(*kind), "label": label(*kind)}
     spread(ours, epochs, curves[kind]["stem"], **style)
     spread(losses, epochs, curves[kind]["loss"], **style)
     against.loglog(curves[kind]["loss"].ravel(), curves[kind]["stem"].ravel(), ".", **style)
-ours.set_title("digits, 20 layers: first convolution, mean |dw|", loc="left", fontsize=9)
+ours.set_title("digits, 20 layers: first convolution", loc="left", fontsize=9)
 losses.set_title("digits: training loss", loc="left", fontsize=9)
 against.set_title("digits: the one against the other, a dot an epoch", loc="left", fontsize=9)
 against.set_xlabel("training loss")
-against.set_ylabel("mean |dw|")
+against.legend(frameon=False)
+for axes in (theirs, ours, against):
+    axes.set_ylabel("mean |dw|")
+losses.set_ylabel("training loss")
 for axes in (ours, losses):
     axes.set_yscale("log")
 for axes in (theirs, ours, losses):
@@ -502,7 +511,11 @@ tidy(theirs, changes=(250, 375))
 tidy(ours, changes=(SIZE["epochs"] / 2, SIZE["epochs"] * 3 / 4))
 tidy(losses, changes=(SIZE["epochs"] / 2, SIZE["epochs"] * 3 / 4))
 tidy(against)
-show(figure, "08_fig7")
+show(
+    figure,
+    "08_fig7",
+    "The first layer's gradient, the paper's and ours, and the loss (dotted: the rate drops)",
+)
 
 late = slice(SIZE["epochs"] * 3 // 4, None)
 quotients = {}
@@ -704,7 +717,7 @@ axes.set_ylim(0, 100)
 whole_numbers(axes.xaxis)
 figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper left", ncols=3)
 tidy(axes)
-show(figure, "08_lesion")
+show(figure, "08_lesion", "Which block is missed? Test error with one block removed")
 
 print("survival_prob of the blocks", np.round(linear_decay(L), 2))
 for kind, errors in removed.items():

@@ -414,7 +414,7 @@ panels[-1].set_xlim(0, END)
 panels[-1].set_xlabel("milliseconds of two training steps (a model, not a measurement)")
 handles = [panels[0].barh(0, 0, color=colour, label=what) for what, colour in COLOURS.items()]
 figure.legend(handles=handles, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
-show(figure, "09_timeline")
+show(figure, "09_timeline", "Two training steps of a ResNet-20 in the model: who works when")
 
 # %% [markdown]
 # First panel: the device is the slower of the two, the host gains a lead, and it prepares the next
@@ -496,7 +496,7 @@ axes.set_xlabel("batch size N")
 axes.set_ylabel("milliseconds a step (a model)")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "09_launch_bound")
+show(figure, "09_launch_bound", "Below a batch of 100 this step is bound by its launches")
 
 unfused, mask, fused = T.values()
 claim("a batch of 32 takes no longer than one of 8", fused[sizes == 32][0] < 1.01 * fused[0])

@@ -194,7 +194,11 @@ axes.set_xticks(np.arange(W + 2) * N + 1, [f"v = {v}" for v in range(-1, W + 1)]
 axes.set_yticks(np.arange((H + 2) * C), [f"h = {r // C - 1}, c = {r % C}" for r in range(10)])
 axes.set_xlabel("for each v the numbers of three images; white: padding")
 axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-show(figure, "10_memory")
+show(
+    figure,
+    "10_memory",
+    "Images by rows as one matrix, with the three rectangles of one row of output",
+)
 
 # %% [markdown]
 # (In NCHW a rectangle is $W$ numbers wide, in NHWC, channels last, it is $KC$. Here it is $WN$.)
@@ -285,7 +289,7 @@ axes.axvline(1e6, color=INK, lw=1, ls=":", label="$100^3$")
 axes.set(xlabel="rows x depth x columns of one product", ylabel="GFLOP/s", ylim=(0, None))
 axes.legend(frameon=False, fontsize=8)
 tidy(axes)
-show(figure, "10_products")
+show(figure, "10_products", "How fast products are, by their size: C x depth by depth x L")
 
 # %% [markdown]
 # With such kernels you see a cliff, and perhaps rates above $R$, as large squares pack, too. So
@@ -467,14 +471,19 @@ figure = new_figure(9, 4.2)
 colours = 2 * [TEST] + 5 * [VALIDATION] + 2 * [LOSS]
 for axes, case in zip(figure.subplots(1, 2, sharey=True), cases, strict=True):
     bars = axes.barh(list(case.times), list(case.times.values()), color=colours)
-    axes.bar_label(bars, fmt=" %.1f", fontsize=8)
+    axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=8, bbox={"fc": "w", "lw": 0, "pad": 0.5})
     axes.axvline(case.flop / R, color=INK, lw=1.2, ls="--", label="floor of one core")
     axes.axvline(case.flop / R_all, color=INK, lw=1.2, ls=":", label="multiplying on all cores")
     axes.set(title=case.name, xlabel="ms")
     tidy(axes)
 axes.invert_yaxis()
-axes.legend(frameon=False, loc="lower right")
-show(figure, "10_steps")
+handles, names = axes.get_legend_handles_labels()
+figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+show(
+    figure,
+    "10_steps",
+    f"Convolution forward, {BATCH} images: each step of this tutorial, and the library",
+)
 
 # %% [markdown]
 # Near the floor the rest counts. Batch norm and ReLU do few operations per byte: memory is the

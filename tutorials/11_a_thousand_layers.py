@@ -234,7 +234,7 @@ right.set_xticks(range(int(num_open.min()), L + 1, 3))
 right.legend(frameon=False)
 for axes in (left, right):
     tidy(axes)
-show(figure, "11_kept")
+show(figure, "11_kept", "What a forward keeps for its backward")
 
 # %% [markdown]
 # Look at the right half: the draws lie above the dotted line. The last blocks, which are closed
@@ -538,7 +538,11 @@ right.set_ylabel("arrays held")
 right.legend(frameon=False, fontsize=9, ncols=2, loc="upper center")
 for axes in (left, right):
     tidy(axes)
-show(figure, "11_recomputed")
+show(
+    figure,
+    "11_recomputed",
+    f"Recomputation: what a step of {L} blocks holds, and the best length of segments",
+)
 
 print("k       ", *(f"{k:6}" for k in KS))
 print("measured", *(f"{peak:6.1f}" for peak in peaks))
@@ -752,7 +756,7 @@ right.set_ylabel(f"loss, {DEPTH} layers (bold: mean of {window})")
 right.legend(frameon=False, loc="lower left")
 for axes in (left, right):
     tidy(axes)
-show(figure, "11_first_steps")
+show(figure, "11_first_steps", "Which rate the first steps bear, and three ways to begin")
 
 direct, jump, ramp = losses.values()
 for name, found in losses.items():

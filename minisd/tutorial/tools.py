@@ -73,8 +73,12 @@ def claim(text: str, holds: bool, *, in_full: bool = False) -> None:
         raise AssertionError(f"this claim of the tutorial does not hold here: {text}")
 
 
-def show(figure: Any, name: str) -> None:
-    """Show a figure: below the cell in a notebook, or as ``figures/NAME.png`` from a script."""
+def show(figure: Any, name: str, title: str) -> None:
+    """Show a figure: below the cell in a notebook, or as ``figures/NAME.png`` from a script.
+
+    The title says what is drawn to somebody who has only the figure.
+    """
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     if _in_notebook():
         from IPython.display import Image, display
 

@@ -65,7 +65,7 @@ def test_without_jupytext_it_says_what_to_install(tmp_path, monkeypatch, capsys)
 def test_a_figure_of_a_script_is_a_file(tmp_path):
     text = (
         "from minisd.figures import new_figure\nfrom minisd.tutorial import show\n"
-        "show(new_figure(1, 1), '01_empty')\n"
+        "show(new_figure(1, 1), '01_empty', 'Nothing')\n"
     )
     done = ask(tmp_path, text)
     assert done.stdout.split() == ["figure", str(Path("figures", "01_empty.png"))]
