@@ -4,10 +4,9 @@ An exercise is the cell that calls ``exercise(N, ...)``. Of the statements befor
 needed that assign a name which the cell uses, and those that these need in turn. The rest is left
 out, among it nearly all that takes long. So whatever the reader uses in an answer is there.
 
-What a statement assigns and uses is what Python's own compiler says of it (`symtable`). A function
-uses names when it is called, so it gets them as they are at the exercise; any other statement gets
-them as they are where it stands. What a mere call changes, as ``found.append(x)`` does, is not
-seen.
+What a statement uses is what Python's own compiler says of it (`symtable`). A function uses names
+when it is called, so it gets them as they are at the exercise; any other statement gets them as
+they are where it stands. What a mere call changes, as ``found.append(x)`` does, is not seen.
 """
 
 import ast
@@ -22,6 +21,10 @@ from minisd.errors import UserError
 CELL = "# %%"
 SIMPLE = (
     ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom,
+)  # fmt: skip
+INNER = (
+    ast.FunctionDef, ast.ClassDef, ast.Lambda,
+    ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
 )  # fmt: skip
 
 
@@ -112,8 +115,12 @@ def _cell(script: Path, text: str, statements: list[Statement], number: int) -> 
 def _read(node: ast.stmt) -> Statement:
     """Ask the compiler for the names of a statement."""
     table = symtable.symtable(ast.unparse(node), "statement", "exec")
-    assigns = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
-    uses = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
+    assigns = set(_assigned(node))
+    uses = {  # from Python 3.12 on, a comprehension's own variables are in this table, too
+        s.get_name()
+        for s in table.get_symbols()
+        if s.is_referenced() and (s.get_name() in assigns or not s.is_assigned())
+    }
     uses_later: set[str] = set()
     for child in table.get_children():
         _uses_within(child, uses, uses_later)
@@ -127,6 +134,22 @@ def _read(node: ast.stmt) -> Statement:
             uses.add(root.id)
             whole = False
     return Statement(node, assigns, whole and not assigns & uses, uses, uses_later)
+
+
+def _assigned(node: ast.AST) -> Iterator[str]:
+    """Yield the names that are assigned, without those within functions and comprehensions."""
+    match node:
+        case ast.Name(name, ast.Store()):
+            yield name
+        case ast.alias(name, other):
+            yield other or name.split(".")[0]
+        case ast.FunctionDef() | ast.ClassDef():
+            yield node.name
+        case ast.ExceptHandler(name=str(name)):
+            yield name
+    if not isinstance(node, INNER):
+        for child in ast.iter_child_nodes(node):
+            yield from _assigned(child)
 
 
 def _targets(node: ast.stmt) -> list[ast.expr]:

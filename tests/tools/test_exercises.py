@@ -156,6 +156,7 @@ table["a"] = rate
 if rate > 2:
     limit = 10
 slow = [1][5]
+k = "of nobody"
 double = lambda x: factor * x
 factor = 3
 squares = [limit * k for k in range(3)]
@@ -187,6 +188,7 @@ factor = 4
         ("double", "double = lambda x: factor * x; factor = 3"),
         ("slow", "slow = [1][5]"),
         ("lambda slow: slow", ""),
+        ("{k: slow for k in () for slow in ()}", ""),
         ("Path, unknown", "from pathlib import Path"),
     ],
 )
