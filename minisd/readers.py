@@ -6,6 +6,8 @@ is missing, it cannot be opened, or there is too little memory. What a file decl
 its arrays, say) is compared with what is wanted before memory is taken for it.
 """
 
+import functools
+import hashlib
 import json
 import math
 import os
@@ -22,6 +24,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from minisd.errors import OutOfMemoryError, UserError
+
+_md5 = functools.partial(hashlib.md5, usedforsecurity=False)  # also where MD5 is forbidden
 
 Declared = dict[str, tuple[tuple[int, ...], np.dtype]]
 """Arrays of a file by name: (shape, dtype)."""
@@ -58,7 +62,10 @@ class Kind:
         with self.checking(path):
             if not stat.S_ISREG(os.stat(path).st_mode):
                 what = "a folder" if path.is_dir() else "not a regular file"
-                raise self.error(f"{path} is {what}, but {self.name} is wanted here")
+                raise self.error(
+                    f"{printable(path)} is {what}, but {self.name} is wanted here: "
+                    f"{self.if_damaged}"
+                )
             with open(path, "rb") as stream:
                 yield Contents(stream)
 
@@ -79,16 +86,20 @@ class Kind:
         except UserError:
             raise
         except FileNotFoundError as error:
-            raise self.error(f"there is no {path}: {self.if_missing}") from error
+            raise self.error(f"there is no {printable(path)}: {self.if_missing}") from error
         except MemoryError as error:
             raise OutOfMemoryError(
-                f"there is too little memory to read {path}: close other programs, or use less data"
+                f"there is too little memory to read {printable(path)}: close other programs, or "
+                "use less data"
             ) from error
         except OSError as error:
-            raise self.error(f"{path} cannot be read: {error.strerror or error}") from error
+            raise self.error(
+                f"{printable(path)} cannot be read: {error.strerror or error}"
+            ) from error
         except Exception as error:
             raise self.error(
-                f"{path} is damaged, or is not {self.name} ({_printable(explain(error))}): "
+                f"{printable(path)} is damaged, or is not {self.name} "
+                f"({printable(explain(error))}): "
                 f"{self.if_damaged}"
             ) from error
 
@@ -107,6 +118,11 @@ class Contents:
         if len(content) != self.size:
             raise ValueError(f"only {len(content)} of {self.size} bytes could be read")
         return content
+
+    def md5(self) -> str:
+        """Return the checksum that data sets are published with."""
+        self.stream.seek(0)
+        return hashlib.file_digest(self.stream, _md5).hexdigest()
 
     def text(self) -> str:
         """Return everything, as UTF-8."""
@@ -228,8 +244,8 @@ def explain(error: Exception) -> str:
     return str(error).partition("\n")[0][:200] or type(error).__name__
 
 
-def _printable(text: str) -> str:
-    """Replace what a terminal would obey, such as an escape sequence in a damaged name."""
+def printable(text: str | Path) -> str:
+    """Replace what a terminal would obey, such as a line break or an escape sequence in a name."""
     return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text)
     )

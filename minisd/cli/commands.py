@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minisd.data import download, load
+from minisd.data import download, found_in, load
 from minisd.errors import ConfigError, DeviceError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.catalogue import run as run_experiment
@@ -52,6 +52,7 @@ def train(
         elif force and out is None:
             raise ConfigError("--force replaces the run in --out: give --out as well")
         else:
+            _check_data_is_named(settings)
             config = resolve(settings)
             folder = out or runfolder.free_name(Path("runs"), config.preset)
             run = session.train(config, folder, force=force, progress=progress)
@@ -67,6 +68,17 @@ def train(
         f"files     {folder}/  config.json  log.jsonl  checkpoint.npz  curve.png"
     )
     return OK
+
+
+def _check_data_is_named(settings: dict[str, Any]) -> None:
+    """Refuse to train on the digits, the default, where --data-dir has other data."""
+    if "data_dir" in settings and not {"data", "preset"} & settings.keys():
+        found = found_in(Path(os.path.expanduser(settings["data_dir"])))
+        if found:
+            raise ConfigError(
+                f"{settings['data_dir']} has {' and '.join(found)} in it: add --data {found[0]} to "
+                "train on it, or leave out --data-dir to train on the digits"
+            )
 
 
 def evaluate(*, run: Path, which: str, **machine: Any) -> int:
@@ -86,6 +98,8 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
             f"{run}: ResNet-{config.depth} on {config.data}, epoch {epochs_done} of {config.epochs}"
         )
         print(f"weights of {weights}")
+        if trained.data_remark:
+            print(trained.data_remark)
         if trained.why_device:
             print(f"device {trained.device} ({trained.why_device})")
         print(f"validation error {error_rate(trained, trained.validation):.2%}")
@@ -135,9 +149,10 @@ def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, q
         return OK
     for listed in DATA_SETS if name is None else (name,):
         try:
-            dataset = load(listed, data_dir)
+            dataset = load(listed) if listed == "digits" else load(listed, data_dir)
             shape = "x".join(map(str, dataset.image_shape))
             status = f"{len(dataset.train)} training and {len(dataset.test)} test images of {shape}"
+            status += f"; {dataset.remark}" if dataset.remark else ""
         except UserError as error:
             status = str(error)
         print(f"{listed:9} {status}")
@@ -151,6 +166,7 @@ def experiment(
     if name is None:
         print("\n".join(EXPERIMENTS))
         return OK
+    _check_data_is_named(changes | ({"data": "cifar10"} if size == "paper" else {}))
     study = Study(out, size=size, processes=processes, quiet=quiet, **changes)
     try:
         run_experiment(name, study)

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _path(text: str) -> Path:
     """Return a path; ``~`` is the home folder also in --out=~/x, where a shell leaves it."""
-    return Path(text).expanduser()
+    return Path(os.path.expanduser(text))
 
 
 def make_parser() -> argparse.ArgumentParser:
