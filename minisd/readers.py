@@ -92,11 +92,11 @@ class Kind:
                 f"there is too little memory to read {printable(path)}: close other programs, or "
                 "use less data"
             ) from error
-        except OSError as error:
-            raise self.error(
-                f"{printable(path)} cannot be read: {error.strerror or error}"
-            ) from error
         except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:  # else gzip's, for instance
+                raise self.error(
+                    f"{printable(path)} cannot be read: {error.strerror or error}"
+                ) from error
             raise self.error(
                 f"{printable(path)} is damaged, or is not {self.name} "
                 f"({printable(explain(error))}): "
