@@ -6,7 +6,6 @@ is missing, it cannot be opened, or there is too little memory. What a file decl
 its arrays, say) is compared with what is wanted before memory is taken for it.
 """
 
-import functools
 import hashlib
 import json
 import math
@@ -24,8 +23,6 @@ import numpy as np
 from numpy.lib import format as npy
 
 from minisd.errors import OutOfMemoryError, UserError
-
-_md5 = functools.partial(hashlib.md5, usedforsecurity=False)  # also where MD5 is forbidden
 
 Declared = dict[str, tuple[tuple[int, ...], np.dtype]]
 """Arrays of a file by name: (shape, dtype)."""
@@ -121,8 +118,11 @@ class Contents:
 
     def md5(self) -> str:
         """Return the checksum that data sets are published with."""
+        hasher = hashlib.md5(usedforsecurity=False)  # also where MD5 is forbidden
         self.stream.seek(0)
-        return hashlib.file_digest(self.stream, _md5).hexdigest()
+        while part := self.stream.read(2**20):
+            hasher.update(part)
+        return hasher.hexdigest()
 
     def text(self) -> str:
         """Return everything, as UTF-8."""

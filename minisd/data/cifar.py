@@ -82,6 +82,6 @@ def read_records(
             offset = bad[0] * record + label_index
             raise ValueError(
                 f"label {labels[bad[0]]} in record {bad[0]} (byte {offset}) is not one of the "
-                f"{num_classes} classes: damaged, or another format"
+                f"{num_classes} classes"
             )
         return Split(records[:, label_bytes:].reshape(count, *IMAGE_SHAPE), labels)

@@ -89,7 +89,7 @@ def _is_complete(remote: Remote, folder: Path) -> bool:
                 raise ValueError(f"it has {file.size} bytes, the official file {size}")
             if name not in known:
                 complete = False
-            elif file.size > _LARGEST or file.md5() != known[name]:
+            elif file.size > _most(remote) or file.md5() != known[name]:
                 raise ValueError("its checksum differs")
     return complete
 
@@ -142,7 +142,7 @@ def _local_archive(remote: Remote, folder: Path, data_dir: Path) -> Path | None:
     for path in (folder / remote.name, data_dir / remote.name):
         if remote.members and os.path.lexists(path):
             with _ARCHIVE.reading(path) as file:
-                if file.md5() != remote.md5:
+                if file.size > _most(remote) or file.md5() != remote.md5:
                     raise ValueError(f"it does not have the published checksum, {remote.md5}")
             return path
     return None
@@ -158,11 +158,10 @@ def _download(remote: Remote, path: Path, folder: Path, mirror: str | None, quie
     if not quiet:
         print(f"fetching {url}", file=sys.stderr)
     bar = sys.stderr.isatty() and not quiet
-    most = sum(remote.members.values()) + SLACK if remote.members else _LARGEST
     with open(path, "xb") as stream:
         try:
             download = pooch.HTTPDownloader(progressbar=bar, chunk_size=_CHUNK, timeout=60)
-            download(url, _BoundedWriter(stream, most, folder), None)
+            download(url, _BoundedWriter(stream, _most(remote), folder), None)
         except UserError:
             raise
         except (OSError, ValueError) as error:  # as are all errors of requests
@@ -173,6 +172,11 @@ def _download(remote: Remote, path: Path, folder: Path, mirror: str | None, quie
                 f"{url} does not have the published checksum (md5 {remote.md5}): the download is "
                 "damaged, or it is another file; nothing was kept"
             )
+
+
+def _most(remote: Remote) -> int:
+    """Return a number of bytes that the file to download does not exceed."""
+    return sum(remote.members.values()) + SLACK if remote.members else _LARGEST
 
 
 class _BoundedWriter:

@@ -1,6 +1,5 @@
 """Where the files of a data set are, and reading them: found, compared with their checksums."""
 
-import contextlib
 import os
 import shlex
 from collections.abc import Iterator
@@ -112,8 +111,13 @@ def _why_not_found(dataset: str, data_dir: Path) -> str:
     source = SOURCES[dataset]
     inside, outside = data_dir / source.folder, data_dir.parent
     near = [outside]
-    with contextlib.suppress(OSError):
-        near += sorted(data_dir.iterdir())[:1000]
+    for folder in (inside, data_dir):
+        try:
+            near += sorted(folder.iterdir())[:1000]
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            return f"{printable(folder)} cannot be read: {error.strerror}"
 
     def get(folder: Path) -> str:
         return f"'minisd data get {dataset} --data-dir {_quoted(folder)}'"
@@ -130,11 +134,11 @@ def _why_not_found(dataset: str, data_dir: Path) -> str:
                 f"{printable(path)} is {source.others[path.name]}, which is not read: fetch the "
                 f"right one with {get(path.parent)}"
             )
-    instead = f"point --data-dir to the unpacked files, or fetch them with {get(data_dir)}"
+    instead = "point --data-dir to the unpacked files, or fetch them with "
     if os.path.lexists(data_dir) and not os.path.isdir(data_dir):
-        return f"{printable(data_dir)} is not a folder: {instead}"
+        return f"{printable(data_dir)} is not a folder: {instead}{get(outside)}"
     places = f"neither in {printable(inside)} nor in {printable(data_dir)}"
-    return f"the files of {dataset} are {places}: {instead}"
+    return f"the files of {dataset} are {places}: {instead}{get(data_dir)}"
 
 
 def _quoted(path: Path) -> str:

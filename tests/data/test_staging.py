@@ -102,6 +102,7 @@ except DataError as error:
 """
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits")
 @pytest.mark.parametrize("limit", [100, 50_000])  # in the download; in the first member
 def test_a_disk_that_is_full_is_told_and_nothing_is_kept(tmp_path, server, limit):
     source = server.source("toy.tar.gz", archive(GOOD))
