@@ -194,6 +194,8 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
         f"data      {config.data}: {len(run.train)} training, {len(run.validation)} validation, "
         f"{len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
     )
+    if run.data_remark:
+        progress.say(f"          {run.data_remark}")
     library = machine.blas_description() if run.device == "cpu" else "CuPy"
     progress.say(
         f"network   ResNet-{config.depth}, {model.num_parameters:,} parameters, shortcut "
