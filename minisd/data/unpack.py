@@ -21,6 +21,22 @@ def unpack(
     The archive does not decide where files are written. Only regular files named ``folder/member``
     are read, and each is written to ``target/member``. So links, devices, absolute paths and ``..``
     in the archive do no harm.
+
+    Parameters
+    ----------
+    folder : str
+        Where the members are in the archive.
+    members : dict of str to int
+        Their names and sizes in bytes.
+    target, final : Path
+        Folder to write to, and the one to name if the disk is full.
+
+    Raises
+    ------
+    DataError
+        If the disk is full.
+    ValueError, EOFError, OSError, tarfile.TarError, zlib.error
+        If the archive is damaged, lacks a member or unpacks to more than the members.
     """
     computed: dict[str, str] = {}
     most = sum(members.values()) + SLACK
