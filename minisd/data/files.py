@@ -13,6 +13,9 @@ from minisd.data.official import CHECKSUMS, SOURCES, Source, kept_checksums
 from minisd.errors import DataError
 from minisd.readers import Contents, Kind
 
+TRUST = "MINISD_TRUST_DATA"
+"""Environment variable: read MATLAB files that are not the official ones, too."""
+
 
 class Files:
     """The files of a data set. All of them are read through `reading`.
@@ -42,8 +45,14 @@ class Files:
         return os.path.lexists(self.folder / name)
 
     @contextmanager
-    def reading(self, name: str) -> Iterator[Contents]:
+    def reading(self, name: str, *, trusted_only: bool = False) -> Iterator[Contents]:
         """Read a file inside the block, as in `Kind.reading`, and then compare its checksum.
+
+        Parameters
+        ----------
+        trusted_only : bool
+            Its format is read by a parser in C, which a damaged file can crash. So the file must be
+            official, unless the user trusts it (the environment variable `TRUST`).
 
         Raises
         ------
@@ -51,6 +60,10 @@ class Files:
             As for `Kind.reading`; also if it does not have the checksum kept beside it.
         """
         with self._kind.reading(self.folder / name) as file:
+            if trusted_only and not os.environ.get(TRUST):
+                self._check_official(name, file)
+                yield file
+                return
             yield file
             published, kept = self._published.get(name), self._kept.get(name)
             md5 = file.md5() if published or kept else ""
@@ -58,6 +71,15 @@ class Files:
                 raise ValueError(f"its checksum is not the one that {CHECKSUMS} beside it has")
             if not md5 or md5 not in (published, kept):
                 self._unknown.append(name)
+
+    def _check_official(self, name: str, file: Contents) -> None:
+        """Raise a DataError unless a file has its published checksum."""
+        if file.md5() != self._published.get(name):
+            raise DataError(
+                f"{self.folder / name} is not the official file, and another one can crash the "
+                f"reader: fetch it with 'minisd data get {self.dataset}', or set {TRUST}=1 to read "
+                "it all the same"
+            )
 
     def joined(self, parts: list[Split]) -> Split:
         """Return the images and labels of several files as one."""

@@ -1,7 +1,7 @@
 """Street View House Numbers, cropped digits, from the official MATLAB files (Netzer et al. 2011).
 
 ``train_32x32.mat``, ``test_32x32.mat`` and, for the paper's setting, ``extra_32x32.mat``; see
-http://ufldl.stanford.edu/housenumbers/.
+http://ufldl.stanford.edu/housenumbers/. Reading them needs SciPy (``pip install 'minisd[svhn]'``).
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 from minisd.data.dataset import Dataset, Split
 from minisd.data.files import Files
-from minisd.data.matlab import Mat
+from minisd.errors import DataError
 
 MOST = 531_131  # images of the largest of the official files
 MOST_BYTES = MOST * (32 * 32 * 3 + 8) + 2**20  # also if it is not compressed
@@ -41,16 +41,28 @@ def load(
 
 def read_mat(files: Files, name: str) -> Split:
     """Read one file: ``X`` (32, 32, 3, N) uint8 and ``y`` (N, 1), where label 10 is the digit 0."""
-    with files.reading(name) as file:
+    try:
+        from scipy.io import loadmat, whosmat
+    except ImportError as error:
+        raise DataError(
+            "SVHN comes as MATLAB files, and reading them needs SciPy: pip install 'minisd[svhn]'"
+        ) from error
+    with files.reading(name, trusted_only=True) as file:
         if file.size > MOST_BYTES:
             raise ValueError(f"{file.size:,} bytes are more than any of the official files has")
-        mat = Mat(file)
-        shape, dtype = mat.declared["X"]
-        if len(shape) != 4 or shape[:3] != (32, 32, 3) or dtype != np.uint8 or shape[3] > MOST:
-            raise ValueError(f"X must be (32, 32, 3, N) uint8, got {shape} {dtype}")
-        if math.prod(mat.declared["y"][0]) != shape[3] or shape[3] == 0:
-            raise ValueError(f"{shape[3]} images and {math.prod(mat.declared['y'][0])} labels")
-        X, y = mat["X"], mat["y"].ravel()
+        file.stream.seek(0)
+        declared = {variable: (shape, kind) for variable, shape, kind in whosmat(file.stream)}
+        (shape, kind), (shape_y, _) = declared["X"], declared["y"]
+        if len(shape) != 4 or shape[:3] != (32, 32, 3) or shape[3] > MOST or kind != "uint8":
+            kind = {"double": "float64", "single": "float32"}.get(kind, kind)
+            raise ValueError(f"X must be (32, 32, 3, N) uint8, got {shape} {kind}")
+        if math.prod(shape_y) != shape[3] or shape[3] == 0:
+            raise ValueError(f"{shape[3]} images and {math.prod(shape_y)} labels")
+        file.stream.seek(0)
+        content = loadmat(file.stream, variable_names=("X", "y"))
+        X, y = content["X"], np.asarray(content["y"]).ravel()
+        if X.shape != shape or X.dtype != np.uint8 or y.dtype.kind not in "iuf":
+            raise ValueError(f"X is {X.shape} {X.dtype}, and y {y.dtype}")
         bad = np.flatnonzero(~np.isin(y, np.arange(1, 11)))
         if len(bad):
             raise ValueError(

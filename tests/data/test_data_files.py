@@ -1,6 +1,8 @@
 """The official files of the data sets: what is read from them, and what is said of damaged ones."""
 
 import ast
+import dataclasses
+import hashlib
 import os
 import pickle
 import re
@@ -16,7 +18,7 @@ import pytest
 from scipy.io import savemat
 
 import minisd
-from minisd.data import Dataset, load, split_validation
+from minisd.data import Dataset, load, official, split_validation
 from minisd.data.dataset import Split
 from minisd.errors import DataError, OutOfMemoryError
 
@@ -55,6 +57,11 @@ def write_cifar100(folder: Path, rng) -> None:
 def write_svhn(folder: Path, rng) -> None:
     for name in SVHN_FILES:
         write_mat(folder / name, pixels(rng, 30), np.tile(np.arange(1, 11), 3))
+
+
+@pytest.fixture(autouse=True)
+def made_up_files_are_trusted(monkeypatch):
+    monkeypatch.setenv("MINISD_TRUST_DATA", "1")
 
 
 WRITERS = {"cifar10": write_cifar10, "cifar100": write_cifar100, "svhn": write_svhn}
@@ -383,11 +390,36 @@ def test_a_missing_folder_is_explained(tmp_path, name):
         load(name, tmp_path / "nowhere")
 
 
-def test_svhn_needs_no_scipy(tmp_path, rng, monkeypatch):
+def test_svhn_without_scipy_says_what_to_install(tmp_path, rng, monkeypatch):
     write_svhn(tmp_path, rng)
     monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    assert len(load("svhn", tmp_path).test) == 30
+    with pytest.raises(DataError, match=r"pip install 'minisd\[svhn\]'"):
+        load("svhn", tmp_path)
+
+
+def test_a_matlab_file_is_parsed_only_if_it_is_official_or_trusted(tmp_path, rng, monkeypatch):
+    """SciPy's parser is in C: one flipped bit of an uncompressed file can crash Python."""
+    write_svhn(tmp_path, rng)
+    whole = {name: (tmp_path / name).read_bytes() for name in SVHN_FILES}
+    monkeypatch.delenv("MINISD_TRUST_DATA")
+    monkeypatch.setattr("scipy.io.whosmat", lambda stream: pytest.fail("it was parsed"))
+    with pytest.raises(DataError, match=f"{MAT} is not the official file.*MINISD_TRUST_DATA=1"):
+        load("svhn", tmp_path)
+    monkeypatch.undo()
+    monkeypatch.delenv("MINISD_TRUST_DATA", raising=False)
+    remotes = tuple(
+        dataclasses.replace(remote, md5=hashlib.md5(whole[remote.name]).hexdigest())
+        for remote in official.SOURCES["svhn"].remotes
+    )
+    source = dataclasses.replace(official.SOURCES["svhn"], remotes=remotes)
+    monkeypatch.setitem(official.SOURCES, "svhn", source)
+    found = load("svhn", tmp_path)
+    assert len(found.test) == 30
+    assert found.remark == ""
+    monkeypatch.setenv("MINISD_TRUST_DATA", "1")
+    (tmp_path / MAT).write_bytes(whole[SVHN_FILES[1]])
+    assert MAT in load("svhn", tmp_path).remark
 
 
 @pytest.mark.parametrize("name", FOLDERS)
