@@ -104,7 +104,7 @@ class Watch:
 
         def see(what: str) -> Callable[..., Any]:
             def around(original: Callable[[Array], Any], x: Array) -> Any:
-                y, look = original(x), look_to_fill() if block.training else None
+                y, look = original(x), look_to_fill() if block.saves else None
                 if look is not None and what not in look.arrays:
                     look.see(what, y)
                 return y
@@ -112,9 +112,10 @@ class Watch:
             return around
 
         def forward(original: Callable[[Array], Array], x: Array) -> Array:
-            if not block.training:
+            if not block.saves:  # as in an evaluation between two steps
                 return original(x)
-            self._seen[number] = Look(block.is_open, block.branch_weight)
+            is_open = block.is_open or not block.training  # it may be in evaluation alone
+            self._seen[number] = Look(is_open, block.branch_weight)
             y, look = original(x), look_to_fill()
             if look is not None:
                 look.see("output", y)

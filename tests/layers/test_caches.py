@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from devices import assert_equal
-from minisd import ResidualBlock, fuse, resnet
+from minisd import SGD, ResidualBlock, fuse, resnet, set_gates
 from minisd import ops as book
+from minisd.flow import Recorder, load
 from minisd.flow.hooks import Hooks
 from minisd.gradcheck import check_layer
 from minisd.layer import Layer
 from minisd.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 from minisd.residual import PadShortcut, basic_branch
+from minisd.train import evaluate
 
 SHAPE = (4, 3, 8, 8)
 
@@ -201,3 +203,21 @@ def test_a_layer_that_trains_inside_one_in_evaluation_saves_nothing(rng):
     model.stem.train()
     model.forward(rng.standard_normal(SHAPE))
     assert saved(model) == []
+
+
+def test_a_block_in_evaluation_alone_is_recorded(rng, tmp_path):
+    """It counts as open, whatever its gate: its branch runs."""
+    model = with_frozen(net(survival=[0.5] * 3), lambda m: [m.blocks[1]])
+    set_gates(model, [True, False, False])
+    optimizer = SGD(model, 0.1)
+    with Recorder(model, optimizer, tmp_path / "flow.jsonl", look_every=1) as recorder:
+        evaluate(model, [(rng.standard_normal(SHAPE), np.arange(4))])
+        model.zero_grad()
+        model.backward(model.forward(rng.standard_normal(SHAPE)))
+        recorder.after_backward()
+        optimizer.step()
+        recorder.after_step()
+    flow = load(tmp_path / "flow.jsonl")
+    assert flow["open"].tolist() == [[True, True, False]]
+    assert flow["block_grad_mean"][0, 1] > 0
+    assert flow["output_grad_norm"][0, 1] > 0

@@ -133,7 +133,7 @@ def test_a_sub_network_is_the_training_network_with_statistics_held(model, x, ga
 
 
 def test_a_sub_network_needs_a_gate_for_every_block(model):
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="6 blocks need 6 gates, got 5"):
         sub_network(model, GATES[1:])
 
 
