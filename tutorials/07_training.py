@@ -373,7 +373,7 @@ real.set(xlabel="epoch", ylabel="error on the training images (%)", title="the n
 real.legend(frameon=False)
 real.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 tidy(real, changes=[first_drop, second_drop])
-show(figure, "07_drop", "What it does to lower the rate (dotted: where it is divided by 10)")
+show(figure, "07_drop", "What a lower rate does (dotted: where it is divided by 10)")
 losses = [[row.loss for row in some[:first_drop]] for some in (undropped, curve)]
 claim("up to the first drop the two runs are one", losses[0] == losses[1])
 last = slice(-max(1, config.epochs // 4), None)

@@ -277,7 +277,7 @@ for s, shade in ((1.0, "#3a6ea5"), (0.7, "#d9922b"), (0.5, "#c1432e")):
 left.plot([], [], "k:", lw=1, label=r"theory, $(s\lambda)^{L - l}$")
 left.set_ylabel("norm of dh; the last layer's is 1")
 left.legend(frameon=False)
-right.legend(frameon=False)
+right.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.8))
 right.set_ylabel("mean |dw|")
 for axes in (left, right):
     axes.set_xlabel("layer")
