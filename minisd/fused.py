@@ -23,7 +23,7 @@ from minisd.fast.activation import add_relu_forward
 from minisd.fast.conv_norm import conv_norm_backward, conv_norm_forward, gradient_of_norm_output
 from minisd.fast.layout import as_images, by_rows
 from minisd.fast.sources import Normalised, Plain, to_array
-from minisd.layer import Layer, kind
+from minisd.layer import Layer, is_saving, kind
 from minisd.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 from minisd.ops.check import check_arrays, check_ndim, check_upstream
 from minisd.residual import ResidualBlock
@@ -180,7 +180,7 @@ class FusedBlock(ResidualBlock):
         if not self._reads_branch():
             return super().open_forward(x, weight)
         shortcut, branch = self.shortcut.forward(x), self.run_branch(x)
-        y, cache = add_relu_forward(shortcut, branch.scaled(weight), keep=self.relu.saves)
+        y, cache = add_relu_forward(shortcut, branch.scaled(weight), keep=is_saving(self.relu))
         self.relu.save(cache)
         # with another weight, or after a ReLU, the branch's gradient is not that of the sum
         self._sums_in_one_pass = weight == 1 and not branch.relu

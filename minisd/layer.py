@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -73,14 +74,14 @@ class Layer:
     last forward, or an error. A forward that raises leaves nothing saved, in this layer and all
     inside it: some would have the cache of this forward, others that of the one before.
 
-    Layers inside save if, and only if, this one does.
+    Layers inside save if, and only if, the layer does whose forward was called.
 
     A layer computes with ``self.ops``: see `use`.
     """
 
     training: bool = True
     saves: bool = True
-    """Whether a forward saves what its backward needs."""
+    """Whether a forward saves what its backward needs, if it is not called by another layer's."""
     buffer_names: tuple[str, ...] = ()
     """Attributes that hold arrays of the state that are not trained, such as running statistics."""
     _cache: Any = None
@@ -89,7 +90,7 @@ class Layer:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "forward" in vars(cls):
-            cls.forward = _with_what_every_forward_does(cls.forward)  # type: ignore[method-assign]
+            cls.forward = _guarded(cls.forward)  # type: ignore[method-assign]
 
     @property
     def ops(self) -> Any:
@@ -137,7 +138,8 @@ class Layer:
 
     def save(self, cache: Any) -> None:
         """Keep ``cache`` for the backward, if there may be one."""
-        self._cache = (cache,) if self.saves else None  # in a tuple: a cache may be None
+        saves = self.saves if running.saves is None else running.saves
+        self._cache = (cache,) if saves else None  # in a tuple: a cache may be None
 
     def take(self) -> Any:
         """Return what the last forward saved; only once."""
@@ -256,21 +258,43 @@ class Layer:
             child._move_buffers(moved)
 
 
-def _with_what_every_forward_does(forward: Callable[..., Array]) -> Callable[..., Array]:
-    """Let ``forward`` tell the layers inside whether to save, and forget everything if it raises.
+class _Running(threading.local):
+    """The forward that runs in this thread, if any.
+
+    Attributes
+    ----------
+    saves : bool or None
+        Whether it keeps what its backward needs: the outermost layer says so. None: none runs.
+    """
+
+    saves: bool | None = None
+
+
+running = _Running()
+
+
+def is_saving(layer: Layer) -> bool:
+    """Whether a forward of this layer would save what its backward needs, here and now."""
+    return layer.saves if running.saves is None else running.saves
+
+
+def _guarded(forward: Callable[..., Array]) -> Callable[..., Array]:
+    """Let ``forward`` say whether the layers inside save, and forget everything if it raises.
 
     So no container has to, and none can forget to.
     """
 
     @functools.wraps(forward)
     def method(self: Layer, *arguments: Any, **named: Any) -> Array:
-        for _, child in self.children():
-            child.saves = self.saves  # also of one that is in evaluation alone
+        outer = running.saves
+        running.saves = self.saves if outer is None else outer
         try:
             return forward(self, *arguments, **named)
         except BaseException:
             self.forget()
             raise
+        finally:
+            running.saves = outer
 
     return method
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd.backend import Array
-from minisd.layer import Layer, Parameter, check_generator, check_layers, floats
+from minisd.layer import Layer, Parameter, check_generator, check_layers, floats, running
 from minisd.ops.check import number, whole_number
 
 __all__ = [
@@ -148,7 +148,7 @@ class ReLU(Layer):
     """max(x, 0); see `minisd.fast.activation`."""
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        y, cache = self.ops.relu_forward(x, keep=self.saves)
+        y, cache = self.ops.relu_forward(x, keep=bool(running.saves))
         self.save(cache)
         return y
 

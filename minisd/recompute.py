@@ -12,10 +12,10 @@ the first. It would move the running statistics a second time, so they are resto
 from collections.abc import Sequence
 
 from minisd.backend import Array
-from minisd.layer import Layer, Settings, restore, settings
+from minisd.layer import Layer, Settings, restore, running, settings
 from minisd.residual import ResidualBlock
 
-Saved = tuple[Array, Settings]
+Saved = tuple[Array, Settings, bool]
 
 SETTINGS = ("is_open", "survival_prob", "scale", "training", "saves", "eps")
 """Attributes of blocks, and of layers inside, that decide what a forward computes."""
@@ -23,7 +23,7 @@ SETTINGS = ("is_open", "survival_prob", "scale", "training", "saves", "eps")
 
 def forward_forgetting(blocks: Sequence[ResidualBlock], x: Array) -> tuple[Array, Saved]:
     """Run ``blocks`` and save only ``x`` and the settings of their layers, for `backward_again`."""
-    saved = (x, settings(inside(blocks), SETTINGS))
+    saved = (x, settings(inside(blocks), SETTINGS), bool(running.saves))
     for block in blocks:
         x = block.forward(x)
         block.forget()
@@ -32,12 +32,13 @@ def forward_forgetting(blocks: Sequence[ResidualBlock], x: Array) -> tuple[Array
 
 def backward_again(blocks: Sequence[ResidualBlock], saved: Saved, dy: Array) -> Array:
     """Run ``blocks`` forward again as they ran the first time, then backward; return dx."""
-    x, settings_then = saved
+    x, settings_then, running_saves = saved
     settings_now = settings(inside(blocks), SETTINGS)
     statistics = [(buffer, buffer.copy()) for block in blocks for _, buffer in block.buffers()]
     try:
         restore(settings_then)
         for block in blocks:
+            block.saves = running_saves  # here it is the outermost layer; then it was not
             x = block.forward(x)
     finally:
         for buffer, moved_once in statistics:

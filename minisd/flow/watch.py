@@ -7,6 +7,7 @@ from typing import Any
 from minisd import fast
 from minisd.backend import Array, array_module
 from minisd.flow.hooks import Hooks, is_hooked
+from minisd.layer import is_saving
 from minisd.residual import ResidualBlock
 
 
@@ -104,7 +105,7 @@ class Watch:
 
         def see(what: str) -> Callable[..., Any]:
             def around(original: Callable[[Array], Any], x: Array) -> Any:
-                y, look = original(x), look_to_fill() if block.saves else None
+                y, look = original(x), look_to_fill() if is_saving(block) else None
                 if look is not None and what not in look.arrays:
                     look.see(what, y)
                 return y
@@ -112,7 +113,7 @@ class Watch:
             return around
 
         def forward(original: Callable[[Array], Array], x: Array) -> Array:
-            if not block.saves:  # as in an evaluation between two steps
+            if not is_saving(block):  # as in an evaluation between two steps
                 return original(x)
             is_open = block.is_open or not block.training  # it may be in evaluation alone
             self._seen[number] = Look(is_open, block.branch_weight)

@@ -287,7 +287,7 @@ def check_layer(
 def restored(layer: Layer) -> Iterator[None]:
     """Put running statistics and settings back at the end of the block; drop caches."""
     buffers = [(buffer, buffer.copy()) for _, buffer in layer.buffers()]
-    before = settings(layer.walk(), ("recompute_every", "saves"))
+    before = settings(layer.walk(), ("recompute_every",))
     try:
         yield
     finally:
