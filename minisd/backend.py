@@ -50,7 +50,14 @@ def array_module(*arrays: Any) -> Any:
     on_cpu = False
     gpu_array: Any = None
     for array in arrays:
-        if isinstance(array, np.ndarray):
+        if type(array) is np.ndarray:
+            on_cpu = True
+        elif isinstance(array, np.ma.MaskedArray | np.matrix):
+            raise TypeError(
+                f"a {type(array).__name__} computes in its own way; pass an ordinary array, such "
+                "as array.filled(0) or numpy.asarray(array)"
+            )
+        elif isinstance(array, np.ndarray):  # such as numpy.memmap
             on_cpu = True
         elif is_cupy(array):
             if gpu_array is not None and array.device != gpu_array.device:

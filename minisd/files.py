@@ -60,7 +60,7 @@ def check_ours(path: Path, is_ours: Callable[[bytes], bool] | None = None) -> No
 
 
 def write_atomically(
-    path: Path,
+    path: str | Path,
     write: Callable[[IO[bytes]], object],
     *,
     is_ours: Callable[[bytes], bool] | None = None,
@@ -75,6 +75,7 @@ def write_atomically(
         If the file could not be written. No half-written file stays behind. A FileExistsError if
         what is there is not ours (`check_ours`).
     """
+    path = Path(path)
     check_ours(path, is_ours)
     aside = path.with_name(aside_name(path.name))
     try:

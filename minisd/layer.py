@@ -1,5 +1,6 @@
 """What every layer has: parameters, a forward, a backward, and a memory between the two."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd import fast
-from minisd.backend import Array, to_device
+from minisd.backend import Array, array_module, to_device
+from minisd.ops.check import check_arrays
 
 CONTAINERS = (list, tuple, dict)
 """Where a layer may keep parameters and inner layers, besides in attributes of its own."""
@@ -27,6 +29,7 @@ class Parameter:
     """
 
     def __init__(self, data: Array) -> None:
+        check_arrays("Parameter", data=data)
         self.data = data
         self.grad: Array | None = None
 
@@ -38,13 +41,21 @@ class Parameter:
         ValueError, TypeError
             If it has not the parameter's shape and dtype.
         """
-        if gradient.shape != self.data.shape:
+        self.check_gradient(gradient)
+        self.grad = gradient if self.grad is None else self.grad + gradient
+
+    def check_gradient(self, gradient: Array) -> None:
+        """Raise an error unless it has the parameter's shape and dtype, and is where it is."""
+        if gradient is None:
+            raise TypeError("the gradient of a parameter is None: a backward returned nothing")
+        if np.shape(gradient) != self.data.shape:
             raise ValueError(
-                f"the gradient of a parameter of shape {self.data.shape} has shape {gradient.shape}"
+                f"the gradient of a parameter of shape {self.data.shape} has shape "
+                f"{np.shape(gradient)}"
             )
+        array_module(self.data, gradient)
         if gradient.dtype != self.data.dtype:
             raise TypeError(f"the gradient of a parameter of {self.data.dtype} is {gradient.dtype}")
-        self.grad = gradient if self.grad is None else self.grad + gradient
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.data.shape}, dtype={self.data.dtype})"
@@ -59,7 +70,10 @@ class Layer:
     A forward in training mode saves a cache for the backward (`save`), and the backward takes it
     (`take`). So each backward needs a forward of its own. A forward in evaluation saves nothing,
     unless asked (`eval`), and drops what an earlier one saved: a backward is always that of the
-    last forward, or an error.
+    last forward, or an error. A forward that raises leaves nothing saved, in this layer and all
+    inside it: some would have the cache of this forward, others that of the one before.
+
+    Layers inside save if, and only if, this one does.
 
     A layer computes with ``self.ops``: see `use`.
     """
@@ -71,6 +85,11 @@ class Layer:
     """Attributes that hold arrays of the state that are not trained, such as running statistics."""
     _cache: Any = None
     _edition: str = fast.__name__
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in vars(cls):
+            cls.forward = _with_what_every_forward_does(cls.forward)  # type: ignore[method-assign]
 
     @property
     def ops(self) -> Any:
@@ -196,7 +215,8 @@ class Layer:
         keep : bool
             Let forwards save what a backward needs: the gradient of the network as it is tested.
             Running statistics are constants there, and a branch counts as often as it was open.
-            A batch norm that is put in evaluation alone, in a `Sequential` that trains, saves too.
+            A layer in evaluation alone, such as a frozen batch norm, saves if the one around it
+            does.
         """
         self.train(False)
         for layer in self.walk():
@@ -236,6 +256,25 @@ class Layer:
             child._move_buffers(moved)
 
 
+def _with_what_every_forward_does(forward: Callable[..., Array]) -> Callable[..., Array]:
+    """Let ``forward`` tell the layers inside whether to save, and forget everything if it raises.
+
+    So no container has to, and none can forget to.
+    """
+
+    @functools.wraps(forward)
+    def method(self: Layer, *arguments: Any, **named: Any) -> Array:
+        for _, child in self.children():
+            child.saves = self.saves  # also of one that is in evaluation alone
+        try:
+            return forward(self, *arguments, **named)
+        except BaseException:
+            self.forget()
+            raise
+
+    return method
+
+
 def _items(container: Any) -> Iterator[tuple[str, Any]]:
     """Yield (dotted name, value) of everything in a list, tuple or dict, and in those inside it."""
     pairs = container.items() if isinstance(container, dict) else enumerate(container)
@@ -250,21 +289,21 @@ def _items(container: Any) -> Iterator[tuple[str, Any]]:
 Settings = list[tuple[Layer, str, Any]]
 """(layer, name of an attribute, its value)"""
 
+_OF_THE_CLASS = object()  # in place of a value, if the layer has none of its own
+
 
 def settings(layers: Iterable[Layer], names: Sequence[str]) -> Settings:
-    """Return those of the named attributes that the layers have, to be put back by `restore`."""
-    return [
-        (layer, name, getattr(layer, name))
-        for layer in layers
-        for name in names
-        if hasattr(layer, name)
-    ]
+    """Return the named attributes of the layers, to be put back by `restore`."""
+    return [(layer, n, vars(layer).get(n, _OF_THE_CLASS)) for layer in layers for n in names]
 
 
 def restore(before: Settings) -> None:
-    """Put attributes back."""
+    """Put attributes back; take away those that a layer did not have of its own."""
     for layer, name, value in before:
-        setattr(layer, name, value)
+        if value is _OF_THE_CLASS:
+            vars(layer).pop(name, None)
+        else:
+            setattr(layer, name, value)
 
 
 def check_generator(what: str, rng: object) -> None:
@@ -274,6 +313,15 @@ def check_generator(what: str, rng: object) -> None:
             f"{what} draws random numbers and needs a generator, such as "
             f"numpy.random.default_rng(0); got {type(rng).__name__}"
         )
+
+
+def check_layers(what: str, *layers: object) -> None:
+    """Raise a TypeError unless all are layers; a list of layers, or a class, is none."""
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"{what} is made of layers, one argument each (*layers for a list), got {layer!r}"
+            )
 
 
 def kind(layer: Layer) -> Any:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd.backend import Array
-from minisd.layer import Layer, Parameter, check_generator, floats
-from minisd.ops.check import whole_number
+from minisd.layer import Layer, Parameter, check_generator, check_layers, floats
+from minisd.ops.check import number, whole_number
 
 __all__ = [
     "BatchNorm2d",
@@ -109,10 +109,6 @@ class BatchNorm2d(Layer):
         if gamma not in GAMMAS:
             raise ValueError(f"BatchNorm2d: gamma must be 'one' or 'uniform', got {gamma!r}")
         channels, dtype = whole_number("BatchNorm2d: channels", channels, 1), floats(dtype)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm2d: momentum must lie in [0, 1], got {momentum}")
-        if not 0 <= eps < float("inf"):
-            raise ValueError(f"BatchNorm2d: eps must be a finite number >= 0, got {eps}")
         scale = np.ones(channels, dtype)
         if gamma == "uniform":
             check_generator("BatchNorm2d with gamma='uniform'", rng)
@@ -122,8 +118,8 @@ class BatchNorm2d(Layer):
         self.beta = Parameter(np.zeros(channels, dtype))
         self.running_mean = np.zeros(channels, dtype)
         self.running_var = np.ones(channels, dtype)
-        self.momentum = momentum
-        self.eps = eps
+        self.momentum = number("BatchNorm2d: momentum", momentum, "[0, 1]")
+        self.eps = number("BatchNorm2d: eps", eps, "[0, inf)")
         self.group: Any = None
 
     def forward(self, x: Array) -> Array:  # noqa: D102
@@ -219,6 +215,7 @@ class Sequential(Layer):
     """Layers one after another; backward goes through them in reverse."""
 
     def __init__(self, *layers: Layer) -> None:
+        check_layers("Sequential", *layers)
         self.layers = list(layers)
 
     def children(self) -> Iterator[tuple[str, Layer]]:
@@ -228,7 +225,6 @@ class Sequential(Layer):
 
     def forward(self, x: Array) -> Array:  # noqa: D102
         for layer in self.layers:
-            layer.saves = self.saves  # also a batch norm that is in evaluation alone
             x = layer.forward(x)
         return x
 

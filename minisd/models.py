@@ -72,8 +72,9 @@ class ResNet(Layer):
         h = self.stem.forward(x)
         to_recompute: list[tuple[list[ResidualBlock], Saved]] = []
         if self.training and self.recompute_every is not None:
-            for start in range(0, len(self.blocks), self.recompute_every):
-                group = self.blocks[start : start + self.recompute_every]
+            every = whole_number("recompute_every", self.recompute_every, 1)
+            for start in range(0, len(self.blocks), every):
+                group = self.blocks[start : start + every]
                 h, saved = forward_forgetting(group, h)
                 to_recompute.append((group, saved))
         else:

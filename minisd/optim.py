@@ -7,6 +7,7 @@ from typing import Any
 
 from minisd.backend import Array, array_module, one_kernel
 from minisd.layer import Layer, Parameter
+from minisd.ops.check import number, whole_number
 
 DROPPED = ("coast", "freeze")
 
@@ -40,11 +41,10 @@ class SGD:
         weight_decay: float = 1e-4,
         dropped: str = "coast",
     ) -> None:
-        for name, value in (("lr", lr), ("weight_decay", weight_decay)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name} must be a finite number >= 0, got {value}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+        if not isinstance(model, Layer):
+            raise TypeError(f"SGD trains a network, and lists its parameters itself; got {model!r}")
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self._numbers()
         if nesterov and momentum == 0:
             raise ValueError("Nesterov's rule needs momentum > 0 (or pass nesterov=False)")
         if dropped not in DROPPED:
@@ -57,14 +57,22 @@ class SGD:
             raise ValueError(f"{type(model).__name__} has no parameters to train")
         self.velocity: dict[str, Array] = {}
         """Momentum buffers by parameter name; a name is missing until its first update."""
-        self.lr = lr
-        self.momentum = momentum
         self.nesterov = nesterov
-        self.weight_decay = weight_decay
         self.dropped = dropped
 
     def step(self) -> None:
-        """Move every parameter, in place, along its gradient."""
+        """Move every parameter, in place, along its gradient.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a gradient has not its parameter's shape and dtype, or the learning rate or another
+            number is not one. No parameter has moved then.
+        """
+        numbers = self._numbers()
+        for parameter in self.parameters.values():
+            if parameter.grad is not None:
+                parameter.check_gradient(parameter.grad)
         for name, parameter in self.parameters.items():
             w, dw = parameter.data, parameter.grad
             if dw is None and self.dropped == "freeze":
@@ -72,14 +80,22 @@ class SGD:
             v = self.velocity.get(name)
             if v is None:
                 v = self.velocity[name] = array_module(w).zeros_like(w)
-            if v.dtype != w.dtype or array_module(v) is not array_module(w):
+            if (v.dtype, v.shape) != (w.dtype, w.shape) or array_module(v) is not array_module(w):
                 raise TypeError(
-                    f"the momentum of {name} has another dtype or device than the parameter: make "
-                    "a new SGD after moving a network"
+                    f"the momentum of {name} has another shape, dtype or device than the "
+                    "parameter: make a new SGD after changing a network"
                 )
             move = nesterov_step if self.nesterov else momentum_step
             g = 0.0 if dw is None else dw  # of a closed block: the gradient counts as zero
-            move(w, g, v, float(self.lr), float(self.momentum), float(self.weight_decay))
+            move(w, g, v, *numbers)
+
+    def _numbers(self) -> tuple[float, float, float]:
+        """Return learning rate, momentum and weight decay as floats, checked."""
+        return (
+            number("lr", self.lr, "[0, inf)"),
+            number("momentum", self.momentum, "[0, 1)"),
+            number("weight_decay", self.weight_decay, "[0, inf)"),
+        )
 
     def buffers(self) -> Iterator[tuple[str, Array]]:
         """Yield (parameter name, momentum buffer) of each parameter that has one."""
@@ -143,19 +159,12 @@ class StepSchedule:
     warmup_lr: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
-        for name, value in (
-            ("lr", self.lr),
-            ("divisor", self.divisor),
-            ("warmup_lr", self.warmup_lr),
-        ):
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be a finite number > 0, got {value}")
-        if self.warmup_epochs < 0:
-            raise ValueError(f"warmup_epochs must be at least 0, got {self.warmup_epochs}")
+        whole_number("epochs", self.epochs, 1)
+        whole_number("warmup_epochs", self.warmup_epochs, 0)
+        for name in ("lr", "divisor", "warmup_lr"):
+            number(name, getattr(self, name), "(0, inf)")
         for drop in self.drops:
-            if not 0 < drop < float("inf") or (drop > 1 and drop != int(drop)):
+            if number("a drop", drop, "(0, inf)") > 1 and drop != int(drop):
                 raise ValueError(f"a drop is a fraction below 1 or a whole epoch, got {drop}")
 
     @property
@@ -169,8 +178,7 @@ class StepSchedule:
 
     def __call__(self, epoch: int) -> float:
         """Return the learning rate of ``epoch``, counted from 1."""
-        if epoch < 1:
-            raise ValueError(f"epochs are counted from 1, got {epoch}")
+        epoch = whole_number("an epoch, counted from 1,", epoch, 1)
         if epoch <= self.warmup_epochs:
             return self.warmup_lr
         passed = sum(epoch > drop for drop in self.drop_epochs)

@@ -6,6 +6,7 @@ is missing, it cannot be opened, or there is too little memory. What a file decl
 its arrays, say) is compared with what is wanted before memory is taken for it.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -59,7 +60,9 @@ class Kind:
         with self.checking(path):
             if not stat.S_ISREG(os.stat(path).st_mode):
                 what = "a folder" if path.is_dir() else "not a regular file"
-                raise self.error(f"{path} is {what}, but {self.name} is wanted here")
+                raise self.error(
+                    f"{path} is {what}, but {self.name} is wanted here: {self.if_damaged}"
+                )
             with patiently(lambda: open(path, "rb")) as stream:
                 yield Contents(stream)
 
@@ -85,9 +88,9 @@ class Kind:
             raise OutOfMemoryError(
                 f"there is too little memory to read {path}: close other programs, or use less data"
             ) from error
-        except OSError as error:
-            raise self.error(f"{path} cannot be read: {error.strerror or error}") from error
         except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:  # else gzip's, for instance
+                raise self.error(f"{path} cannot be read: {error.strerror or error}") from error
             raise self.error(
                 f"{path} is damaged, or is not {self.name} ({explain(error)}): {self.if_damaged}"
             ) from error
@@ -108,6 +111,14 @@ class Contents:
         if len(content) != self.size:
             raise ValueError(f"only {len(content)} of {self.size} bytes could be read")
         return content
+
+    def md5(self) -> str:
+        """Return the checksum that data sets are published with."""
+        hasher = hashlib.md5(usedforsecurity=False)  # also where MD5 is forbidden
+        self.stream.seek(0)
+        while part := self.stream.read(2**20):
+            hasher.update(part)
+        return hasher.hexdigest()
 
     def text(self) -> str:
         """Return everything, as UTF-8."""

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd.backend import Array
-from minisd.layer import kind
+from minisd.layer import check_layers, kind
 from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
+from minisd.ops.check import number
 
 SHORTCUTS = ("A", "A-subsample", "projection", "none")
 SCALES = ("test", "train")
@@ -30,7 +31,8 @@ class ResidualBlock(Layer):
     addition always run.
 
     In evaluation the gate plays no part. Every branch runs, weighted by its survival probability:
-    ReLU(p f(x) + id(x)) (Huang et al. 2016, eq. 5).
+    ReLU(p f(x) + id(x)) (Huang et al. 2016, eq. 5). Only with p = 0 it does not: nothing of it
+    would be left.
 
     A subclass with other mathematics has its own ``open_forward``, ``open_backward``,
     ``closed_forward`` and ``closed_backward``; gates, surgery and recorders then go on working.
@@ -56,8 +58,8 @@ class ResidualBlock(Layer):
     def __init__(
         self, branch: Layer, shortcut: Layer, *, survival_prob: float = 1.0, scale: str = "test"
     ) -> None:
-        if not 0 <= survival_prob <= 1:
-            raise ValueError(f"survival_prob must lie in [0, 1], got {survival_prob}")
+        check_layers("ResidualBlock", branch, shortcut)
+        survival_prob = number("survival_prob", survival_prob, "[0, 1]")
         if scale not in SCALES:
             raise ValueError(f"scale must be 'test' or 'train', got {scale!r}")
         if scale == "train" and survival_prob == 0:
@@ -65,19 +67,21 @@ class ResidualBlock(Layer):
         self.branch = branch
         self.shortcut = shortcut
         self.relu = ReLU()
-        self.survival_prob = float(survival_prob)
+        self.survival_prob = survival_prob
         self.scale = scale
         self.is_open = True
 
     @property
     def branch_weight(self) -> float:
         """What the output of a branch that runs is multiplied by, in the present mode."""
+        p = number("survival_prob", self.survival_prob, "[0, 1]")
         if self.scale == "train":
-            return 1 / float(self.survival_prob) if self.training else 1.0
-        return 1.0 if self.training else float(self.survival_prob)
+            return 1 / p if self.training else 1.0
+        return 1.0 if self.training else p
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        is_open, weight = self.is_open or not self.training, self.branch_weight
+        weight = self.branch_weight
+        is_open = self.is_open if self.training else weight > 0
         y = self.open_forward(x, weight) if is_open else self.closed_forward(x)
         self.save((is_open, weight))
         return y

@@ -154,6 +154,12 @@ def set_gates(model: HasBlocks, gates: Sequence[bool]) -> None:
     TypeError
         If a gate is not True or False (1 or 0). A probability, for instance, would count as open.
     """
+    for block, gate in zip(model.blocks, check_gates(model, gates), strict=True):
+        block.is_open = gate
+
+
+def check_gates(model: HasBlocks, gates: Sequence[bool]) -> list[bool]:
+    """Return the gates as a list of bool; raise, as `set_gates` does, unless they fit."""
     if len(gates) != len(model.blocks):
         raise ValueError(
             f"{len(model.blocks)} blocks need {len(model.blocks)} gates, got {len(gates)}"
@@ -161,5 +167,4 @@ def set_gates(model: HasBlocks, gates: Sequence[bool]) -> None:
     for gate in gates:
         if not isinstance(gate, bool | int | np.bool_ | np.integer) or gate not in (0, 1):
             raise TypeError(f"a gate must be True (open) or False (closed), got {gate!r}")
-    for block, gate in zip(model.blocks, gates, strict=True):
-        block.is_open = bool(gate)
+    return [bool(gate) for gate in gates]

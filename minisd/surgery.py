@@ -3,14 +3,15 @@
 For evaluation only. At the end of the ``with`` block the network is as before.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from minisd.backend import Array
 from minisd.layer import Layer
 from minisd.models import ResNet
+from minisd.ops.check import number
 from minisd.residual import IdentityShortcut, ResidualBlock, check_has_parts
+from minisd.stochastic_depth import check_gates
 
 
 class FixedBlock(Layer):
@@ -23,9 +24,7 @@ class FixedBlock(Layer):
     def __init__(self, block: ResidualBlock, weight: float) -> None:
         check_has_parts(block)
         self.block = block
-        self.weight = float(weight)
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"a branch's weight must be a finite number >= 0, got {weight}")
+        self.weight = number("a branch's weight", weight, "[0, inf)")
 
     def forward(self, x: Array) -> Array:  # noqa: D102
         if self.weight:
@@ -47,6 +46,8 @@ def blocks_replaced(model: ResNet, blocks: Sequence[Layer]) -> Iterator[ResNet]:
 def without(model: ResNet, removed: Iterable[int]) -> list[Layer]:
     """Return the network's blocks. Those numbered ``removed`` (from 0) keep only their shortcut."""
     removed = set(removed)
+    for block in removed - set(range(model.num_blocks)):
+        raise ValueError(f"there are blocks 0 to {model.num_blocks - 1}, but no {block!r}")
     return [FixedBlock(block, 0) if i in removed else block for i, block in enumerate(model.blocks)]
 
 
@@ -56,6 +57,7 @@ def sub_network(model: ResNet, gates: Sequence[bool]) -> list[Layer]:
     The branch of an open block has weight 1, or 1/p with ``scale="train"``. That of a closed block
     has weight 0.
     """
+    gates = check_gates(model, gates)
     return [
         FixedBlock(block, (1 / block.survival_prob if block.scale == "train" else 1) if gate else 0)
         for block, gate in zip(model.blocks, gates, strict=True)
@@ -65,11 +67,11 @@ def sub_network(model: ResNet, gates: Sequence[bool]) -> list[Layer]:
 def interchangeable(model: ResNet) -> list[list[int]]:
     """Return groups of block numbers. The blocks of a group keep the shape and may be swapped."""
     groups: list[list[int]] = []
-    for number, block in enumerate(model.blocks):
+    for place, block in enumerate(model.blocks):
         if not isinstance(block.shortcut, IdentityShortcut):
             groups.append([])  # this block changes the shape
             continue
         if not groups:
             groups.append([])
-        groups[-1].append(number)
+        groups[-1].append(place)
     return [group for group in groups if len(group) > 1]

@@ -87,8 +87,8 @@ def evaluate(
 
     Raises
     ------
-    ValueError
-        If there are no batches, or labels are not one per image.
+    TypeError, ValueError
+        If there are no batches, or labels are not one class of the network's for each image.
     NonFiniteError
         If an output is not finite. Also then every layer is in the mode that it was in.
     """
@@ -99,6 +99,9 @@ def evaluate(
         for images, labels in batches:
             check()
             logits = model.forward(images)
+            array_module(logits, labels)
+            if labels.dtype.kind not in "iu":
+                raise TypeError(f"evaluate: labels must be integers, got {labels.dtype}")
             if labels.shape != logits.shape[:1]:
                 raise ValueError(
                     f"evaluate: {len(logits)} images need labels of shape {logits.shape[:1]}, got "
@@ -106,7 +109,14 @@ def evaluate(
                 )
             finite = array_module(logits).isfinite(logits).all().astype(int)
             mistakes = (logits.argmax(axis=1) != labels).sum()
-            all_finite, mistakes = map(int, values([finite, mistakes]))  # one wait per batch
+            strange = ((labels < 0) | (labels >= logits.shape[1])).sum()
+            # one wait per batch
+            all_finite, mistakes, strange = map(int, values([finite, mistakes, strange]))
+            if strange:
+                raise ValueError(
+                    f"evaluate: {strange} labels are no classes of the network's, 0 to "
+                    f"{logits.shape[1] - 1}"
+                )
             if not all_finite:
                 raise NonFiniteError(
                     "the network's output for a test or validation image is not finite; the first "

@@ -20,6 +20,8 @@ from minisd.errors import DeviceError
 from minisd.gpu import usable_cupy
 from tiny_studies import make
 
+collect_ignore = ["tools/answers"]  # cells of tutorials: see tests/tools/test_exercises.py
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background, where Ctrl-C is ignored: processes that tests start shall not be.
     signal.signal(signal.SIGINT, signal.default_int_handler)

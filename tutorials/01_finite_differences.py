@@ -19,8 +19,9 @@ import numpy as np
 from minisd import ops
 from minisd.figures import new_figure, tidy
 from minisd.gradcheck import check_op
-from minisd.tutorial import claim, exercise, is_quick, show
+from minisd.tutorial import claim, exercise, is_quick, read_options, show
 
+read_options()  # a script takes --quick, --exercise N, --help
 rng = np.random.default_rng(1)
 
 # %% [markdown]
@@ -72,7 +73,7 @@ axes.set_ylabel("error of the slope")
 axes.set_ylim(1e-13, 10)
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "01_step_size")
+show(figure, "01_step_size", "How wrong a slope of $x^3$ is, by the step h of the difference")
 
 # %% [markdown]
 # Read the picture from the right. There the lines are the theory: a tenth of $h$ makes the forward
@@ -231,7 +232,7 @@ axes.set_xlabel("x")
 axes.set_ylabel("slope")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "01_kink")
+show(figure, "01_kink", "A step that crosses the kink of a ReLU measures something in between")
 outside = abs(grid) > wide
 claim(
     "a step that crosses no kink measures the slope",
@@ -284,11 +285,11 @@ axes = figure.subplots()
 axes.loglog(deltas, worst, ".-", label="error seen")
 axes.loglog(deltas, deltas, "k:", lw=1, label="error planted")
 axes.axhline(1e-6, color="#c1432e", lw=1, label="tolerance")
-axes.set_xlabel(r"$\delta$")
+axes.set_xlabel(r"error planted, $\delta$")
 axes.set_ylabel("relative error")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "01_resolution")
+show(figure, "01_resolution", "How small an error the instrument sees")
 sizes = np.array(worst)[deltas > 1e-7] / deltas[deltas > 1e-7]
 claim(
     f"above 1e-7, {sizes.min():.2f} to {sizes.max():.2f} of what was planted is seen",
@@ -300,7 +301,8 @@ claim(f"below, there is a floor of rounding ({min(worst):.0e})", 1e-13 < min(wor
 # ## Exercises
 #
 # Write the function, run the cell, and it tells you whether you are right. Solutions are in
-# `solutions/01_finite_differences.py`.
+# `solutions/01_finite_differences.py`. In a shell, `python tutorials/01_finite_differences.py
+# --exercise 1` runs the first one alone, in a second.
 #
 # **1.** The forward of $y = \tanh x$ returns $y$ as its cache. Write the backward, from $y$ alone.
 
@@ -316,7 +318,10 @@ def tanh_backward(dy, y):
 
 
 def check(tanh_backward):
-    report = check_op("tanh", tanh_forward, tanh_backward, {"x": x}, rng=rng)
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal((4, 3, 5))
+    backward = tanh_backward.returning(dx=x)
+    report = check_op("tanh", tanh_forward, backward, {"x": x}, rng=rng)
     assert report.passed, report.explain()
 
 
@@ -333,18 +338,46 @@ def wrong_elements(forward, backward, x, rng):
     raise NotImplementedError
 
 
+def centred_forward(x):  # a dy of ones hides what is wrong here
+    return x - x.mean(), None
+
+
+def centred_backward(dy, cache):
+    return dy - dy.mean()
+
+
+def faint_forward(x):  # y has another shape than x, and its gradient is small
+    return 1e-5 * (x**2).sum(axis=1), x
+
+
+def faint_backward(dy, cache):
+    return 2e-5 * dy[:, None] * cache
+
+
 def check(wrong_elements):
-    small = rng.standard_normal((3, 4))
-    for planted in (set(), {(1, 2)}, {(0, 0), (2, 3)}):
+    rng = np.random.default_rng(12)
+    x = rng.choice([-1, 1], (3, 4)) * rng.uniform(0.5, 1.5, (3, 4))
+    for forward, right in (
+        (half_square_forward, half_square_backward),
+        (centred_forward, centred_backward),
+        (faint_forward, faint_backward),
+    ):
+        for planted in (
+            {},
+            {(1, 2): 1.01},
+            {(0, 0): -1, (1, 1): 1 + 1e-8, (2, 3): 1 + 1e-5},  # the second is right to 10^-6
+        ):
 
-        def backward(dy, cache, planted=planted):
-            dx = half_square_backward(dy, cache)
-            for index in planted:
-                dx[index] *= 1.01
-            return dx
+            def backward(dy, cache, right=right, planted=planted):
+                dx = right(dy, cache)
+                for index, factor in planted.items():
+                    dx[index] *= factor
+                return dx
 
-        found = wrong_elements(half_square_forward, backward, small.copy(), rng)
-        assert set(found) == planted, f"planted {planted}, found {set(found)}"
+            indices = wrong_elements.returning(indices=list)(forward, backward, x, rng)
+            found = {tuple(index) for index in indices}
+            wrong = {index for index, factor in planted.items() if abs(factor - 1) > 1e-6}
+            assert found == wrong, f"{forward.__name__}: wrong are {wrong or 'none'}, found {found}"
 
 
 exercise(2, wrong_elements, check)
@@ -362,9 +395,11 @@ def complex_step(f, x):
 
 
 def check(complex_step):
-    for f, slope in ((cube, 3.0), (np.exp, np.e), (np.sin, np.cos(1.0))):
-        error = abs(complex_step(f, 1.0) - slope)
-        assert error < 4e-16 * abs(slope) + 4e-16, f"the slope is off by {error:.0e}"
+    for f, derivative in ((cube, lambda x: 3 * x**2), (np.exp, np.exp), (np.sin, np.cos)):
+        for x in (1.0, -0.7, 2.5):
+            slope = derivative(x)
+            error = abs(complex_step.returning(slope=float)(f, x) - slope)
+            assert error < 4e-15 * max(1, abs(slope)), f"the slope is off by {error:.0e}"
 
 
 exercise(3, complex_step, check)

@@ -27,8 +27,9 @@ from minisd.data import load
 from minisd.figures import new_figure
 from minisd.gradcheck import check_op
 from minisd.ops import conv as page
-from minisd.tutorial import claim, exercise, is_quick, show
+from minisd.tutorial import claim, exercise, is_quick, read_options, show
 
+read_options()  # a script takes --quick, --exercise N, --help
 QUICK = is_quick()
 rng = np.random.default_rng(3)
 
@@ -83,12 +84,18 @@ def draw(axes, image, title="", colours="RdBu_r", largest=None):
 digit = test[0][21, 0]
 figure = new_figure(7.5, 3.2)
 (first, *above), (blank, *below) = figure.subplots(2, 1 + len(kernels))
+above[0].set_ylabel("kernel", fontsize=8)
+below[0].set_ylabel("digit, filtered", fontsize=8)
 draw(first, digit, f"a {test[1][21]}", "gray_r")
 blank.axis("off")
 for upper, lower, (name, kernel) in zip(above, below, kernels.items(), strict=True):
     draw(upper, kernel, name)
     draw(lower, filtered(digit, kernel))
-show(figure, "03_by_hand")
+show(
+    figure,
+    "03_by_hand",
+    "Kernels, and what each makes of a digit (red: positive, blue: negative, white: zero)",
+)
 
 uniform = np.ones((6, 7))
 edges = filtered(uniform, kernels["dark above light"])
@@ -397,7 +404,11 @@ panels = {
 }
 for axes, (name, image) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
     draw(axes, image[0, 0], name, "gray_r")
-show(figure, "03_stamps")
+show(
+    figure,
+    "03_stamps",
+    "Above: a pixel of x leaves the kernel turned. Below: a gradient stamps it as it is",
+)
 claim("a pixel leaves the kernel turned", np.array_equal(trace, letter[:, :, ::-1, ::-1]))
 claim("a gradient stamps it as it is", np.array_equal(stamped[..., 4:9, 4:7], letter))
 
@@ -451,7 +462,11 @@ for S, axes, A in zip((1, 2), matrix_axes, (left, right), strict=True):
     axes.imshow(np.ma.masked_equal(A, 0), cmap="tab10", vmin=1, vmax=10)
     axes.set(title=f"A, stride {S}", xlabel="pixel of x", ylabel="pixel of y")
     axes.set(xticks=range(0, 36, 6), yticks=range(0, len(A), 6 // S))
-show(figure, "03_matrix")
+show(
+    figure,
+    "03_matrix",
+    "y = A x for an image of 6x6; colour: which of the nine weights; white: zero",
+)
 print(f"stride 1: {left.size} entries, {np.count_nonzero(left)} not zero, 9 different weights")
 row, column = left[14], left[:, 14]  # of a pixel that is not at the border
 claim("a column has the weights in reverse", np.array_equal(column[column > 0], row[row > 0][::-1]))
@@ -629,7 +644,12 @@ figure = new_figure(7.5, 2)
 for i, (upper, lower) in enumerate(figure.subplots(2, 8).T):
     draw(upper, first_filters[i])
     draw(lower, first_maps[i], colours="gray_r", largest=first_maps.max())
-show(figure, "03_filters")
+    upper.set_title(f"filter {i + 1}", fontsize=8)
+show(
+    figure,
+    "03_filters",
+    "First layer, trained (red: positive, blue: negative weight), and what it says of a 5",
+)
 
 # %% [markdown]
 # Above are the eight filters of the first layer, red for positive and blue for negative weights,
@@ -670,7 +690,11 @@ for layer, part in enumerate(figure.subfigures(1, 3, wspace=0.06)):
             draw(axes, patch, colours="gray_r", largest=1)
     for axes in grid.flat:
         axes.axis("off" if not axes.images else "on")
-show(figure, "03_favourites")
+show(
+    figure,
+    "03_favourites",
+    "A row: one filter, and the five windows of test images that excite it most (black: ink)",
+)
 
 # %% [markdown]
 # A row is a filter, with the five windows that it likes best, each from another image. (Of each
@@ -738,7 +762,8 @@ claim(
 # %% [markdown]
 # ## Exercises
 #
-# Solutions are in `solutions/03_convolution.py`.
+# Solutions are in `solutions/03_convolution.py`. In a shell, `--exercise 1` runs the first one
+# alone.
 #
 # **1.** How many pixels of $x$, along one side, does one output pixel of a stack of convolutions
 # depend on? Write `receptive_field(layers)`, where `layers` lists $(K, S)$ from the first to the
@@ -758,6 +783,7 @@ def check(receptive_field):
         [(5, 2), (3, 1)],
         [(3, 2), (3, 2), (2, 1)],
         [(2, 2), (1, 1)],
+        [(4, 1), (3, 3), (3, 2), (2, 2)],
     ):
         shape, caches = (1, 1, 64, 64), []
         for K, S in layers:
@@ -767,7 +793,8 @@ def check(receptive_field):
         d[0, 0, 0, 0] = 1
         for cache in reversed(caches):
             d = conv_backward(d, cache)[0]
-        right, yours = d[0, 0].any(axis=1).sum(), receptive_field(layers)
+        right = d[0, 0].any(axis=1).sum()
+        yours = receptive_field.returning(pixels=float)(layers)
         assert yours == right, f"{layers}: dx has {right} rows that are not zero, you say {yours}"
 
 
@@ -797,11 +824,20 @@ def check(depthwise_backward):
         report = check_op(
             f"depthwise, stride {S}, padding {P}",
             lambda x, w, S=S, P=P: depthwise_forward(x, w, S, P),
-            depthwise_backward,
+            depthwise_backward.returning(dx=arrays["x"], dw=arrays["w"]),
             arrays,
             rng=rng,
         )
         assert report.passed, report.explain()
+    steps = []
+    for k in (1, 3):
+        x, w = np.ones((2 * k, 2 * k, 6 * k, 6 * k)), np.ones((2 * k, 3, 2))
+        y, cache = depthwise_forward(x, w)
+        steps.append(depthwise_backward.work(y, cache))
+    assert steps[1] < 1.5 * steps[0], (
+        "right, but with three times as many images, channels, rows and columns it takes "
+        f"{steps[1] / steps[0]:.0f} times as many steps of Python: do without that loop"
+    )
 
 
 exercise(2, depthwise_backward, check)
@@ -834,13 +870,12 @@ def check(dilated_backward):
         )
         y, cache = dilated_forward(x, w, S, P, D)
         dy = rng.standard_normal(y.shape).astype(np.float32)
-        dx, dw = dilated_backward(dy, cache)
+        dx, dw = dilated_backward.returning(dx=x, dw=w)(dy, cache)
         where = f"stride {S}, padding {P}, dilation {D}"
         for name, other, yours, y2 in (
             ("x", x2, dx, dilated_forward(x2, w, S, P, D)[0]),
             ("w", w2, dw, dilated_forward(x, w2, S, P, D)[0]),
         ):
-            assert yours.shape == other.shape, f"{where}: d{name} has shape {yours.shape}"
             right, got = np.vdot(y2, dy), np.vdot(other, yours)
             off = abs(right - got) / np.linalg.norm(y2) / np.linalg.norm(dy)
             assert off < 1e-5, f"{where}: <y, dy> is {right:.4f}, <{name}, d{name}> is {got:.4f}"

@@ -23,8 +23,9 @@ from minisd.data import Normaliser, load
 from minisd.figures import TEST, VALIDATION, new_figure, tidy
 from minisd.gradcheck import check_layer, check_op
 from minisd.residual import PadShortcut, basic_branch, make_shortcut
-from minisd.tutorial import claim, exercise, is_quick, show
+from minisd.tutorial import claim, exercise, is_quick, read_options, show
 
+read_options()  # a script takes --quick, --exercise N, --help
 QUICK = is_quick()
 SHALLOW, DEEP = (8, 32) if QUICK else (20, 56)
 STEPS, BATCH = (40, 32) if QUICK else (200, 64)
@@ -124,7 +125,7 @@ axes.set_xlabel("step")
 axes.set_ylabel(f"training loss, mean of {window} steps")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "05_depth")
+show(figure, "05_depth", "Training loss: more layers harm the plain network, not the residual one")
 claim(
     f"residual: {final(residual[SHALLOW]):.3f} with {SHALLOW} layers, {final(residual[DEEP]):.3f} "
     f"with {DEEP}, where the plain network had {final(plain[DEEP]):.2f}",
@@ -274,7 +275,8 @@ for name, shortcut, colour in (("plain", "none", TEST), ("residual", "A", VALIDA
             f"{name}, {depth} layers: the gradient grows {growth[name, depth]:.3f}-fold a layer; "
             f"at least half of the predicted decrease is achieved up to {reach[name, depth]:.2f}"
         )
-right.loglog(promised, promised, "k:", lw=1)
+right.loglog(promised, promised, "k:", lw=1, label="as predicted")
+right.legend(handles=right.lines[-1:], frameon=False, loc="lower right")
 right.set_ylim(8e-4, 4)
 left.set_xlabel("layer")
 left.set_ylabel("norm of the gradient $dH_l$")
@@ -283,7 +285,11 @@ right.set_ylabel("decrease achieved")
 left.legend(frameon=False)
 tidy(left)
 tidy(right)
-show(figure, "05_initialisation")
+show(
+    figure,
+    "05_initialisation",
+    "Gradients at the start: how large they are, and how far they can be trusted",
+)
 claim("no gradient vanishes on its way back", min(growth.values()) > 1)
 claim(
     f"of the smallest decrease, at least {min(kept):.0%} is achieved",
@@ -523,7 +529,8 @@ for depth in (20, 56, 110):
 #
 # ## Exercises
 #
-# Solutions are in `solutions/05_residual_block.py`.
+# Solutions are in `solutions/05_residual_block.py`. In a shell, `--exercise 1` runs the first one
+# alone.
 #
 # **1.** The shortcut A-subsample takes the first pixel of each tile, and appends the zeros. Write
 # its backward. The cache is the shape of $x$; height and width may be odd.
@@ -540,9 +547,11 @@ def subsample_backward(dy, shape):
 
 
 def check(subsample_backward):
+    rng = np.random.default_rng(51)
     for size in ((8, 6), (7, 5)):
         x = rng.standard_normal((4, 3, *size))
-        report = check_op("subsample", subsample_forward, subsample_backward, {"x": x}, rng=rng)
+        backward = subsample_backward.returning(dx=x)
+        report = check_op("subsample", subsample_forward, backward, {"x": x}, rng=rng)
         assert report.passed, f"images of {size[0]}x{size[1]} pixels: {report.explain()}"
 
 
@@ -562,22 +571,27 @@ def gradients_by_length(jacobians, dh):
 
 
 def check(gradients_by_length):
-    J, dh = rng.standard_normal((5, 4, 4)), rng.standard_normal(4)
+    rng = np.random.default_rng(52)
+    J, dh = list(rng.standard_normal((5, 4, 4))), rng.standard_normal(4)
     expected = np.zeros((6, 4))
     for path in product([False, True], repeat=5):
         along = dh
         for through, j in zip(reversed(path), reversed(J), strict=True):
             along = j.T @ along if through else along
         expected[sum(path)] += along
-    found = gradients_by_length(J, dh)
-    assert np.shape(found) == (6, 4), f"the shape should be (6, 4), it is {np.shape(found)}"
+    found = gradients_by_length.returning(sums=expected)(J, dh)
     for k in range(6):
         assert np.allclose(found[k], expected[k]), f"the sum for {k} branches should be another"
-    J = 0.1 * rng.standard_normal((54, 4, 4))
+    J = list(0.1 * rng.standard_normal((54, 4, 4)))
+    steps = [gradients_by_length.work(J[:L], dh) for L in (5, 10)]
+    assert steps[1] < 10 * steps[0], (
+        f"right, but 10 branches take {steps[1] / steps[0]:.0f} times the steps of 5: L = 54 would "
+        "not end"
+    )
     total = dh
     for j in reversed(J):
         total = total + j.T @ total
-    found = gradients_by_length(J, dh)
+    found = gradients_by_length.returning(sums=np.zeros((55, 4)))(J, dh)
     assert np.allclose(sum(found), total), "the sum over all lengths should be the gradient"
 
 
@@ -610,12 +624,12 @@ def preactivation_backward(dy, caches):
 
 
 def check(preactivation_backward):
-    rng = np.random.default_rng(6)  # its own: with these numbers no step meets a kink
+    rng = np.random.default_rng(6)  # with these numbers no step meets a kink
     shapes = {"x": (4, 3, 5, 6), "gamma1": 3, "beta1": 3, "w1": (3, 3, 3, 3)}
     shapes |= {"gamma2": 3, "beta2": 3, "w2": (3, 3, 3, 3)}
     inputs = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
-    functions = preactivation_forward, preactivation_backward
-    report = check_op("pre-activation block", *functions, inputs, rng=rng)
+    backward = preactivation_backward.returning(**{f"d{n}": each for n, each in inputs.items()})
+    report = check_op("pre-activation block", preactivation_forward, backward, inputs, rng=rng)
     assert report.passed, report.explain()
 
 

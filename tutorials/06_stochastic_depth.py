@@ -53,11 +53,12 @@ from minisd.experiments.paper_curves import depth_table
 from minisd.figures import new_figure, tidy
 from minisd.gradcheck import check_layer
 from minisd.layers import Layer
-from minisd.residual import IdentityShortcut, ResidualBlock, basic_branch
+from minisd.residual import IdentityShortcut, PadShortcut, ResidualBlock, basic_branch
 from minisd.surgery import blocks_replaced, sub_network
 from minisd.train import evaluate, train_step
-from minisd.tutorial import claim, exercise, is_quick, show
+from minisd.tutorial import claim, exercise, is_quick, read_options, show
 
+read_options()  # a script takes --quick, --exercise N, --help
 QUICK = is_quick()
 rng = np.random.default_rng(6)
 
@@ -217,16 +218,22 @@ model = resnet(110, in_channels=1, width=1, survival=deep, rng=np.random.default
 drawn = np.array([draw_gates(model, rng) for _ in range(200)])
 figure = new_figure(8, 4)
 raster, counts = figure.subplots(1, 2, width_ratios=(3, 2))
-raster.imshow(drawn, cmap="gray_r", aspect="auto", interpolation="nearest", extent=(1, 55, 200, 0))
+raster.imshow(
+    drawn, cmap="gray_r", aspect="auto", interpolation="nearest", extent=(0.5, 54.5, 200.5, 0.5)
+)
+raster.set_title("black: open, white: closed", fontsize=9)
 raster.set_xlabel("block")
 raster.set_ylabel("mini-batch")
+raster.set_xticks([1, 10, 20, 30, 40, 54])
+raster.set_yticks([1, 50, 100, 150, 200])
+counts.set_title("how many are open", fontsize=9)
 counts.hist(drawn.sum(axis=1), np.arange(28.5, 53), density=True, color="#c9c9c9", label="drawn")
 counts.plot(range(29, 53), depth_distribution(deep)[29:53], ".-", color="#c1432e", label="computed")
 counts.set_xlabel("open blocks of 54")
 counts.set_ylabel("probability")
 counts.legend(frameon=False, loc="upper left", fontsize=8)
 tidy(counts)
-show(figure, "06_gates")
+show(figure, "06_gates", "Gates of 54 blocks, linear decay to 0.5: 200 mini-batches")
 three_sigma = 3 * np.sqrt(sum(p * (1 - p) for p in deep) / len(drawn))
 claim(
     f"drawn: {drawn.sum(axis=1).mean():.1f} open on average, within three standard errors of 40.25",
@@ -397,7 +404,7 @@ axes.set_ylabel("milliseconds")
 axes.set_ylim(bottom=0)
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "06_time")
+show(figure, "06_time", "A training step costs what its open blocks cost (32 layers)")
 print(f"{intercept:.1f} ms without any block, and {slope:.2f} ms for each open one")
 share = milliseconds[0] / milliseconds[-1]
 claim(f"all blocks closed, a step takes {share:.0%} of one with all open: under half", share < 0.5)
@@ -526,7 +533,11 @@ axes.set_xlabel("open blocks")
 axes.set_ylabel("test error (%)")
 axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
 tidy(axes)
-show(figure, "06_all_networks")
+show(
+    figure,
+    "06_all_networks",
+    "All 64 sub-networks of a network of 6 blocks, and the network as it is tested",
+)
 print(f"a sub-network, on average        {typical:6.2%}")
 print(f"all blocks, weight 1             {unscaled:6.2%}")
 print(f"all blocks, weighted by p_l      {scaled:6.2%}")
@@ -558,25 +569,31 @@ claim("leaving out the weights costs something", unscaled > scaled, in_full=True
 # ## What it does to a small network
 #
 # Now the part that an advertisement would leave out. This is the paper's own figure 8: the test
-# error on CIFAR-10 against depth and $p_L$.
+# error on CIFAR-10 against depth and $p_L$. The colours compare within a column: by how much is a
+# $p_L$ worse than the best one for that depth?
 
 # %%
 p_last, depths, table = depth_table()
 figure = new_figure(7, 4)
 axes = figure.subplots()
-picture = axes.imshow(table, cmap="viridis_r", aspect="auto", vmin=5.2, vmax=7.5)
+behind = table - table.min(axis=0)  # in a column, as depths differ more than rules do
+picture = axes.imshow(behind, cmap="viridis_r", aspect="auto", vmin=0)
 for row, column in np.ndindex(table.shape):
     error = table[row, column]
-    best = error == table[:, column].min()
+    best = behind[row, column] == 0
     style = {"fontweight": "bold", "fontsize": 11} if best else {"fontsize": 8}
-    colour = "black" if error < 6.2 else "white"
+    colour = "black" if behind[row, column] < 0.8 else "white"
     axes.text(column, row, f"{error:.2f}", ha="center", va="center", color=colour, **style)
 axes.set_xticks(range(len(depths)), depths)
 axes.set_yticks(range(len(p_last)), p_last)
 axes.set_xlabel("layers")
-axes.set_ylabel("$p_L$")
-figure.colorbar(picture, extend="max", label="the paper's test error (%); bold: best of column")
-show(figure, "06_depth_and_p")
+axes.set_ylabel("$p_L$ (1.0: constant depth)")
+figure.colorbar(picture, label="points above the best of the column (bold)")
+show(
+    figure,
+    "06_depth_and_p",
+    "CIFAR-10: the paper's test error (%) by depth and survival probability",
+)
 best = {depth: p_last[table[:, column].argmin()] for column, depth in enumerate(depths)}
 print("best p_L by depth:", best)
 claim("at 110 layers the best p_L is 0.5", best[110] == 0.5)
@@ -646,7 +663,8 @@ claim(
 #
 # ## Exercises
 #
-# Solutions are in `solutions/06_stochastic_depth.py`.
+# Solutions are in `solutions/06_stochastic_depth.py`. In a shell, `--exercise 1` runs the first one
+# alone.
 #
 # **1.** Which uniform rule trains as many blocks on average as a linear decay to $p_L$? Write
 # `uniform_like(num_blocks, p_last)`, which returns $p$.
@@ -658,8 +676,9 @@ def uniform_like(num_blocks, p_last):
 
 
 def check(uniform_like):
-    for blocks, last in ((9, 0.5), (54, 0.5), (54, 0.2), (1, 0.3)):
-        p = uniform_like(blocks, last)
+    for blocks, last in ((9, 0.5), (54, 0.5), (54, 0.2), (1, 0.3), (7, 1.0)):
+        p = uniform_like.returning(p=float)(blocks, last)
+        assert 0 <= p <= 1, f"a probability lies between 0 and 1, got {p}"
         wanted = expected_depth(linear_decay(blocks, last))
         got = expected_depth(uniform(blocks, p))
         assert abs(got - wanted) < 1e-9, f"L = {blocks}: {got} blocks open, not {wanted}"
@@ -680,17 +699,20 @@ def coasted(v, lr, momentum, n):
 
 
 def check(coasted):
-    for n, lr, m in ((1, 0.1, 0.9), (2, 0.3, 0.9), (7, 0.1, 0.5)):
+    for n, lr, m, g in ((1, 0.1, 0.9, 2.0), (2, 0.3, 0.9, -1.0), (7, 0.1, 0.5, 2.0)):
         conv = Conv2d(1, 1, 1, rng=np.random.default_rng(0), dtype=np.float64)
         optimizer = SGD(conv, lr, momentum=m, weight_decay=0)
-        conv.w.grad = np.full((1, 1, 1, 1), 2.0)
+        conv.w.grad = np.full((1, 1, 1, 1), g)
         optimizer.step()
         v, before = optimizer.velocity["w"].item(), conv.w.data.item()
         conv.w.grad = None
         for _ in range(n):
             optimizer.step()
-        wanted, got = conv.w.data.item() - before, coasted(v, lr, m, n)
+        wanted = conv.w.data.item() - before
+        got = coasted.returning(moved=float)(v, lr, m, n)
         assert abs(got - wanted) < 1e-12, f"after {n} steps it moved by {wanted}, not {got}"
+    few, many = (coasted.work(1.0, 0.1, 0.9, n) for n in (5, 100))
+    assert many < 1.5 * few, f"right, but n = 100 takes {many / few:.0f} times the steps of n = 5"
 
 
 exercise(2, coasted, check)
@@ -698,7 +720,9 @@ exercise(2, coasted, check)
 # %% [markdown]
 # **3.** Write the other convention as a block: weight $1/p$ in training when it is open, weight 1
 # in evaluation. Derive its backward, and make `InvertedBlock(branch, shortcut, survival_prob)`
-# pass a gradient check, agree with the library's `scale="train"`, and skip what is closed.
+# pass a gradient check, agree with the library's `scale="train"`, and skip what is closed. As in
+# `GatedBlock`, its attribute `is_open` is the gate, and another one may be drawn before the
+# backward comes.
 
 
 # %%
@@ -708,24 +732,44 @@ def InvertedBlock(branch, shortcut, survival_prob):
 
 def check(InvertedBlock):
     rng = np.random.default_rng(3)
-    branch = basic_branch(2, 2, rng=rng, dtype=np.float64)
-    yours = InvertedBlock(branch, IdentityShortcut(), 0.4)
-    theirs = ResidualBlock(branch, IdentityShortcut(), survival_prob=0.4, scale="train")
-    x = rng.standard_normal((3, 2, 5, 4))
-    for gate in (True, False):
-        yours.is_open = theirs.is_open = gate
-        a, b = yours.forward(x), theirs.forward(x)
-        assert np.allclose(a, b), f"gate {gate}: not the library's output in training"
-        report = check_layer(yours, x, rng=rng)
-        assert report.passed, report.explain()
-    branch.zero_grad()
-    mean = branch.layers[1].running_mean.copy()
-    yours.backward(yours.forward(x))
-    assert np.array_equal(mean, branch.layers[1].running_mean), "closed, and yet its forward ran"
-    for name, parameter in branch.parameters():
-        assert parameter.grad is None, f"closed, and yet {name} has a gradient: is it skipped?"
-    a, b = yours.eval().forward(x), theirs.eval().forward(x)
-    assert np.allclose(a, b), "not the library's output in evaluation"
+    for p, channels, shortcut in ((0.4, 2, IdentityShortcut()), (0.75, 4, PadShortcut(2, 4, 2))):
+        stride = channels // 2
+        branch = basic_branch(2, channels, stride=stride, rng=rng, dtype=np.float64)
+        yours = InvertedBlock.returning(block=Layer)(branch, shortcut, p)
+        assert not isinstance(yours, ResidualBlock), "that is the library's block: write your own"
+        theirs = ResidualBlock(branch, shortcut, survival_prob=p, scale="train")
+        x = rng.standard_normal((3, 2, 6, 4))
+        dy = rng.standard_normal(theirs.forward(x).shape)
+        InvertedBlock.watch(yours, "forward", y=dy)
+        InvertedBlock.watch(yours, "backward", dx=x)
+        for gate in (True, False):
+            found, told = [], f"p = {p}, gate {gate}: "
+            for block in (yours, theirs):
+                branch.zero_grad()
+                before = branch.layers[1].running_mean.copy()
+                block.is_open = gate
+                y = block.forward(x)
+                moved = not np.array_equal(before, branch.layers[1].running_mean)
+                block.is_open = not gate  # the next batch's: this backward needs its forward's
+                dx = block.backward(dy)
+                found.append((y, dx, moved, [each.grad for _, each in branch.parameters()]))
+            (y, dx, moved, gradients), (their_y, their_dx, _, theirs_too) = found
+            assert np.allclose(y, their_y), told + "not the library's output in training"
+            assert moved == gate, told + "the branch's forward ran although it was closed"
+            assert np.allclose(dx, their_dx), told + (
+                "not the library's dx, with another gate drawn between forward and backward"
+            )
+            for mine, its in zip(gradients, theirs_too, strict=True):
+                assert (mine is None) == (its is None), told + "a closed branch has a gradient"
+                assert mine is None or np.allclose(mine, its), told + "not the library's gradients"
+        yours.is_open = True
+        report = check_layer(yours, x, rng=rng, elements=4)
+        assert report.passed, f"p = {p}: {report.explain()}"
+        for gate in (True, False):
+            yours.is_open = theirs.is_open = gate
+            a, b = yours.eval().forward(x), theirs.eval().forward(x)
+            assert np.allclose(a, b), f"p = {p}, gate {gate}: not the library's in evaluation"
+            branch.train()
 
 
 exercise(3, InvertedBlock, check)

@@ -35,8 +35,9 @@ from minisd.runs.fit import fit
 from minisd.runs.interrupt import Interrupted, StopSignals
 from minisd.runs.progress import Progress
 from minisd.runs.run import Run
-from minisd.tutorial import claim, exercise, is_quick, show
+from minisd.tutorial import claim, exercise, is_quick, read_options, show
 
+read_options()  # a script takes --quick, --exercise N, --help
 QUICK = is_quick()
 SEEDS = (1, 2) if QUICK else (1, 2, 3)
 SETTINGS = {"depth": 14, "width": 8, "epochs": 24, "lr": 0.05, "batch_size": 64}
@@ -154,7 +155,11 @@ for axes_row, (name, pictures) in zip(figure.subplots(4, 10), rows.items(), stri
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color("#bbbbbb")
     axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-show(figure, "07_augmentation")
+show(
+    figure,
+    "07_augmentation",
+    "A digit of each class, mirrored, normalised, and shifted by a pixel",
+)
 inked = (train.images.max(axis=(1, 3)) > 0).mean(axis=0)  # of each row, how often it has ink
 full = min(inked[0], inked[-1])
 claim(f"digits fill their box: first and last row have ink in {full:.1%} of images", full > 0.9)
@@ -368,7 +373,7 @@ real.set(xlabel="epoch", ylabel="error on the training images (%)", title="the n
 real.legend(frameon=False)
 real.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 tidy(real, changes=[first_drop, second_drop])
-show(figure, "07_drop")
+show(figure, "07_drop", "What it does to lower the rate (dotted: where it is divided by 10)")
 losses = [[row.loss for row in some[:first_drop]] for some in (undropped, curve)]
 claim("up to the first drop the two runs are one", losses[0] == losses[1])
 last = slice(-max(1, config.epochs // 4), None)
@@ -419,7 +424,7 @@ for axes, (name, some) in zip(figure.subplots(2, 2, sharex=True).flat, runs.item
 figure.axes[0].legend(frameon=False, loc="lower left")
 figure.supxlabel("epoch")
 figure.supylabel("error (%)")
-show(figure, "07_curves")
+show(figure, "07_curves", "Four learning curves (dotted: the rate is divided by 10)")
 
 ups = [np.sign(np.diff(errors(curve, heap)[:first_drop])) for heap in ("train", "validation")]
 together = (ups[0] == ups[1]).mean()
@@ -634,7 +639,7 @@ axes.set(xlabel="looks at the test images", ylabel="test error reported (%)")
 axes.set_ylim(bottom=0)
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "07_lie")
+show(figure, "07_lie", "The more often one looks, the lower is the lowest test error")
 
 # %% [markdown]
 # The validation error of the chosen epoch is too low for the same reason. So the number to report
@@ -746,7 +751,7 @@ home.cleanup()
 #
 # ## Exercises
 #
-# Solutions are in `solutions/07_training.py`.
+# Solutions are in `solutions/07_training.py`. In a shell, `--exercise 1` runs the first one alone.
 #
 # **1.** Many networks are trained with *warm-up and cosine*: the rate rises linearly, $\eta e / W$
 # in epochs $e = 1$ to $W$. Then it falls along half a cosine, from $\eta$ in epoch $W$ to 0 in
@@ -759,8 +764,9 @@ def warmup_cosine(epoch, lr, epochs, warmup):
 
 
 def check(warmup_cosine):
+    yours = warmup_cosine.returning(rate=float)
     for lr, epochs, warmup in ((0.1, 20, 5), (0.5, 7, 1), (0.1, 10, 0)):
-        rates = np.array([warmup_cosine(e, lr, epochs, warmup) for e in range(1, epochs + 1)])
+        rates = np.array([yours(e, lr, epochs, warmup) for e in range(1, epochs + 1)])
         ramp = lr * np.arange(1, warmup + 1) / max(1, warmup)
         assert np.allclose(rates[:warmup], ramp), f"the ramp is {ramp}, got {rates[:warmup]}"
         fall = rates[warmup:]
@@ -768,8 +774,12 @@ def check(warmup_cosine):
         assert fall[-1] > 0, f"the last epoch has a rate above 0, got {fall[-1]}"
         pairs = fall + fall[::-1]  # half a cosine is symmetric about its middle
         assert np.allclose(pairs, lr), f"as far below {lr} as above 0 on the other side, got {fall}"
-        first = (1 - math.cos(math.pi / (epochs + 1 - warmup))) / 2
+        step = math.pi / (epochs + 1 - warmup)
+        first = (1 - math.cos(step)) / 2
         assert np.isclose(1 - fall[0] / lr, first), "the first step down is that of a cosine"
+        wave = np.array([lr, *fall, 0]) - lr / 2  # cos(a - b) + cos(a + b) = 2 cos a cos b
+        sums = wave[:-2] + wave[2:]
+        assert np.allclose(sums, 2 * math.cos(step) * wave[1:-1]), f"no cosine in between: {fall}"
 
 
 exercise(1, warmup_cosine, check)
@@ -788,16 +798,21 @@ def batches_of(seed, epoch, count, batch_size, skip=0):
 
 
 def check(batches_of):
-    whole = batches_of(1, 2, 103, 10)
+    yours = batches_of.returning(batches=list)
+    whole = yours(1, 2, 103, 10)
     assert [len(batch) for batch in whole] == [10] * 10 + [3], "ten batches of 10 and one of 3"
+    assert all(np.asarray(batch).dtype.kind in "iu" for batch in whole), "batches of indices"
     order = np.concatenate(whole).tolist()
     assert sorted(order) == list(range(103)), "every image once"
-    batches_of(5, 6, 50, 10)  # something else happens in between
-    rest = np.concatenate(batches_of(1, 2, 103, 10, skip=4)).tolist()
+    yours(5, 6, 50, 10)  # something else happens in between
+    rest = np.concatenate(yours(1, 2, 103, 10, skip=4)).tolist()
     assert rest == order[40:], "after skip=4 the rest of the same epoch"
     keys = [(seed, epoch) for seed in (1, 2, 12) for epoch in (1, 2, 11, 21, 101, 1001)]
-    orders = {tuple(np.concatenate(batches_of(*key, 103, 10)).tolist()) for key in keys}
+    orders = {tuple(np.concatenate(yours(*key, 103, 10)).tolist()) for key in keys}
     assert len(orders) == len(keys), f"{len(keys)} pairs gave {len(orders)} different orders"
+    for each in orders:
+        neighbours = np.mean(np.diff(each) == 1)
+        assert neighbours < 0.2, f"of the images {neighbours:.0%} follow the one before: no shuffle"
 
 
 exercise(2, batches_of, check)
@@ -819,9 +834,10 @@ def compare(wrong_a, wrong_b):
 
 
 def check(compare):
+    yours = compare.returning(difference=float, error=float, p_value=float)
     a, b = np.zeros((2, 400), bool)
     a[:12] = b[10:15] = True  # 10 in A alone, 3 in B alone, 2 in both
-    difference, error, p_value = compare(a, b)
+    difference, error, p_value = yours(a, b)
     assert np.isclose(difference, 7 / 400), f"A errs on 7 of 400 images more, got {difference}"
     unpaired = math.sqrt(12 / 400 * 388 / 400 / 400 + 5 / 400 * 395 / 400 / 400)
     assert not np.isclose(error, unpaired, rtol=1e-3), "that would hold for different test images"
@@ -829,11 +845,11 @@ def check(compare):
     assert np.isclose(error, right), f"the standard error is {right:.5f}, got {error:.5f}"
     by_hand = 2 * (1 + 13 + 78 + 286) / 2**13  # 0, 1, 2 or 3 of 13 tosses, on either side
     assert np.isclose(p_value, by_hand), f"the p-value is {by_hand:.4f}, got {p_value:.4f}"
-    swapped = compare(b, a)
+    swapped = yours(b, a)
     assert np.allclose(swapped, (-difference, error, p_value)), "B against A is the mirror image"
-    assert np.allclose(compare(a, a), (0, 0, 1)), "no difference at all: p-value 1"
-    assert np.isclose(compare(a, np.zeros_like(a))[2], 2 / 2**12), "12 to 0"
-    even = compare(np.arange(9) < 2, np.arange(9) > 6)[2]
+    assert np.allclose(yours(a, a), (0, 0, 1)), "no difference at all: p-value 1"
+    assert np.isclose(yours(a, np.zeros_like(a))[2], 2 / 2**12), "12 to 0"
+    even = yours(np.arange(9) < 2, np.arange(9) > 6)[2]
     assert np.isclose(even, 1), f"2 to 2: no p-value is above 1, got {even}"
 
 

@@ -47,8 +47,9 @@ from minisd.runs.config import resolve
 from minisd.runs.run import Run
 from minisd.surgery import without
 from minisd.train import train_step
-from minisd.tutorial import claim, exercise, is_quick, show
+from minisd.tutorial import claim, exercise, is_quick, read_options, show
 
+read_options()  # a script takes --quick, --exercise N, --help
 QUICK = is_quick()
 digits = load("digits").train
 images, labels = Normaliser.fit(digits.images)(digits.images[:128]), digits.labels[:128]
@@ -267,7 +268,7 @@ for s, shade in ((1.0, "#3a6ea5"), (0.7, "#d9922b"), (0.5, "#c1432e")):
     dh, dw = typical(L, s=s)
     left.semilogy(places, dh / dh[-1], ".-", color=shade, label=f"s = {s}")
     left.semilogy(places, (s * lam) ** (L - places), ":", color="k", lw=1)
-    right.semilogy(places, dw, ".-", color=shade)
+    right.semilogy(places, dw, ".-", color=shade, label=f"s = {s}")
     found = factor_per_layer(dh)
     claim(
         f"s = {s}: {found:.3f} per layer, theory {s * lam:.3f}",
@@ -276,12 +277,13 @@ for s, shade in ((1.0, "#3a6ea5"), (0.7, "#d9922b"), (0.5, "#c1432e")):
 left.plot([], [], "k:", lw=1, label=r"theory, $(s\lambda)^{L - l}$")
 left.set_ylabel("norm of dh; the last layer's is 1")
 left.legend(frameon=False)
+right.legend(frameon=False)
 right.set_ylabel("mean |dw|")
 for axes in (left, right):
     axes.set_xlabel("layer")
     whole_numbers(axes.xaxis)
     tidy(axes)
-show(figure, "08_vanishing")
+show(figure, "08_vanishing", "Plain networks of 20 layers at the start: weights s times He's")
 claim(
     f"s = 0.5: the largest ||dh|| is {dh.max() / dh.min():.0e} times the smallest, "
     f"the largest mean |dw| {dw.max() / dw.min():.0f} times",
@@ -379,11 +381,16 @@ for kind, model in deep.items():
 left.set_xlabel("block")
 left.set_ylabel("norm of the gradient at its output")
 left.legend(frameon=False)
+right.legend(frameon=False)
 right.set_xlabel("convolution")
 right.set_ylabel("mean |dw|")
 for axes in (left, right):
     tidy(axes)
-show(figure, "08_by_depth")
+show(
+    figure,
+    "08_by_depth",
+    f"{DEPTH} layers in their first step, by depth (gaps: closed blocks have no gradient)",
+)
 
 growth = {kind: dw[kind][0] / dw[kind][-1] for kind in (PLAIN, CONSTANT)}
 claim(
@@ -479,18 +486,21 @@ figure = new_figure(11, 7)
 (theirs, ours), (losses, against) = figure.subplots(2, 2)
 for style, (name, (x, y)) in zip(("-", ":"), paper.items(), strict=True):
     theirs.semilogy(x, y, style, color=PAPER if name == "constant" else "#2b2b2b", lw=1, label=name)
-theirs.set_title("the paper: first convolution, mean |dw|", loc="left", fontsize=9)
+theirs.set_title("the paper: first convolution", loc="left", fontsize=9)
 epochs = np.arange(1, SIZE["epochs"] + 1)
 for kind in (CONSTANT, LINEAR):
     style = {"color": colour(*kind), "label": label(*kind)}
     spread(ours, epochs, curves[kind]["stem"], **style)
     spread(losses, epochs, curves[kind]["loss"], **style)
     against.loglog(curves[kind]["loss"].ravel(), curves[kind]["stem"].ravel(), ".", **style)
-ours.set_title("digits, 20 layers: first convolution, mean |dw|", loc="left", fontsize=9)
+ours.set_title("digits, 20 layers: first convolution", loc="left", fontsize=9)
 losses.set_title("digits: training loss", loc="left", fontsize=9)
 against.set_title("digits: the one against the other, a dot an epoch", loc="left", fontsize=9)
 against.set_xlabel("training loss")
-against.set_ylabel("mean |dw|")
+against.legend(frameon=False)
+for axes in (theirs, ours, against):
+    axes.set_ylabel("mean |dw|")
+losses.set_ylabel("training loss")
 for axes in (ours, losses):
     axes.set_yscale("log")
 for axes in (theirs, ours, losses):
@@ -501,7 +511,11 @@ tidy(theirs, changes=(250, 375))
 tidy(ours, changes=(SIZE["epochs"] / 2, SIZE["epochs"] * 3 / 4))
 tidy(losses, changes=(SIZE["epochs"] / 2, SIZE["epochs"] * 3 / 4))
 tidy(against)
-show(figure, "08_fig7")
+show(
+    figure,
+    "08_fig7",
+    "The first layer's gradient, the paper's and ours, and the loss (dotted: the rate drops)",
+)
 
 late = slice(SIZE["epochs"] * 3 // 4, None)
 quotients = {}
@@ -703,7 +717,7 @@ axes.set_ylim(0, 100)
 whole_numbers(axes.xaxis)
 figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper left", ncols=3)
 tidy(axes)
-show(figure, "08_lesion")
+show(figure, "08_lesion", "Which block is missed? Test error with one block removed")
 
 print("survival_prob of the blocks", np.round(linear_decay(L), 2))
 for kind, errors in removed.items():
@@ -745,7 +759,8 @@ claim(
 #
 # ## Exercises
 #
-# Solutions are in `solutions/08_gradient_flow.py`.
+# Solutions are in `solutions/08_gradient_flow.py`. In a shell, `--exercise 1` runs the first one
+# alone.
 #
 # **1.** A record may average over several steps. `values` (R, L) holds a mean of each record and
 # block over the steps in which that block was open, NaN where it never was; `open_steps` (R, L)
@@ -761,6 +776,7 @@ def mean_over_open(values, open_steps):
 def check(mean_over_open):
     rng = np.random.default_rng(6)
     steps = np.where(rng.random((60, 5)) < [1, 0.8, 0.5, 0.2, 0], rng.random((60, 5)), np.nan)
+    steps[30:35, 3] = np.nan  # closed in all of a record
     lengths = [30, 5, 5, 20]
     values, counts = np.full((4, 5), np.nan), np.zeros((4, 5), int)
     for row, part in enumerate(np.split(steps, np.cumsum(lengths)[:-1])):
@@ -768,7 +784,7 @@ def check(mean_over_open):
         for block in np.flatnonzero(counts[row]):
             values[row, block] = np.nanmean(part[:, block])
     expected = [*np.nanmean(steps[:, :4], axis=0), np.nan]
-    found = mean_over_open(values, counts)
+    found = mean_over_open.returning(means=(5,))(values, counts)
     assert np.allclose(found, expected, equal_nan=True), f"expected {expected}, got {found}"
 
 
@@ -788,15 +804,18 @@ def expected_paths(survival):
 
 
 def check(expected_paths):
-    assert np.allclose(expected_paths([1.0] * 4), [1, 4, 6, 4, 1]), "constant depth: binomials"
+    paths = expected_paths.returning(paths=(5,))([1.0] * 4)
+    assert np.allclose(paths, [1, 4, 6, 4, 1]), f"constant depth: binomials, got {paths}"
     survival = [0.9, 0.6, 0.3]
     expected = np.zeros(4)
     for gates in np.ndindex(2, 2, 2):  # closed or open
         probability = np.prod([p if b else 1 - p for p, b in zip(survival, gates, strict=True)])
         for choice in np.ndindex(*(1 + b for b in gates)):  # along the branch only if it is open
             expected[sum(choice)] += probability
-    found = expected_paths(survival)
+    found = expected_paths.returning(paths=(4,))(survival)
     assert np.allclose(found, expected), f"for {survival} expected {expected}, got {found}"
+    found = expected_paths.returning(paths=(2,))([0.3])
+    assert np.allclose(found, [1, 0.3]), f"for one block expected [1, 0.3], got {found}"
 
 
 exercise(2, expected_paths, check)
@@ -818,13 +837,13 @@ def signal_to_noise(gradients):
 
 def check(signal_to_noise):
     rng = np.random.default_rng(7)
-    P, B = 2000, 4
+    yours, P = signal_to_noise.returning(ratio=float), 2000
     deviations = rng.uniform(0.5, 2, P)
-    for planted in (0.0, 0.05, 2.0):
+    for planted, B in ((0.0, 4), (0.05, 4), (2.0, 4), (0.3, 9)):
         mu = rng.standard_normal(P)
         mu *= np.sqrt(planted * (deviations**2).sum() / (mu**2).sum())
         batches = mu + deviations * rng.standard_normal((100, B, P))
-        found = np.mean([signal_to_noise(gradients) for gradients in batches])
+        found = np.mean([yours(gradients) for gradients in batches])
         assert abs(found - planted) < 0.005 + 0.02 * planted, f"planted {planted}, got {found:.3f}"
 
 

@@ -31,8 +31,9 @@ from minisd.data.batches import Augmentation
 from minisd.figures import INK, LOSS, TEST, VALIDATION, new_figure, tidy
 from minisd.stochastic_depth import sample_gates
 from minisd.train import train_step
-from minisd.tutorial import claim, exercise, is_quick, show
+from minisd.tutorial import claim, exercise, is_quick, read_options, show
 
+read_options()  # a script takes --quick, --exercise N, --help
 QUICK = is_quick()
 GPU = gpu.gpu_available()
 rng = np.random.default_rng(9)
@@ -413,7 +414,7 @@ panels[-1].set_xlim(0, END)
 panels[-1].set_xlabel("milliseconds of two training steps (a model, not a measurement)")
 handles = [panels[0].barh(0, 0, color=colour, label=what) for what, colour in COLOURS.items()]
 figure.legend(handles=handles, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
-show(figure, "09_timeline")
+show(figure, "09_timeline", "Two training steps of a ResNet-20 in the model: who works when")
 
 # %% [markdown]
 # First panel: the device is the slower of the two, the host gains a lead, and it prepares the next
@@ -495,7 +496,7 @@ axes.set_xlabel("batch size N")
 axes.set_ylabel("milliseconds a step (a model)")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "09_launch_bound")
+show(figure, "09_launch_bound", "Below a batch of 100 this step is bound by its launches")
 
 unfused, mask, fused = T.values()
 claim("a batch of 32 takes no longer than one of 8", fused[sizes == 32][0] < 1.01 * fused[0])
@@ -608,7 +609,8 @@ else:
 # ## Exercises
 #
 # Write the function, run the cell, and it tells you whether you are right. Solutions are in
-# `solutions/09_gpu.py`. The toy device stands in for a GPU, and counts.
+# `solutions/09_gpu.py`. In a shell, `--exercise 1` runs the first one alone. The toy device stands
+# in for a GPU, and counts.
 #
 # **1.** `noisy_on_numpy` adds noise to images of NumPy. Write `noisy`, which adds it wherever the
 # images are: the same noise from the same seed, with one transfer of no more bytes than needed, and
@@ -626,18 +628,20 @@ def noisy(images, rng, scale):
 
 
 def check(noisy):
-    images = rng.random((2, 1, 8, 8)).astype(np.float32)
-    expected = noisy_on_numpy(images, np.random.default_rng(1), 0.1)
-    ours = noisy(images, np.random.default_rng(1), 0.1)
-    assert np.allclose(ours, expected, atol=1e-6), "on NumPy it must be what it was"
-    toy.device = Device()
-    found, counts = noisy(There(images), np.random.default_rng(1), 0.1), toy.device.counts
-    assert type(found) is There, f"images of the device came back as {type(found).__name__}"
-    assert counts["waits"] == 0, f"{counts['waits']} waits; none is needed"
-    assert counts["transfers"] == 1, f"{counts['transfers']} transfers; only the noise travels"
-    assert counts["bytes"] == images.nbytes, f"{counts['bytes']} bytes; {images.nbytes} will do"
-    assert found.dtype == np.float32, f"the images became {found.dtype}"
-    assert np.allclose(found.get(), expected, atol=1e-6), "there it must be the same noise"
+    images = np.random.default_rng(91).random((2, 1, 8, 8)).astype(np.float32)
+    for scale in (0.1, 0.5):
+        expected = noisy_on_numpy(images, np.random.default_rng(1), scale)
+        ours = noisy.returning(images=images)(images, np.random.default_rng(1), scale)
+        assert np.allclose(ours, expected, atol=1e-6), "on NumPy it must be what it was"
+        assert ours.dtype == np.float32, f"the images became {ours.dtype}"
+        toy.device = Device()
+        there = noisy.returning(images=There)
+        found, counts = there(There(images), np.random.default_rng(1), scale), toy.device.counts
+        assert counts["waits"] == 0, f"{counts['waits']} waits; none is needed"
+        assert counts["transfers"] == 1, f"{counts['transfers']} transfers; only the noise travels"
+        assert counts["bytes"] == images.nbytes, f"{counts['bytes']} bytes; {images.nbytes} will do"
+        assert found.dtype == np.float32, f"the images became {found.dtype}"
+        assert np.allclose(found.get(), expected, atol=1e-6), "there it must be the same noise"
 
 
 exercise(1, noisy, check)
@@ -668,14 +672,23 @@ def clipped_update(w, dw, lr, limit):
 
 
 def check(clipped_update):
-    for gradient in (dw, dw / 100, 0 * dw):
+    w, dw = np.random.default_rng(92).standard_normal((2, 3, 4))
+    for gradient, lr, limit in (
+        (dw, 0.1, 1.0),
+        (dw / 100, 0.1, 1.0),
+        (0 * dw, 0.1, 1.0),
+        (dw, 2.0, 0.3),
+    ):
+        expected = waits_twice(w, gradient, lr, limit)
+        weights = clipped_update.returning(w=w)(w, gradient, lr, limit)
+        assert np.allclose(weights, expected), (
+            f"a norm of {np.linalg.norm(gradient):.2f}: other weights"
+        )
         toy.device = Device()
-        found = clipped_update(There(w), There(gradient), 0.1, 1.0)
+        found = clipped_update.returning(w=There)(There(w), There(gradient), lr, limit)
         waits = toy.device.counts["waits"]
         assert waits == 0, f"it waited {waits} times"
-        assert type(found) is There, f"weights of the device came back as {type(found).__name__}"
-        for weights in (found.get(), clipped_update(w, gradient, 0.1, 1.0)):
-            assert np.allclose(weights, waits_twice(w, gradient, 0.1, 1.0)), "other weights"
+        assert np.allclose(found.get(), expected), "other weights on the device"
 
 
 exercise(2, clipped_update, check)
@@ -694,14 +707,16 @@ def finish_times(load, step, buffers):
 
 
 def check(finish_times):
+    yours = finish_times.returning(times=list)
     load, step = [1, 1, 6, 6], [4, 4, 4, 4]
     for buffers, expected in {1: [5, 10, 20, 30], 2: [5, 9, 15, 21], 3: [5, 9, 13, 18]}.items():
-        found = list(finish_times(load, step, buffers))
+        found = list(yours(load, step, buffers))
         assert found == expected, f"{buffers} buffers: steps end at {expected}, not {found}"
     for buffers, end in ((1, 50 * 8), (2, 3 + 50 * 5), (3, 3 + 50 * 5)):
-        found = finish_times([3] * 50, [5] * 50, buffers)[-1]
-        assert found == end, (
-            f"50 steps of 5, loading takes 3, {buffers} buffers: {end}, not {found}"
+        found = list(yours([3] * 50, [5] * 50, buffers))
+        assert len(found) == 50, f"50 steps, and {len(found)} times"
+        assert found[-1] == end, (
+            f"50 steps of 5, loading takes 3, {buffers} buffers: {end}, not {found[-1]}"
         )
 
 

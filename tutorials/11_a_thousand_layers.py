@@ -42,8 +42,9 @@ from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU
 from minisd.machine import memory
 from minisd.residual import IdentityShortcut, ResidualBlock, basic_branch, bottleneck_branch
 from minisd.train import train_step
-from minisd.tutorial import claim, exercise, is_quick, show
+from minisd.tutorial import claim, exercise, is_quick, read_options, show
 
+read_options()  # a script takes --quick, --exercise N, --help
 QUICK = is_quick()
 rng = np.random.default_rng(1)
 
@@ -142,7 +143,7 @@ closed.is_open = False
 found = kept(closed) / one
 claim(f"a closed block: {found:.3f}, nothing but the bits of its ReLU", abs(found - 1 / 32) < 0.02)
 found = kept(ResidualBlock(branch, IdentityShortcut()).eval()) / one
-claim(f"in evaluation: {found:.3f}", abs(found) < 0.01)
+claim(f"in evaluation: {found:.3f}", abs(found) < 0.02)
 
 # %% [markdown]
 # ## The bill
@@ -233,7 +234,7 @@ right.set_xticks(range(int(num_open.min()), L + 1, 3))
 right.legend(frameon=False)
 for axes in (left, right):
     tidy(axes)
-show(figure, "11_kept")
+show(figure, "11_kept", "What a forward keeps for its backward")
 
 # %% [markdown]
 # Look at the right half: the draws lie above the dotted line. The last blocks, which are closed
@@ -537,7 +538,11 @@ right.set_ylabel("arrays held")
 right.legend(frameon=False, fontsize=9, ncols=2, loc="upper center")
 for axes in (left, right):
     tidy(axes)
-show(figure, "11_recomputed")
+show(
+    figure,
+    "11_recomputed",
+    f"Recomputation: what a step of {L} blocks holds, and the best length of segments",
+)
 
 print("k       ", *(f"{k:6}" for k in KS))
 print("measured", *(f"{peak:6.1f}" for peak in peaks))
@@ -751,7 +756,7 @@ right.set_ylabel(f"loss, {DEPTH} layers (bold: mean of {window})")
 right.legend(frameon=False, loc="lower left")
 for axes in (left, right):
     tidy(axes)
-show(figure, "11_first_steps")
+show(figure, "11_first_steps", "Which rate the first steps bear, and three ways to begin")
 
 direct, jump, ramp = losses.values()
 for name, found in losses.items():
@@ -901,7 +906,8 @@ claim(f"spread of its logits: {before:.1f}, then {after:.1f}", after < 0.7 * bef
 #
 # ## Exercises
 #
-# Solutions are in `solutions/11_a_thousand_layers.py`.
+# Solutions are in `solutions/11_a_thousand_layers.py`. In a shell, `--exercise 1` runs the first
+# one alone.
 #
 # **1.** How many bytes does an open *bottleneck* block keep, with the identity for its shortcut?
 # Its branch (`bottleneck_branch` in `minisd/residual.py`) is three convolutions, here in a
@@ -916,12 +922,12 @@ def bottleneck_bytes(N, C, H, W):
 
 def check(bottleneck_bytes):
     for batch_size, channels in ((256, 64), (128, 128)):
-        branch = bottleneck_branch(channels, channels, rng=rng)
+        branch = bottleneck_branch(channels, channels, rng=np.random.default_rng(111))
         block = fuse(ResidualBlock(branch, IdentityShortcut()))
-        yours = bottleneck_bytes(batch_size, channels, 8, 8)
+        yours = bottleneck_bytes.returning(bytes=float)(batch_size, channels, 8, 8)
         found = kept(block, batch=batch_size, channels=channels)
         # what is measured has a few small arrays more
-        assert 0.992 * found < yours < found, f"measured {found}, you say {yours}"
+        assert 0.992 * found < yours < found, f"measured {found}, you say {yours:.0f}"
 
 
 exercise(1, bottleneck_bytes, check)
@@ -943,13 +949,13 @@ def lengths(L, c):
 
 
 def check(lengths):
-    for L, c in ((48, 3.0), (600, PER_BLOCK), (1000, 1.0)):
-        found = list(lengths(L, c))
+    smallest = {(5, 1.0): 4, (48, 3.0): 19, (600, PER_BLOCK): 62.3125, (1000, 1.0): 46}
+    for (L, c), possible in smallest.items():
+        found = list(lengths.returning(lengths=list)(L, c))
         assert sum(found) == L, f"{sum(found)} blocks instead of {L}"
         assert min(found) >= 1, "a segment has at least one block"
         highest = max(s + c * n for s, n in enumerate(found, start=1))
-        possible = (2 * c * L) ** 0.5 + c + 1
-        assert highest <= possible, f"L = {L}: {highest:.1f}, but {possible:.1f} is possible"
+        assert highest < possible + 1e-6, f"L = {L}: {highest:.1f}, but {possible:.1f} is possible"
 
 
 exercise(2, lengths, check)
@@ -968,19 +974,24 @@ def two_levels(layers, outer, inner):
 
 
 def check(two_levels):
+    yours = two_levels.returning(layer=Layer)
     expected = everything(Sequential(*chain(8)))
-    found = everything(two_levels(chain(8), 4, 2))
+    found = everything(yours(chain(8), 4, 2))
     assert same(expected, found), (
         "outputs, gradients and statistics are not those of the plain chain"
     )
     layers = chain(8)
-    runs = forwards(two_levels(layers, 4, 2), layers)
+    runs = forwards(yours(layers, 4, 2), layers)
     assert max(runs) <= 3, f"no block needs more than 3 forwards; yours run {runs}"
-    L = 27
+    L = 18
     layers = chain(L)
-    one = memory_of_a_step(Careful(layers, 3), layers, channels=8).max() / unit
-    two = memory_of_a_step(two_levels(layers, 6, 2), layers, channels=8).max() / unit
+    one = L / 3 + PER_BLOCK * 3
+    two = memory_of_a_step(yours(layers, 6, 2), layers, channels=8).max() / unit
     assert two < 0.85 * one, f"{L} blocks: {two:.1f} arrays; one level needs {one:.1f}"
+    all_at_once = memory_of_a_step(yours(layers, L, L), layers, channels=8).max() / unit
+    assert all_at_once > 0.8 * PER_BLOCK * L, (
+        f"one segment of {L} blocks keeps {all_at_once:.1f} arrays: are outer and inner used?"
+    )
 
 
 exercise(3, two_levels, check)

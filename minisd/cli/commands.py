@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from minisd.data import download, load
+from minisd.data import download, found_in, load
 from minisd.errors import ConfigError, DeviceError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.catalogue import run as run_experiment
@@ -55,6 +55,7 @@ def train(
             folder = resume
             start = partial(session.resume, folder, settings)
         else:
+            _check_data_is_named(settings)
             config = resolve(settings)
             folder = out or made.enter_context(runfolder.new_folder(Path("runs"), config.preset))
             start = partial(session.train, config, folder, force=force)
@@ -76,6 +77,17 @@ def train(
     return OK
 
 
+def _check_data_is_named(settings: dict[str, Any]) -> None:
+    """Refuse to train on the digits, the default, where --data-dir has other data."""
+    if "data_dir" in settings and not {"data", "preset"} & settings.keys():
+        found = found_in(Path(os.path.expanduser(settings["data_dir"])))
+        if found:
+            raise ConfigError(
+                f"{settings['data_dir']} has {' and '.join(found)} in it: add --data {found[0]} to "
+                "train on it, or leave out --data-dir to train on the digits"
+            )
+
+
 def evaluate(*, run: Path, which: str, **machine: Any) -> int:
     """Test the network of a run: every block is present, each branch weighted by p_l."""
     config = session.read_settings(run, machine)
@@ -93,6 +105,8 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
             f"{run}: ResNet-{config.depth} on {config.data}, epoch {epochs_done} of {config.epochs}"
         )
         print(f"weights of {weights}")
+        if trained.data_remark:
+            print(trained.data_remark)
         if trained.why_device:
             print(f"device {trained.device} ({trained.why_device})")
         print(f"validation error {error_rate(trained, trained.validation):.2%}")
@@ -142,9 +156,10 @@ def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, q
         return OK
     for listed in DATA_SETS if name is None else (name,):
         try:
-            dataset = load(listed, data_dir)
+            dataset = load(listed) if listed == "digits" else load(listed, data_dir)
             shape = "x".join(map(str, dataset.image_shape))
             status = f"{len(dataset.train)} training and {len(dataset.test)} test images of {shape}"
+            status += f"; {dataset.remark}" if dataset.remark else ""
         except UserError as error:
             status = str(error)
         print(f"{listed:9} {status}")
@@ -158,6 +173,7 @@ def experiment(
     if name is None:
         print("\n".join(EXPERIMENTS))
         return OK
+    _check_data_is_named(changes | ({"data": "cifar10"} if size == "paper" else {}))
     study = Study(out, size=size, processes=processes, quiet=quiet, **changes)
     try:
         run_experiment(name, study)

@@ -7,6 +7,7 @@ SIGTERM and SIGHUP, with everything saved.
 
 import argparse
 import dataclasses
+import os
 import textwrap
 import types
 import typing
@@ -53,7 +54,7 @@ experiments:
 
 def _path(text: str) -> Path:
     """Return a path; ``~`` is the home folder also in --out=~/x, where a shell leaves it."""
-    return Path(text).expanduser()
+    return Path(os.path.expanduser(text))
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -4,12 +4,14 @@
 `minisd.data.download` downloads data sets. Only the digits come with the package.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from minisd.data import cifar, digits, svhn
 from minisd.data.dataset import Dataset, Normaliser, Split, split_validation
+from minisd.data.files import found_in
 from minisd.errors import DataError
 
 LOADERS: dict[str, Callable[..., Dataset]] = {
@@ -27,8 +29,8 @@ def load(name: str, data_dir: str | Path = "data", **options: Any) -> Dataset:
     ----------
     name : "digits", "cifar10", "cifar100" or "svhn"
     data_dir : path
-        The folder with the data set's files, or its parent. Not used for the digits, which come
-        with the package.
+        The folder with the data set's files, or its parent; ``~`` is the home folder. The digits
+        come with the package, and need none.
     **options
         Options of the data set's own loader, such as ``labels="coarse"`` for CIFAR-100.
 
@@ -39,7 +41,7 @@ def load(name: str, data_dir: str | Path = "data", **options: Any) -> Dataset:
     """
     if name not in LOADERS:
         raise DataError(f"unknown data set {name!r}; there are {', '.join(LOADERS)}")
-    return LOADERS[name](Path(data_dir), **options)
+    return LOADERS[name](Path(os.path.expanduser(data_dir)), **options)
 
 
-__all__ = ["LOADERS", "Dataset", "Normaliser", "Split", "load", "split_validation"]
+__all__ = ["LOADERS", "Dataset", "Normaliser", "Split", "found_in", "load", "split_validation"]

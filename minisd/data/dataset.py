@@ -65,6 +65,8 @@ class Dataset:
     validation_rule : list of (start, stop, count)
         Take ``count`` validation images of every class from training images start to stop (SVHN).
         Empty: take a tenth of all training images, for instance 5,000 of CIFAR's 50,000.
+    remark : str
+        What should be said of the files, if they are not known to be the official ones.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Dataset:
     test: Split
     num_classes: int
     validation_rule: list[tuple[int, int, int]] = field(default_factory=list)
+    remark: str = ""
 
     def __post_init__(self) -> None:
         self.train.check(f"{self.name} (training images)", self.num_classes)
@@ -96,7 +99,9 @@ class Dataset:
             raise DataError(f"the number of training images must be at least 1, got {count}")
         if count >= len(self.train):
             return self
-        return Dataset(self.name, self.train[:count], self.test, self.num_classes)
+        return Dataset(
+            self.name, self.train[:count], self.test, self.num_classes, remark=self.remark
+        )
 
     def digest(self) -> str:
         """Return a checksum of all images and labels, to recognise the same data."""

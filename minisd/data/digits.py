@@ -5,6 +5,7 @@
 training and test images, as usual with this data set. Digits of other people would be harder.
 """
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -24,7 +25,19 @@ BUNDLED = Kind(
 
 
 def load(data_dir: Path | None = None) -> Dataset:
-    """Return 1,438 training and 359 test images, (N, 1, 8, 8). ``data_dir`` is not used."""
+    """Return 1,438 training and 359 test images, (N, 1, 8, 8). ``data_dir`` is not used.
+
+    Raises
+    ------
+    DataError
+        If it is a file, which somebody expects to be read.
+    """
+    if data_dir is not None and os.path.exists(data_dir) and not os.path.isdir(data_dir):
+        raise DataError(
+            f"{data_dir} is a file, and --data digits does not read it: these come with "
+            "the package. Leave out --data-dir; to train on images of your own, make a "
+            "minisd.data.Dataset in a program"
+        )
     bundled = resources.files("minisd.data") / "bundled" / "digits.npz"
     with (
         resources.as_file(bundled) as path,

@@ -1,20 +1,20 @@
 """Street View House Numbers, cropped digits, from the official MATLAB files (Netzer et al. 2011).
 
 ``train_32x32.mat``, ``test_32x32.mat`` and, for the paper's setting, ``extra_32x32.mat``; see
-http://ufldl.stanford.edu/housenumbers/. Reading them needs SciPy (``pip install 'minisd[svhn]'``).
+http://ufldl.stanford.edu/housenumbers/.
 """
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 
-from minisd.data.cifar import find_folder, official_file
 from minisd.data.dataset import Dataset, Split
-from minisd.errors import DataError
+from minisd.data.files import Files
+from minisd.data.matlab import Mat
 
 MOST = 531_131  # images of the largest of the official files
+MOST_BYTES = MOST * (32 * 32 * 3 + 8) + 2**20  # also if it is not compressed
 TRAIN_PER_CLASS, EXTRA_PER_CLASS = 400, 200  # the paper's validation images, section 4
 
 
@@ -28,41 +28,29 @@ def load(
     per_class : (int, int)
         Validation images of every class, from the training file and from the extra file.
     """
-    folder = find_folder(data_dir, "svhn", "test_32x32.mat", "svhn")
-    train = read_mat(folder / "train_32x32.mat")
+    files = Files("svhn", data_dir)
+    train = read_mat(files, "train_32x32.mat")
     rule = [(0, len(train), per_class[0])]
-    if os.path.lexists(folder / "extra_32x32.mat"):
-        extra = read_mat(folder / "extra_32x32.mat")
+    if files.has("extra_32x32.mat"):
+        extra = read_mat(files, "extra_32x32.mat")
         rule.append((len(train), len(train) + len(extra), per_class[1]))
-        train = Split(
-            np.concatenate([train.images, extra.images]),
-            np.concatenate([train.labels, extra.labels]),
-        )
-    return Dataset("svhn", train, read_mat(folder / "test_32x32.mat"), 10, rule)
+        train = files.joined([train, extra])
+    test = read_mat(files, "test_32x32.mat")
+    return Dataset("svhn", train, test, 10, rule, files.remark)
 
 
-def read_mat(path: Path) -> Split:
+def read_mat(files: Files, name: str) -> Split:
     """Read one file: ``X`` (32, 32, 3, N) uint8 and ``y`` (N, 1), where label 10 is the digit 0."""
-    try:
-        from scipy.io import loadmat, whosmat
-    except ImportError as error:
-        raise DataError(
-            "SVHN comes as MATLAB files, and reading them needs SciPy: pip install 'minisd[svhn]'"
-        ) from error
-    with official_file("svhn").reading(path) as file:
-        declared = {name: (shape, kind) for name, shape, kind in whosmat(file.stream)}
-        if "X" not in declared or "y" not in declared:
-            raise ValueError("it lacks the variables X and y of the cropped digits")
-        shape, kind = declared["X"]
-        if len(shape) != 4 or shape[:3] != (32, 32, 3) or kind != "uint8" or shape[3] > MOST:
-            raise ValueError(f"X must be (32, 32, 3, N) uint8, got {shape} {kind}")
-        if math.prod(declared["y"][0]) != shape[3] or shape[3] == 0:
-            raise ValueError(f"{shape[3]} images and {math.prod(declared['y'][0])} labels")
-        file.stream.seek(0)
-        content = loadmat(file.stream, variable_names=("X", "y"))
-        X, y = content["X"], np.asarray(content["y"]).ravel()
-        if X.shape != shape or X.dtype != np.uint8 or y.dtype.kind not in "iuf":
-            raise ValueError(f"X is {X.shape} {X.dtype}, and y {y.dtype}")
+    with files.reading(name) as file:
+        if file.size > MOST_BYTES:
+            raise ValueError(f"{file.size:,} bytes are more than any of the official files has")
+        mat = Mat(file)
+        shape, dtype = mat.declared["X"]
+        if len(shape) != 4 or shape[:3] != (32, 32, 3) or dtype != np.uint8 or shape[3] > MOST:
+            raise ValueError(f"X must be (32, 32, 3, N) uint8, got {shape} {dtype}")
+        if math.prod(mat.declared["y"][0]) != shape[3] or shape[3] == 0:
+            raise ValueError(f"{shape[3]} images and {math.prod(mat.declared['y'][0])} labels")
+        X, y = mat["X"], mat["y"].ravel()
         bad = np.flatnonzero(~np.isin(y, np.arange(1, 11)))
         if len(bad):
             raise ValueError(

@@ -15,6 +15,7 @@ from minisd.experiments.drawing import INK, new_figure, tidy, title
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.experiments.trained import TrainedRun, label
+from minisd.layer import restore, settings
 from minisd.runs.run import Run
 from minisd.stochastic_depth import sample_gates
 from minisd.surgery import blocks_replaced, sub_network
@@ -40,6 +41,7 @@ def probabilities(run: Run, count: int, gates: list[bool] | None) -> np.ndarray:
     model = run.model
     blocks = model.blocks if gates is None else sub_network(model, gates)
     batches = []
+    modes = settings(model.walk(), ("training", "saves"))
     model.eval()
     try:
         with blocks_replaced(model, blocks):
@@ -54,7 +56,7 @@ def probabilities(run: Run, count: int, gates: list[bool] | None) -> np.ndarray:
                 odds = xp.exp(logits - logits.max(axis=1, keepdims=True))
                 batches.append(to_numpy(odds / odds.sum(axis=1, keepdims=True)))
     finally:
-        model.train()
+        restore(modes)
     return np.concatenate(batches)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from minisd.backend import Array
 from minisd.experiments.path_lengths import unmoved
 from minisd.fused import fuse
-from minisd.layer import Layer
+from minisd.layer import Layer, restore, settings
 from minisd.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 
 
@@ -25,7 +25,7 @@ def norms_of(layer: Layer) -> Iterator[BatchNorm2d]:
 def fixed_statistics(model: Layer, x: Array) -> Iterator[None]:
     """Let batch norm use the statistics of ``x``, as constants, inside the ``with`` block."""
     norms = list(norms_of(model))
-    settings = [(norm.momentum, norm.training) for norm in norms]
+    before = settings(norms, ("momentum", "training"))
     with unmoved(model):
         try:
             for norm in norms:
@@ -35,8 +35,7 @@ def fixed_statistics(model: Layer, x: Array) -> Iterator[None]:
                 norm.training = False
             yield
         finally:
-            for norm, (momentum, training) in zip(norms, settings, strict=True):
-                norm.momentum, norm.training = momentum, training
+            restore(before)
 
 
 def input_gradients(model: Layer, x: Array, dy: Array) -> np.ndarray:

@@ -75,14 +75,14 @@ class Study:
 
     def __init__(
         self,
-        out: Path,
+        out: str | Path,
         *,
         size: str = "laptop",
         processes: int | None = None,
         quiet: bool = False,
         **changes: Any,
     ) -> None:
-        self.out = out
+        self.out = Path(out)
         self.size = size
         self.quiet = quiet
         self.changes = dict(changes)

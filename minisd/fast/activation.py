@@ -45,10 +45,24 @@ def relu_backward_in_slabs(
 
     def one_slab(part: slice) -> Any:
         bits = positive[part.start // thickness]
-        xp.multiply(given[part], xp.unpackbits(bits)[: part.stop - part.start], out=result[part])
+        keep_where(given[part], xp.unpackbits(bits)[: part.stop - part.start], result[part])
         return finish(part, result[part]) if finish is not None else None
 
     return dx, machine.in_slabs(one_slab, dx.size, thickness, dx)
+
+
+def keep_where(x: Array, mask: Array, out: Array) -> None:
+    """Write ``x`` into ``out`` where ``mask`` is 1, and 0 where it is 0.
+
+    The product would be NaN where x is infinite or NaN and the mask is 0, and NumPy takes twenty
+    times as long to select as to multiply. So the bits of x are multiplied, taken as integers.
+    """
+    array_module(x).multiply(bits_of(x), mask, out=bits_of(out))
+
+
+def bits_of(x: Array) -> Array:
+    """View the bits of floats as integers of the same size. The integer 0 is the float 0."""
+    return x.view(f"i{x.dtype.itemsize}")
 
 
 def add_relu_forward(a: Array, b: Array | Normalised, *, keep: bool = True) -> tuple[Array, Any]:

@@ -1,7 +1,8 @@
 """`minisd.ops.batchnorm` slab by slab, for images by rows.
 
 By rows, (H, C, W*N), the numbers of one channel in one row of all images are one run. Sums are
-taken run by run, then over the rows. That is fast, and also what keeps them accurate in float32.
+taken run by run, then over the rows. That is fast, and keeps them accurate in float32: a run is
+summed in short stretches, and the rows in float64.
 """
 
 from typing import Any
@@ -28,7 +29,7 @@ def batchnorm2d_forward(
     group: Any = None,
 ) -> tuple[Array, Cache]:
     """Normalise every channel: see `minisd.ops.batchnorm2d_forward`."""
-    check_batchnorm2d(x, gamma, beta, running_mean, running_var, training, group)
+    check_batchnorm2d(x, gamma, beta, running_mean, running_var, training, momentum, eps, group)
     N, _, H, W = x.shape
     M = N * H * W
     rows, y = by_rows(x), empty_rows(x.shape, x)
@@ -150,14 +151,14 @@ def moments(parts: list[tuple[Array, Array]], n: int) -> tuple[Array, Array]:
     The identity is exact. In float32 it is no less accurate than two passes over the whole.
     """
     m, Q = (joined(part) for part in zip(*parts, strict=True))
-    mean = m.mean(axis=0)
+    mean = machine.mean_over(array_module(m), m, axis=0)
     return mean, summed_variance(m, Q, mean, n) / len(m)
 
 
 @one_kernel
 def summed_variance(xp: Any, m: Array, Q: Array, mean: Array, n: int) -> Array:
     """Sum over the runs of Q / n + (m - mean)^2."""
-    return xp.sum(Q / n + xp.square(m - mean), axis=0)
+    return machine.sum_over(xp, Q / n + xp.square(m - mean), axis=0)
 
 
 @one_kernel
@@ -233,7 +234,10 @@ def sums(parts: list[tuple[Array, Array]], group: Any = None) -> tuple[Array, Ar
 
     With a ``group``, over those of all parts of the batch.
     """
-    first, second = (joined(part).sum(axis=0) for part in zip(*parts, strict=True))
+    xp = array_module(parts[0][0])
+    first, second = (
+        machine.sum_over(xp, joined(part), axis=0) for part in zip(*parts, strict=True)
+    )
     if group is None:
         return first, second
     gathered = zip(*group.gather((first, second)), strict=True)

@@ -15,12 +15,11 @@ Where the next operation multiplies with filters, they take over the factor of e
 So the backward needs one array for each convolution, z; layer by layer there are two.
 """
 
-import math
 from typing import Any
 
 from minisd import machine
-from minisd.backend import Array, array_module, one_kernel
-from minisd.fast.activation import relu_backward_in_slabs
+from minisd.backend import Array, one_kernel
+from minisd.fast.activation import bits_of, keep_where, relu_backward_in_slabs
 from minisd.fast.batchnorm import (
     gradient_sums,
     gradient_sums_above,
@@ -35,6 +34,7 @@ from minisd.fast.layout import as_images, by_rows, empty_rows, flat, slab
 from minisd.fast.sources import (
     Normalised,
     NormGradient,
+    Plain,
     Source,
     Thresholded,
     leave_scale_to_filters,
@@ -75,7 +75,9 @@ def conv_norm_forward(
     OH, OW = check_conv2d(as_images(x.like), w, None, stride, padding)
     M = OH * OW * N
     z = empty_rows((N, w.shape[0], OH, OW), w)
-    check_batchnorm2d(as_images(z), gamma, beta, running_mean, running_var, training, group)
+    check_batchnorm2d(
+        as_images(z), gamma, beta, running_mean, running_var, training, momentum, eps, group
+    )
     seen = leave_scale_to_filters(x)
     parts = correlate(
         seen,
@@ -123,19 +125,22 @@ def conv_norm_backward(
     """
     x, seen, w, y, gamma, stride, padding, training, M, group = cache
     along_z, dbeta = sums(parts, group)
-    if not training:
-        M = math.inf  # no x moves the statistics
-    dgamma, factor, of_z, constant = gradient_coefficients(
-        along_z, dbeta, gamma, y.inv_std, y.mean, float(M)
-    )
-    dz = NormGradient(g, y.z, factor, of_z, constant)
+    dz: Source
+    if training:
+        dgamma, factor, of_z, constant = gradient_coefficients(
+            along_z, dbeta, gamma, y.inv_std, y.mean, float(M)
+        )
+        dz = NormGradient(g, y.z, factor, of_z, constant)
+    else:  # no z moves the statistics
+        dgamma = along_z * y.inv_std
+        dz = Plain(g, gamma * y.inv_std)
 
     def finish(part: slice, x_runs: Array, dx_runs: Array) -> Any:
         if plus is not None:
             dx_runs += flat(plus[part])
         if isinstance(x, Normalised):
             if x.relu:
-                rectify_gradient(dx_runs, x_runs)
+                rectify_gradient(bits_of(dx_runs), x_runs)
             if isinstance(seen, Thresholded):
                 return gradient_sums_above(dx_runs, x_runs, seen.above_mean)
             return gradient_sums(dx_runs, flat(x.z[part]), x.mean)
@@ -163,9 +168,12 @@ def gradient_coefficients(
 
 
 @one_kernel
-def rectify_gradient(xp: Any, dx: Array, x: Array) -> None:
-    """Multiply ``dx`` by the slope of the ReLU that gave ``x``, or a positive multiple of it."""
-    dx *= x > 0
+def rectify_gradient(xp: Any, dx_bits: Array, x: Array) -> None:
+    """Put 0 into ``dx``, given by its bits, where the ReLU that gave ``x`` was closed.
+
+    ``x`` may also be a positive multiple of what it gave. See `minisd.fast.activation.keep_where`.
+    """
+    dx_bits *= x > 0
 
 
 def gradient_of_norm_output(
@@ -184,7 +192,6 @@ def gradient_of_norm_output(
     parts : list
         For `conv_norm_backward`.
     """
-    xp = array_module(dy)
     H, F, W, N = y.shape
     if rectified is not None:
 
@@ -202,7 +209,7 @@ def gradient_of_norm_output(
         if y.relu:
             y_rows = machine.empty(g[part].shape, dy.dtype, dy)
             y.read(part, slice(0, W), y_rows)
-            xp.multiply(dy[part], y_rows > 0, out=g[part])
+            keep_where(dy[part], y_rows > 0, g[part])
         return gradient_sums(flat(g[part]), flat(y.z[part]), y.mean)
 
     return g, machine.in_slabs(one_slab, H, slab(y.z), dy)

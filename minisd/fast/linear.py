@@ -22,6 +22,7 @@ def linear_forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, C
 def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
     """Gradients of `linear_forward`: see `minisd.ops.linear_backward`."""
     x, w, has_bias = cache
-    check_upstream("linear_backward", dy, (x.shape[0], w.shape[0]), x)
+    xp = check_upstream("linear_backward", dy, (x.shape[0], w.shape[0]), x)
     with machine.one_blas_thread():
-        return dy @ w, dy.T @ x, dy.sum(axis=0) if has_bias else None
+        dx, dw = dy @ w, dy.T @ x
+    return dx, dw, machine.sum_over(xp, dy, axis=0) if has_bias else None

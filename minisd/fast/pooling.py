@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from minisd.backend import Array
+from minisd import machine
+from minisd.backend import Array, array_module
 from minisd.fast.layout import as_images, by_rows, empty_rows
 from minisd.ops.check import check_arrays, check_ndim, check_tiles, check_upstream, whole_number
 
@@ -11,10 +12,10 @@ Cache = tuple[Any, ...]
 
 def avg_pool2d_forward(x: Array, kernel: int) -> tuple[Array, Cache]:
     """Average over tiles: see `minisd.ops.avg_pool2d_forward`."""
-    K = check_tiles(x, kernel)
+    K, xp = check_tiles(x, kernel), array_module(x)
     N, C, H, W = x.shape
     tiles = by_rows(x).reshape(H // K, K, C, W // K, K, N)
-    return as_images(tiles.mean(axis=(1, 4))), (x.shape, K, x.dtype)
+    return as_images(machine.mean_over(xp, tiles, axis=(1, 4))), (x.shape, K, x.dtype)
 
 
 def avg_pool2d_backward(dy: Array, cache: Cache) -> Array:
@@ -31,9 +32,9 @@ def avg_pool2d_backward(dy: Array, cache: Cache) -> Array:
 
 def global_avg_pool_forward(x: Array) -> tuple[Array, Cache]:
     """Average each channel: see `minisd.ops.global_avg_pool_forward`."""
-    check_arrays("global_avg_pool", x=x)
+    xp = check_arrays("global_avg_pool", x=x)
     check_ndim("global_avg_pool", "x", x, "NCHW")
-    return by_rows(x).mean(axis=(0, 2)).T, (x.shape, x.dtype)
+    return machine.mean_over(xp, by_rows(x), axis=(0, 2)).T, (x.shape, x.dtype)
 
 
 def global_avg_pool_backward(dy: Array, cache: Cache) -> Array:

@@ -50,13 +50,14 @@ class Plain:
     Parameters
     ----------
     rows : (H, C, W, N)
+    factor : (C,), optional
+        They are this times ``rows``: see `Source.factor`.
     """
 
-    factor = None
-
-    def __init__(self, rows: Array) -> None:
+    def __init__(self, rows: Array, factor: Array | None = None) -> None:
         self.rows = self.like = rows
         self.shape = rows.shape
+        self.factor = factor
 
     def read(self, rows: slice, columns: slice, out: Array) -> None:  # noqa: D102
         out[...] = self.rows[rows, :, columns]

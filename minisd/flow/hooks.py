@@ -29,7 +29,6 @@ class Hooks:
             base.__name__,
             (base,),
             {
-                **{name: _method(of, name, function) for name, function in functions.items()},
                 "__module__": base.__module__,
                 "__qualname__": base.__qualname__,
                 "__doc__": base.__doc__,
@@ -38,8 +37,8 @@ class Hooks:
                 "is_hooked": True,
             },
         )
-        for name in functions:
-            getattr(hooked, name).owner = hooked
+        for name, function in functions.items():
+            setattr(hooked, name, _method(hooked, of, name, function))
         layer.__class__ = hooked
         self._hooked.append((layer, hooked))
 
@@ -57,10 +56,10 @@ def is_hooked(layer: Layer) -> bool:
     return type(layer) is not kind(layer)
 
 
-def _method(of: Any, name: str, function: Around) -> Callable[..., Any]:
+def _method(hooked: Any, of: Any, name: str, function: Around) -> Callable[..., Any]:
     def method(self: Layer, *arguments: Any, **named: Any) -> Any:
-        original = getattr(super(method.owner, self), name)  # type: ignore[attr-defined]
-        if self is not of() or not method.owner.is_hooked:  # type: ignore[attr-defined]
+        original = getattr(super(hooked, self), name)
+        if self is not of() or not hooked.is_hooked:
             return original(*arguments, **named)
         return function(original, *arguments, **named)
 

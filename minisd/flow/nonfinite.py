@@ -6,7 +6,7 @@ from typing import Any
 from minisd.backend import Array, array_module
 from minisd.flow.hooks import Hooks
 from minisd.fused import one_by_one
-from minisd.layer import Layer
+from minisd.layer import Layer, restore, settings
 
 
 def first_nonfinite(model: Layer, x: Array) -> str:
@@ -36,6 +36,7 @@ def first_nonfinite(model: Layer, x: Array) -> str:
             hooks.add(layer, forward=look_at(f"{prefix[:-1]} ({type(layer).__name__})"))
 
     statistics = [(buffer, buffer.copy()) for _, buffer in model.buffers()]
+    before = settings(model.walk(), ["saves"])
     try:
         walk("", model)
         with one_by_one(model):
@@ -44,5 +45,6 @@ def first_nonfinite(model: Layer, x: Array) -> str:
         for buffer, original in statistics:
             buffer[...] = original
         hooks.remove()
+        restore(before)
         model.forget()
     return first[0] if first else "the loss: the logits are finite, but too far apart"

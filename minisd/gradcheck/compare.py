@@ -14,6 +14,7 @@ element, which shows where an error is. Some steps cross a kink of a ReLU: a pre
 its sign. The difference then means nothing, and another step is tried instead.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +30,8 @@ from minisd.gradcheck.report import (
     Report,
     Slope,
 )
-from minisd.layer import Layer, restore, settings
+from minisd.layer import Layer, check_generator, restore, settings
+from minisd.ops.check import check_arrays, number, whole_number
 
 STEP_SIZE = 1e-5
 
@@ -81,18 +83,31 @@ def compare(
     """
     if not tensors:
         raise ValueError(f"{name}: there are no tensors to check")
+    directions = whole_number(f"{name}: directions", directions, 0)
+    elements = whole_number(f"{name}: elements", elements, 0)
+    if directions == elements == 0:
+        raise ValueError(f"{name}: no directions and no elements: nothing would be compared")
+    h, tolerance = number("h", h, "(0, inf)"), number("tolerance", tolerance, "(0, inf)")
+    check_generator("a gradient check", rng)
     report = Report(name, batch_size, tolerance)
     first, second = loss(), loss()
     base = pattern()
+    if not (math.isfinite(first) and math.isfinite(second)):
+        raise ValueError(f"{name}: the outputs are not finite, so there are no slopes to compare")
     if abs(first - second) > 1e-12 * max(1.0, abs(first)):
         raise ValueError(
             f"{name}: two forwards of the same input differ ({first:.9g} and {second:.9g}); a "
             "gradient check needs a forward that draws no random numbers: draw them outside"
         )
     for tensor, x in tensors.items():
+        if tensor not in gradients:
+            raise ValueError(f"{name}: there is no gradient of {tensor}; None says that it is 0")
         gradient = gradients[tensor]
+        array_module(x, gradient)
         if x.dtype != np.float64:
             raise TypeError(f"{name}: gradient checks need float64, {tensor} is {x.dtype}")
+        if not getattr(x.flags, "writeable", True):  # CuPy arrays always are
+            raise ValueError(f"{name}: {tensor} is read-only, but is moved: pass a copy")
         if x.size == 0:
             raise ValueError(f"{name}: {tensor} is empty, its shape is {x.shape}")
         if gradient is not None and gradient.shape != x.shape:
@@ -196,6 +211,7 @@ def check_op(
     >>> check_op("linear", ops.linear_forward, backward, inputs, rng=rng).passed
     True
     """
+    check_generator(f"the check of {name}", rng)
     result = forward(**inputs)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"{name}: the forward must return (y, cache), got {type(result).__name__}")
@@ -236,6 +252,8 @@ def check_layer(
     **options
         Options of `compare`.
     """
+    check_arrays("check_layer", x=x)
+    check_generator("check_layer", rng)
     x = x.copy()
 
     def pattern() -> bytes:
@@ -267,13 +285,13 @@ def check_layer(
 
 @contextmanager
 def restored(layer: Layer) -> Iterator[None]:
-    """Put running statistics and recomputation back at the end of the block; drop caches."""
+    """Put running statistics and settings back at the end of the block; drop caches."""
     buffers = [(buffer, buffer.copy()) for _, buffer in layer.buffers()]
-    recomputing = settings(layer.walk(), ["recompute_every"])
+    before = settings(layer.walk(), ("recompute_every", "saves"))
     try:
         yield
     finally:
         for buffer, original in buffers:
             buffer[...] = original
-        restore(recomputing)
+        restore(before)
         layer.forget()

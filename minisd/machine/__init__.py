@@ -20,8 +20,9 @@ memory, and nothing of images or networks. Its ideas can be read one by one:
    much in each call, and skip what is done already, such as zeros that a buffer has.
 
 **The same bits at any thread count.** What a slab computes for one of its rows does not depend on
-which other rows are in the slab. A sum over rows adds one number a row, in row order. So the result
-depends neither on the cut nor on which thread computed which slab.
+which other rows are in the slab. A sum over rows has one number a row, and which of them meet first
+depends on the rows' numbers alone. So the result depends neither on the cut nor on which thread
+computed which slab.
 
 **What changes in the process, and when it is undone.** While `in_slabs` or `one_blas_thread` run,
 in any thread, the BLAS libraries are at one thread; when the last of them ends they get back what
@@ -36,10 +37,12 @@ from minisd.machine.blas import one_blas_thread
 from minisd.machine.memory import empty, framed, scratch, zeros
 from minisd.machine.products import (
     additions_pay,
+    mean_over,
     products_with_transpose,
     run_dots,
     run_sums,
     sum_of_products,
+    sum_over,
     sum_over_rows,
 )
 from minisd.machine.slabs import (
@@ -60,6 +63,7 @@ __all__ = [
     "empty",
     "framed",
     "in_slabs",
+    "mean_over",
     "num_threads",
     "one_blas_thread",
     "products_with_transpose",
@@ -70,6 +74,7 @@ __all__ = [
     "scratch",
     "set_threads",
     "sum_of_products",
+    "sum_over",
     "sum_over_rows",
     "threads",
     "zeros",

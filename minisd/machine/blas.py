@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_info
 
 
@@ -39,6 +40,8 @@ class _Blas:
 
 
 _blas = _Blas()
+_VARIABLES = {"accelerate": "set VECLIB_MAXIMUM_THREADS=1"}
+"""What holds BLAS libraries to one thread that threadpoolctl does not know."""
 
 
 @contextmanager
@@ -52,11 +55,17 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def blas_library() -> str:
-    """Return name and version of the BLAS library behind NumPy's ``matmul``."""
+    """Return name and version of the BLAS library behind NumPy's ``matmul``.
+
+    Also what to do about its threads, if it is one that cannot be held to one.
+    """
     for pool in threadpool_info():
         if pool["user_api"] == "blas":
             return f"{pool['internal_api']} {pool['version']}"
-    return "unknown"
+    built_with = np.show_config(mode="dicts")["Build Dependencies"].get("blas", {})
+    name = built_with.get("name", "unknown")
+    how = _VARIABLES.get(name, "see its manual for how to set it to one")
+    return f"{name} (which cannot be held to one thread from here: {how})"
 
 
 def _after_fork() -> None:

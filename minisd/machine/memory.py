@@ -6,9 +6,8 @@ gives the idle buffers back to the system.
 """
 
 import math
-import threading
-from collections import defaultdict, deque
-from contextlib import suppress
+import weakref
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -19,41 +18,36 @@ from minisd.backend import Array, array_module
 _POOLED = 1 << 16  # bytes; smaller arrays come from NumPy, which has a pool for them
 _ALIGN = 64  # bytes of a cache line
 _ALWAYS_KEPT = 1 << 28  # bytes that may lie idle however little is in use
-_idle: defaultdict[tuple[int, Any], deque[tuple[Array, int]]] = defaultdict(deque)
+_MOST_KINDS = 512  # of buffers that may lie idle; a network has some fifty for each batch size
+
+Kind = tuple[int, Any]
+"""Bytes, and the frame or None: a buffer with a frame is handed out for that frame only."""
+
+# No lock, which a fork or a signal handler could meet while it is held: each line below that
+# changes one of these does so at once, and how much memory there is is counted when it is asked.
+_lent: set["_Loan"] = set()
+_returned: deque["_Loan"] = deque()
+_idle: dict[Kind, deque[tuple[Array, int]]] = {}
 _zeros: dict[Any, Array] = {}
-_lock = threading.Lock()
-_allocated = 0  # bytes, in use or idle
 
 
 class _Lease:
-    """A buffer of the pool, on loan to the arrays that lie in it.
+    """What the arrays in a buffer have in common, and hold: when it goes, all of them are gone."""
 
-    With a ``frame`` it comes from the system as zeros, and is only handed out for that frame again.
+    __array_interface__: dict[str, Any]
+
+
+class _Loan(weakref.ref[_Lease]):
+    """A buffer that is lent until its lease goes.
+
+    It is then put into `_returned` by ``deque.append`` itself. A destructor in Python could be
+    interrupted by a signal handler, whose exception would be lost.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], size: int, frame: Any) -> None:
-        self.kind = size, frame
-        try:
-            self.memory, self.address = _idle[self.kind].pop()
-        except IndexError:
-            global _allocated
-            idle = bytes_idle()
-            if idle > max(_ALWAYS_KEPT, _allocated - idle):
-                release_idle()
-            self.memory = _fresh((size + _ALIGN,), np.dtype(np.uint8), frame)
-            self.address = self.memory.ctypes.data
-            self.address += -self.address % _ALIGN
-            with _lock:
-                _allocated += size
-        self.__array_interface__ = {
-            "version": 3,
-            "typestr": dtype.str,
-            "shape": shape,
-            "data": (self.address, False),
-        }
-
-    def __del__(self, idle: Any = _idle) -> None:  # an argument outlives the module
-        idle[self.kind].append((self.memory, self.address))
+    __slots__ = ("address", "kind", "memory")
+    kind: Kind
+    memory: Array
+    address: int
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike, like: Array) -> Array:
@@ -85,7 +79,51 @@ def _from_pool(shape: tuple[int, ...], dtype: np.dtype[Any], frame: Any) -> Arra
     size = math.prod(shape) * dtype.itemsize
     if size < _POOLED:
         return _fresh(shape, dtype, frame)
-    return np.asarray(_Lease(shape, dtype, -(-size // _POOLED) * _POOLED, frame))
+    kind = -(-size // _POOLED) * _POOLED, frame
+    memory, address = _idle_buffer(kind) or _new_buffer(kind)
+    lease = _Lease()
+    lease.__array_interface__ = {
+        "version": 3,
+        "typestr": dtype.str,
+        "shape": shape,
+        "data": (address, False),
+    }
+    loan = _Loan(lease, _returned.append)
+    loan.kind, loan.memory, loan.address = kind, memory, address
+    _lent.add(loan)
+    return np.asarray(lease)
+
+
+def _idle_buffer(kind: Kind) -> tuple[Array, int] | None:
+    """Take an idle buffer of this kind, if there is one."""
+    _sort_returned()
+    buffers = _idle.get(kind)
+    try:
+        return buffers.pop() if buffers else None
+    except IndexError:  # another thread was faster
+        return None
+
+
+def _new_buffer(kind: Kind) -> tuple[Array, int]:
+    """Return a buffer from the system; of zeros, if it is for a frame."""
+    idle = bytes_idle()
+    if idle > max(_ALWAYS_KEPT, bytes_in_use()) or len(_idle) > _MOST_KINDS:
+        release_idle()
+    size, frame = kind
+    memory = _fresh((size + _ALIGN,), np.dtype(np.uint8), frame)
+    address = memory.ctypes.data
+    return memory, address + -address % _ALIGN
+
+
+def _sort_returned() -> None:
+    """Move the buffers that came back to the idle ones of their kind."""
+    while _returned:
+        try:
+            loan = _returned.popleft()
+        except IndexError:  # another thread was faster
+            return
+        _lent.discard(loan)
+        _idle.setdefault(loan.kind, deque()).append((loan.memory, loan.address))
 
 
 def _fresh(shape: tuple[int, ...], dtype: np.dtype[Any], frame: Any) -> Array:
@@ -119,20 +157,23 @@ def zeros(shape: tuple[int, ...], like: Array) -> Array:
 
 def bytes_idle() -> int:
     """Return the bytes of the pool that lie idle."""
-    return sum(size * len(blocks) for (size, _), blocks in list(_idle.items()))
+    _sort_returned()
+    return sum(size * len(buffers) for (size, _), buffers in list(_idle.items()))
 
 
 def bytes_in_use() -> int:
     """Return the bytes of the pool that arrays use."""
-    return _allocated - bytes_idle()
+    _sort_returned()
+    in_use = 0
+    for loan in list(_lent):
+        if loan() is None:  # an interrupt came between its return and its being sorted
+            _lent.discard(loan)
+        else:
+            in_use += loan.kind[0]
+    return in_use
 
 
 def release_idle() -> None:
     """Give the pool's idle memory back to the system."""
-    global _allocated
-    for (size, _), blocks in list(_idle.items()):
-        with suppress(IndexError):
-            while True:
-                blocks.pop()
-                with _lock:
-                    _allocated -= size
+    _sort_returned()
+    _idle.clear()

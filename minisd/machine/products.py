@@ -9,10 +9,15 @@ keeps the interpreter lock, however long it takes, and the other threads wait.
 **On a GPU, few launches.** CuPy copies an operand that is a view with overlaps, so the sum of K
 products is one product of the K matrices side by side: one copy, one launch and no additions. Sums
 over runs are reductions, part of the kernel that computes what is summed.
+
+**Long sums of float32.** Down the columns of an array NumPy adds one number after the other, so a
+million of them lose three digits or more. Here such a sum is taken in float64 (`sum_over`), or in
+pairs (`sum_over_rows`). A GPU adds in a tree, whatever the axis.
 """
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -97,42 +102,71 @@ def run_sums(xp: Any, runs: Array) -> Array:
     """Return the sum of every run: (rows, C, L) to (rows, C)."""
     if xp is not np:
         return xp.sum(runs, axis=2)
-    stretches = _stretches(runs)
-    return (stretches @ _ones(stretches.shape[3], runs.dtype)).sum(axis=2)
+    sums = [(part @ _ones(runs.dtype)[: part.shape[3]]).sum(axis=2) for part in _stretches(runs)]
+    return sum(sums[1:], sums[0])
 
 
 def run_dots(xp: Any, a: Array, b: Array) -> Array:
     """Return the dot products of runs: (rows, C, L) and (rows, C, L) to (rows, C)."""
     if xp is not np:
         return xp.sum(a * b, axis=2)
-    a, b = _stretches(a), _stretches(b)
-    return (a[..., None, :] @ b[..., None])[..., 0, 0].sum(axis=2)
+    dots = [
+        (of_a[..., None, :] @ of_b[..., None])[..., 0, 0].sum(axis=2)
+        for of_a, of_b in zip(_stretches(a), _stretches(b), strict=True)
+    ]
+    return sum(dots[1:], dots[0])
+
+
+def sum_over(xp: Any, x: Array, axis: int | tuple[int, ...]) -> Array:
+    """Return the sum over the given axes, in the dtype of ``x``."""
+    if xp is not np:
+        return xp.sum(x, axis=axis)
+    return x.sum(axis=axis, dtype=np.float64).astype(x.dtype)
+
+
+def mean_over(xp: Any, x: Array, axis: int | tuple[int, ...]) -> Array:
+    """Return the mean over the given axes, in the dtype of ``x``."""
+    if xp is not np:
+        return xp.mean(x, axis=axis)
+    return x.mean(axis=axis, dtype=np.float64).astype(x.dtype)
 
 
 def sum_over_rows(parts: Sequence[Array]) -> Array:
-    """Add up the rows of all slabs, in row order.
+    """Add up the rows of all slabs in pairs: row 0 with 1, 2 with 3, then those sums, and so on.
 
-    So the result does not depend on how rows were cut into slabs.
+    Which rows are a pair depends on their numbers alone. So the result does not depend on how rows
+    were cut into slabs.
     """
     if array_module(*parts) is not np:
         return parts[0].sum(axis=0)  # the only slab
-    total = parts[0][0].copy()
-    for number, part in enumerate(parts):
-        for row in part[number == 0 :]:  # the first of all is there already
-            total += row
+    sums: list[Array] = []  # of fewer and fewer rows: of 4, 2 and 1 when there were 7
+    for number, row in enumerate(chain.from_iterable(parts)):
+        total = row
+        while number % 2:  # there is a sum of as many rows before it
+            total = sums.pop() + total
+            number //= 2
+        sums.append(total)
+    total = sums.pop()
+    while sums:
+        total = sums.pop() + total
     return total
 
 
 @cache
-def _ones(size: int, dtype: np.dtype[Any]) -> Array:
-    return np.ones(size, dtype)
+def _ones(dtype: np.dtype[Any]) -> Array:
+    return np.ones(_LONGEST, dtype)
 
 
-def _stretches(runs: Array) -> Array:
-    """View runs (rows, C, L) as (rows, C, pieces, P): how many depends on L alone."""
+def _stretches(runs: Array) -> list[Array]:
+    """View runs (rows, C, L) as stretches (rows, C, pieces, P): how many depends on L alone.
+
+    If L cannot be cut into equal ones, what is left of it is a second array, one piece.
+    """
     rows, C, L = runs.shape
-    pieces = _pieces(L, _LONGEST)
-    return runs.reshape(rows, C, pieces, L // pieces)
+    P = min(L // _pieces(L, _LONGEST), _LONGEST)
+    cut = L - L % P
+    stretches = [runs[:, :, :cut].reshape(rows, C, cut // P, P)]
+    return stretches if cut == L else [*stretches, runs[:, :, None, cut:]]
 
 
 def _groups(rows: int, columns: int) -> int:

@@ -7,6 +7,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +38,7 @@ def available_cores() -> int:
     return max(1, min(limits))
 
 
+@cache  # every operation asks, and reading these files takes longer than many an operation
 def _quota() -> int | None:
     """Cores that a control group of Linux leaves, rounded up; None if there is no quota."""
     group = Path("/sys/fs/cgroup")
@@ -59,16 +62,21 @@ def _omp_num_threads() -> int | None:
     return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
-_num_threads: int | None = None
+_num_threads: int | None = None  # of the process
+_blocks: ContextVar[tuple[int | None, ...]] = ContextVar("minisd_threads", default=())
+"""The counts of the `threads` blocks that the calling thread is in."""
 
 
 def num_threads() -> int:
     """The number of threads that operations use."""
-    return _num_threads or available_cores()
+    blocks = _blocks.get()
+    return (blocks[-1] if blocks else _num_threads) or available_cores()
 
 
 def set_threads(count: int | None) -> None:
     """Use ``count`` threads from now on; None for `available_cores`. Results do not depend on it.
+
+    It holds for the process; inside a block of `threads`, for the rest of that block.
 
     Raises
     ------
@@ -76,29 +84,42 @@ def set_threads(count: int | None) -> None:
         If it is not a whole number of at least 1.
     """
     global _num_threads
-    if count is not None and (not isinstance(count, int | np.integer) or count < 1):
-        raise ConfigError(
-            f"the number of threads must be a whole number, at least 1, got {count!r}"
-        )
-    _num_threads = None if count is None else int(count)
+    count, blocks = _checked(count), _blocks.get()
+    if blocks:
+        _blocks.set((*blocks[:-1], count))
+    else:
+        _num_threads = count
 
 
 @contextmanager
 def threads(count: int | None = None) -> Iterator[int]:
-    """`set_threads` inside the block only.
+    """Use ``count`` threads inside the block only, and in the calling thread only.
+
+    What other threads of the program compute meanwhile, also those that are started inside the
+    block, has as many as they, or else `set_threads`, say.
 
     Yields
     ------
     int
         The number in force.
     """
-    before = _num_threads
-    set_threads(count)
+    before = _blocks.get()
+    _blocks.set((*before, _checked(count)))
     try:
         yield num_threads()
     finally:
-        set_threads(before)
+        _blocks.set(before)
         release()
+
+
+def _checked(count: int | None) -> int | None:
+    if count is None:
+        return None
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise ConfigError(
+            f"the number of threads must be a whole number, at least 1, got {count!r}"
+        )
+    return int(count)
 
 
 # ---- slabs on threads, with one BLAS thread each ----
@@ -200,7 +221,10 @@ def release() -> None:
 
 
 def blas_description() -> str:
-    """Return the BLAS library's name and version, and the number of our threads."""
+    """Return the BLAS library's name and version, and the number of our threads.
+
+    Also whether it keeps threads of its own beside ours, because it cannot be held to one.
+    """
     return f"{blas_library()}, {num_threads()} threads"
 
 

@@ -55,7 +55,9 @@ def batchnorm2d_forward(
         If shapes do not fit, or if ``training`` with one single number per channel, whose
         variance says nothing.
     """
-    xp = check_batchnorm2d(x, gamma, beta, running_mean, running_var, training, group)
+    xp = check_batchnorm2d(
+        x, gamma, beta, running_mean, running_var, training, momentum, eps, group
+    )
     momentum, M = float(momentum), x.size // x.shape[1]  # M numbers of each channel
     if training:
         mean, var = channel_moments(x)

@@ -1,5 +1,6 @@
 """What every operation asks of its arguments, answered with a sentence when it does not hold."""
 
+import math
 import operator
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from minisd.backend import Array, array_module
 
 
-def check_arrays(operation: str, **arrays: Array | None) -> Any:
+def check_arrays(operation: str, **given: Array) -> Any:
     """Check that the arrays belong together and return their array module.
 
     All must be of one library and of one dtype, float32 or float64, and none may be empty.
@@ -20,7 +21,9 @@ def check_arrays(operation: str, **arrays: Array | None) -> Any:
     ValueError
         On an array without elements, such as an empty batch.
     """
-    given = {name: array for name, array in arrays.items() if array is not None}
+    for name, array in given.items():
+        if array is None:
+            raise TypeError(f"{operation}: {name} is None, but must be an array")
     try:
         xp = array_module(*given.values())
     except TypeError as error:
@@ -56,7 +59,7 @@ def check_shape(operation: str, name: str, array: Array, shape: tuple[int, ...])
 
 def check_conv2d(x: Array, w: Array, b: Array | None, stride: int, padding: int) -> tuple[int, int]:
     """Check the arguments of a convolution; return the output's size, `conv2d_output_size`."""
-    check_arrays("conv2d", x=x, w=w, b=b)
+    check_arrays("conv2d", x=x, w=w, **({} if b is None else {"b": b}))
     check_ndim("conv2d", "x", x, "NCHW")
     check_ndim("conv2d", "w", w, "FCKK")
     if x.shape[1] != w.shape[1]:
@@ -104,6 +107,26 @@ def whole_number(what: str, value: object, least: int) -> int:
     return number
 
 
+def number(what: str, value: object, interval: str) -> float:
+    """Return ``value``, a Python or NumPy number in an interval such as ``"[0, 1)"``, as a float.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or NaN; True and False are no numbers here.
+    """
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        found = math.nan
+    else:
+        found = float(value)
+    above = found >= low if interval[0] == "[" else found > low
+    below = found <= high if interval[-1] == "]" else found < high
+    if not (above and below):
+        raise ValueError(f"{what} must lie in {interval}, got {value!r}")
+    return found
+
+
 def check_upstream(
     operation: str, dy: Array, y_shape: tuple[int, ...], like: Array, dtype: Any = None
 ) -> Any:
@@ -112,8 +135,8 @@ def check_upstream(
     It must have the output's shape, and be where ``like`` is, an array of the forward, and of its
     dtype (or of ``dtype``).
     """
-    check_shape(operation, "dy", dy, y_shape)
     xp = check_arrays(operation, dy=dy)
+    check_shape(operation, "dy", dy, y_shape)
     try:
         array_module(dy, like)
     except TypeError as error:
@@ -137,9 +160,13 @@ def check_batchnorm2d(
     running_mean: Array,
     running_var: Array,
     training: bool,
+    momentum: float,
+    eps: float,
     group: object = None,
 ) -> Any:
     """Check the arguments of batch norm; return their array module."""
+    number("batchnorm2d: momentum", momentum, "[0, 1]")
+    number("batchnorm2d: eps", eps, "[0, inf)")
     of_channels = {
         "gamma": gamma,
         "beta": beta,
@@ -177,7 +204,7 @@ def check_tiles(x: Array, kernel: int) -> int:
 
 def check_linear(x: Array, w: Array, b: Array | None) -> None:
     """Check the arguments of a fully connected layer."""
-    check_arrays("linear", x=x, w=w, b=b)
+    check_arrays("linear", x=x, w=w, **({} if b is None else {"b": b}))
     check_ndim("linear", "x", x, "ND")
     check_ndim("linear", "w", w, "KD")
     if x.shape[1] != w.shape[1]:

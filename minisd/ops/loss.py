@@ -6,6 +6,7 @@ import numpy as np
 
 from minisd.backend import Array, array_module
 from minisd.ops.check import check_arrays, check_labels, check_ndim, whole_number
+from minisd.ops.sums import sum_over
 
 
 @np.errstate(under="ignore")  # exp(-1000) is 0, and that is right
@@ -61,9 +62,9 @@ def softmax_cross_entropy(
     N = len(labels) if of is None else whole_number("softmax_cross_entropy: of", of, len(labels))
 
     shifted = logits - logits.max(axis=1, keepdims=True)
-    log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
+    log_p = shifted - xp.log(sum_over(xp.exp(shifted), axis=1)[:, None])
     image = xp.arange(len(labels))
-    loss = -log_p[image, labels].sum() / N
+    loss = -sum_over(log_p[image, labels], axis=0) / N
     dlogits = xp.exp(log_p)
     dlogits[image, labels] -= 1
     dlogits /= N

@@ -33,7 +33,7 @@ CHECKPOINT = Kind(
 )
 
 
-def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
+def save(path: str | Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     """Write ``arrays`` and ``meta`` to ``path``. If that fails, an existing file is unchanged.
 
     Parameters
@@ -48,6 +48,7 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     CheckpointError
         If the file cannot be written, for instance because the disk is full.
     """
+    path = Path(path)
     contents = {name: to_numpy(array) for name, array in arrays.items()}
     meta = json.loads(json.dumps({"format": FORMAT, **meta}, allow_nan=False))  # as it is read
     text = json.dumps({"digest": _digest(contents, meta), **meta})

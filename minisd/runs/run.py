@@ -49,6 +49,7 @@ class Run:
         dataset = data.load(config.data, config.data_dir, **options)
         if config.limit is not None:
             dataset = dataset.limited(config.limit)
+        self.data_remark = dataset.remark
         self.num_classes = dataset.num_classes
         self.image_shape = dataset.image_shape
         self.digest = dataset.digest()

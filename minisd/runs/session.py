@@ -24,7 +24,7 @@ from minisd.stochastic_depth import expected_depth
 
 
 def train(
-    config: Config, folder: Path, *, force: bool = False, progress: Progress | None = None
+    config: Config, folder: str | Path, *, force: bool = False, progress: Progress | None = None
 ) -> Run:
     """Train a new run into ``folder``.
 
@@ -45,6 +45,7 @@ def train(
     Interrupted
         After Ctrl-C, SIGTERM or SIGHUP, once the state is saved.
     """
+    folder = Path(folder)
     runfolder.check_free(folder, force=force)  # first: reading the data may take long
     with machine.threads(config.threads):
         run = Run(config)
@@ -55,7 +56,7 @@ def train(
 
 
 def resume(
-    folder: Path, overrides: dict[str, Any] | None = None, *, progress: Progress | None = None
+    folder: str | Path, overrides: dict[str, Any] | None = None, *, progress: Progress | None = None
 ) -> Run:
     """Resume a run that was interrupted or killed. The result is as if it had never stopped.
 
@@ -68,6 +69,7 @@ def resume(
     ---------------
     As for `train`. Also raises a CheckpointError if the checkpoint does not fit.
     """
+    folder = Path(folder)
     if (folder / runfolder.CONFIG).exists() and not runfolder.is_run(folder):
         raise RunFolderError(
             f"{folder} is not a run folder: its {runfolder.CONFIG} is damaged, or minisd did not "
@@ -192,6 +194,8 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
         f"data      {config.data}: {len(run.train)} training, {len(run.validation)} validation, "
         f"{len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
     )
+    if run.data_remark:
+        progress.say(f"          {run.data_remark}")
     library = machine.blas_description() if run.device == "cpu" else "CuPy"
     progress.say(
         f"network   ResNet-{config.depth}, {model.num_parameters:,} parameters, shortcut "

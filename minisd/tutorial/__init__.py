@@ -1,5 +1,5 @@
-"""Functions that the tutorials share (`tools`), and how notebooks are made (`notebooks`)."""
+"""What tutorials share (`tools`, `answers`, `excerpt`), and their notebooks (`notebooks`)."""
 
-from minisd.tutorial.tools import FIGURES, claim, exercise, is_quick, show
+from minisd.tutorial.tools import FIGURES, claim, exercise, is_quick, read_options, show
 
-__all__ = ["FIGURES", "claim", "exercise", "is_quick", "show"]
+__all__ = ["FIGURES", "claim", "exercise", "is_quick", "read_options", "show"]

@@ -2,8 +2,9 @@
 
 A tutorial is a Python script in cells, ``tutorials/NN_name.py``. `minisd.tutorial.notebooks` makes
 a notebook of it. Each tutorial runs by itself from the first line to the last. The option
-``--quick`` uses smaller numbers. With ``--solutions``, the checks of the exercises are tested, too:
-they must pass the solution and refuse the empty function.
+``--quick`` uses smaller numbers. ``--exercise N`` runs one exercise without the rest. With
+``--solutions``, the checks of the exercises are tested, too: they must pass the solution and refuse
+the empty function.
 """
 
 import argparse
@@ -15,10 +16,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minisd.errors import UserError
 from minisd.files import write_atomically
+from minisd.tutorial import excerpt
+from minisd.tutorial.answers import Answer
 
 FIGURES = Path("figures")
 """Folder for the figures of a script, relative to where it runs."""
+
+
+def read_options() -> None:
+    """Read the options of a script, at its top; with ``--exercise N`` run that alone, and end.
+
+    See `minisd.tutorial.excerpt` for what is run. In a notebook this does nothing.
+    """
+    number = _arguments().exercise
+    if number is None:
+        return
+    tutorial = sys.modules["__main__"]
+    script = Path(str(tutorial.__file__))
+    try:
+        code = excerpt.of(script, number, solution(script) if _arguments().solutions else "")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    exec(code, vars(tutorial))
+    sys.exit(0)
 
 
 def is_quick() -> bool:
@@ -50,11 +73,13 @@ def claim(text: str, holds: bool, *, in_full: bool = False) -> None:
         raise AssertionError(f"this claim of the tutorial does not hold here: {text}")
 
 
-def show(figure: Any, name: str) -> None:
+def show(figure: Any, name: str, title: str) -> None:
     """Show a figure: below the cell in a notebook, or as ``figures/NAME.png`` from a script.
 
-    A figure that cannot be drawn does not stop the tutorial.
+    The title says what is drawn to somebody who has only the figure. A figure that cannot be drawn
+    does not stop the tutorial.
     """
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     if _in_notebook():
         from IPython.display import Image, display
 
@@ -85,9 +110,8 @@ def exercise(number: int, yours: Callable[..., Any], check: Callable[[Any], None
     number : int
     yours : function
         The function that the reader writes. At first it raises NotImplementedError.
-    check : function of ``yours``
-        Raises an error if ``yours`` is wrong, preferably an AssertionError that says what was
-        expected.
+    check : function of `minisd.tutorial.answers.Answer`
+        Calls the answer, and raises an AssertionError that says what was expected if it is wrong.
 
     Raises
     ------
@@ -96,7 +120,7 @@ def exercise(number: int, yours: Callable[..., Any], check: Callable[[Any], None
         of the same name in ``solutions/NN_name.py``. That file runs as if it were part of the
         tutorial.
     """
-    problem = _problem(yours, check)
+    problem = problem_of(yours, yours.__name__, check)
     print(f"exercise {number} {problem or 'solved'}")
     if not _arguments().solutions:
         return
@@ -104,25 +128,35 @@ def exercise(number: int, yours: Callable[..., Any], check: Callable[[Any], None
         raise AssertionError(f"exercise {number}: its check lets the empty {yours.__name__} pass")
     namespace = dict(yours.__globals__)
     script = Path(namespace["__file__"])
-    solutions = script.parent / "solutions" / script.name
-    exec(compile(solutions.read_text(encoding="utf-8"), solutions, "exec"), namespace)
+    exec(compile(solution(script), str(_solutions(script)), "exec"), namespace)
     if namespace[yours.__name__] is yours:
-        raise AssertionError(f"exercise {number}: {solutions} has no {yours.__name__}")
-    problem = _problem(namespace[yours.__name__], check)
+        raise AssertionError(f"exercise {number}: {_solutions(script)} has no {yours.__name__}")
+    problem = problem_of(namespace[yours.__name__], yours.__name__, check)
     if problem is not None:
         raise AssertionError(f"exercise {number}: the solution is {problem}")
     print(f"exercise {number} the solution passes")
 
 
-def _problem(answer: Callable[..., Any], check: Callable[[Any], None]) -> str | None:
+def problem_of(yours: Callable[..., Any], name: str, check: Callable[[Any], None]) -> str | None:
     """Return what is wrong with an answer, or None if it passes."""
     try:
-        check(answer)
+        check(Answer(yours, name))
     except NotImplementedError:
         return "is yours to write"
+    except AssertionError as error:
+        return f"not yet: {error}"
     except Exception as error:
         return f"not yet: {type(error).__name__}: {error}"
     return None
+
+
+def solution(script: Path) -> str:
+    """Return the text of the solutions to a tutorial's exercises."""
+    return _solutions(script).read_text(encoding="utf-8")
+
+
+def _solutions(script: Path) -> Path:
+    return script.parent / "solutions" / script.name
 
 
 @functools.cache
@@ -130,6 +164,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A tutorial, run from its first line to its last.")
     parser.add_argument(
         "--quick", action="store_true", help="use smaller numbers, to finish in seconds"
+    )
+    parser.add_argument(
+        "--exercise", type=int, metavar="N", help="run exercise N alone, and only what it needs"
     )
     parser.add_argument(
         "--solutions",

@@ -1,20 +1,13 @@
 """Fetching, against a server on this machine; nothing is asked of any other."""
 
 import contextlib
-import gc
-import hashlib
 import io
-import os
 import signal
 import socket
 import subprocess
 import sys
 import tarfile
-import threading
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +16,26 @@ import pytest
 from filelock import FileLock
 from scipy.io import savemat
 
+from data_server import (
+    DATA_FILES,
+    GOOD,
+    MEMBERS,
+    PATIENCE,
+    SIZES,
+    UNPACKED,
+    A,
+    B,
+    Entry,
+    Server,
+    archive,
+    broken_halfway,
+    files,
+    folders,
+    gzipped,
+    md5,
+    refused,
+    tar,
+)
 from minisd.cli import main
 from minisd.data import download, load
 from minisd.data.download import SOURCES, Remote, Source, get
@@ -32,176 +45,13 @@ from systems import KILL
 # pooch leaves the connection of a failed request to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
-PATIENCE = 20  # seconds after which a test gives up waiting
-MEMBERS = {"a.bin": bytes(range(256)) * 800, "b.bin": b"b" * 1000}
-SIZES = {name: len(content) for name, content in MEMBERS.items()}
-DATA_FILES = {f"data/toy/{name}": content for name, content in MEMBERS.items()}
-
-# The server
-
-
-@dataclass
-class Server:
-    """What is served, and what was asked for."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    requests: list[str] = field(default_factory=list)
-    cut: set[str] = field(default_factory=set)  # answered with half of the body
-    held: set[str] = field(default_factory=set)  # answered with half, then the rest on release
-    asked: threading.Event = field(default_factory=threading.Event)
-    release: threading.Event = field(default_factory=threading.Event)
-    url: str = ""
-
-    def source(self, name: str, content: bytes, members: dict[str, int] | None = None) -> Source:
-        """Serve ``content``, and return the source that describes it."""
-        self.files[f"/{name}"] = content
-        remote = Remote(f"{self.url}/{name}", md5(content), SIZES if members is None else members)
-        return Source("toy", (remote,))
-
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        self.requests.append(handler.path)
-        content = self.files.get(handler.path)
-        if content is None:
-            handler.send_error(404)
-            return
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        half = len(content) // 2
-        handler.wfile.write(content[:half])
-        handler.wfile.flush()
-        self.asked.set()
-        if handler.path in self.held:
-            self.release.wait(PATIENCE)
-        if handler.path not in self.cut:
-            handler.wfile.write(content[half:])
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    state = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        timeout = PATIENCE
-
-        def do_GET(self):
-            with contextlib.suppress(ConnectionError):  # the other side was killed
-                state.answer(self)
-
-        def log_message(self, *arguments):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        state.url = f"http://127.0.0.1:{http.server_port}"
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield state
-        finally:
-            state.release.set()
-            http.shutdown()
-            thread.join(PATIENCE)
-
-
-@pytest.fixture(autouse=True)
-def only_this_machine(monkeypatch):
-    """Refuse to look up any other address, and go through no proxy."""
-    look_up = socket.getaddrinfo
-
-    def guarded(host, *arguments, **options):
-        if host not in ("127.0.0.1", "localhost"):
-            raise socket.gaierror(f"the tests must not contact {host}")
-        return look_up(host, *arguments, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", guarded)
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "*")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_garbage_for_other_tests() -> Iterator[None]:
-    """Collect those connections here, where the warning is ignored."""
-    yield
-    gc.collect()
-
-
-# Archives and folders
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-class Entry(NamedTuple):
-    """A member of an archive."""
-
-    name: str
-    content: bytes = b""
-    kind: bytes = tarfile.REGTYPE
-    link: str = ""
-
-
-GOOD = [Entry(f"toy/{name}", content) for name, content in MEMBERS.items()]
-A, B = GOOD
-
-
-def tar(entries: list[Entry]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for entry in entries:
-            about = tarfile.TarInfo(entry.name)
-            about.type, about.linkname, about.size = entry.kind, entry.link, len(entry.content)
-            archive.addfile(about, io.BytesIO(entry.content))
-    return buffer.getvalue()
-
-
-def gzipped(content: bytes) -> bytes:
-    packer = zlib.compressobj(wbits=31)
-    return packer.compress(content) + packer.flush()
-
-
-def archive(entries: list[Entry]) -> bytes:
-    return gzipped(tar(entries))
-
-
-def broken_halfway(content: bytes) -> bytes:
-    """What begins as gzip and, within the first member, goes on as nothing that can be unpacked."""
-    packer = zlib.compressobj(wbits=31)
-    start = packer.compress(content[:100_000]) + packer.flush(zlib.Z_FULL_FLUSH)
-    return start + b"\xff" * 1000
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """All files under a folder, by their paths in it; of links, where they lead."""
-    return {
-        path.relative_to(folder).as_posix(): os.readlink(path).encode()
-        if path.is_symlink()
-        else path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_symlink() or not path.is_dir()
-    }
-
-
-def folders(folder: Path) -> set[str]:
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_dir()}
-
-
-def refused(source: Source, data_dir: Path, **options) -> str:
-    """The message with which fetching fails; it is one line."""
-    with pytest.raises(DataError) as caught:
-        get(source, data_dir, quiet=True, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
 # What works
 
 
 def test_an_archive_is_fetched_checked_and_unpacked(tmp_path, server):
     source = server.source("toy.tar.gz", archive(GOOD))
     assert get(source, tmp_path / "data", quiet=True) == tmp_path / "data" / "toy"
-    assert files(tmp_path) == DATA_FILES
+    assert files(tmp_path) == UNPACKED
     assert folders(tmp_path) == {"data", "data/toy"}
     assert server.requests == ["/toy.tar.gz"]
 
@@ -241,7 +91,7 @@ def test_a_mirror_has_files_of_the_same_name_and_checksum(tmp_path, server):
             mirror=f"{server.url}/some/where{slash}",
             quiet=True,
         )
-    assert files(tmp_path) == DATA_FILES
+    assert files(tmp_path) == UNPACKED
     server.files["/some/where/toy.tar.gz"] = archive(GOOD[:1])
     assert "checksum" in refused(official, tmp_path / "new", mirror=f"{server.url}/some/where")
 
@@ -291,7 +141,7 @@ def test_a_connection_closed_half_way_leaves_nothing_and_the_next_try_works(
     assert folders(tmp_path) <= {"data", "data/toy"}
     server.cut.clear()
     get(source, tmp_path / "data", quiet=True)
-    assert files(tmp_path) == (DATA_FILES if members else {"data/toy/toy.tar.gz": archive(GOOD)})
+    assert files(tmp_path) == (UNPACKED if members else {"data/toy/toy.tar.gz": archive(GOOD)})
 
 
 def test_what_was_complete_before_a_failure_stays(tmp_path, server):
@@ -425,7 +275,7 @@ def test_the_leftovers_of_a_killed_download_are_cleared(tmp_path, server, number
     assert files(tmp_path) or folders(tmp_path) - {"data", "data/toy"}, "nothing was left to clear"
     server.held.clear()
     get(source, tmp_path / "data", quiet=True)
-    assert files(tmp_path) == DATA_FILES
+    assert files(tmp_path) == UNPACKED
     assert folders(tmp_path) == {"data", "data/toy"}
 
 
@@ -436,7 +286,7 @@ def test_two_processes_do_not_fetch_at_the_same_time(tmp_path, server):
         assert server.requests == ["/toy.tar.gz"]
         server.release.set()
         assert process.wait(PATIENCE) == 0  # the first was not disturbed
-    assert files(tmp_path) == DATA_FILES
+    assert files(tmp_path) == UNPACKED
     get(source, tmp_path / "data", quiet=True)
 
 
@@ -444,12 +294,13 @@ def test_the_holder_of_the_lock_keeps_others_out(tmp_path, server):
     source = server.source("toy.tar.gz", archive(GOOD))
     staging = tmp_path / "data" / ".fetching-toy"
     staging.mkdir(parents=True)
+    (staging / "made-by-minisd").touch()
     (staging / "half").write_bytes(b"in the making")
     with FileLock(staging.with_suffix(".lock")):
         assert "another process" in refused(source, tmp_path / "data")
         assert (staging / "half").exists()
     get(source, tmp_path / "data", quiet=True)
-    assert files(tmp_path) == DATA_FILES
+    assert files(tmp_path) == UNPACKED
     assert server.requests == ["/toy.tar.gz"]
 
 
@@ -551,7 +402,7 @@ def test_an_archive_does_not_decide_what_is_written(tmp_path, server, trick):
     source = server.source("toy.tar.gz", archive(trick.entries(tmp_path)))
     if trick.says is None:
         get(source, tmp_path / "data", quiet=True)
-        assert files(tmp_path) == {OUTSIDE: b"mine", **DATA_FILES}
+        assert files(tmp_path) == {OUTSIDE: b"mine", **UNPACKED}
     else:
         message = refused(source, tmp_path / "data")
         assert "toy.tar.gz" in message
@@ -576,7 +427,7 @@ def test_an_archive_does_not_decide_what_is_written(tmp_path, server, trick):
 def test_an_archive_that_cannot_be_read_is_refused(tmp_path, server, content):
     """Even though its checksum is the published one."""
     message = refused(server.source("toy.tar.gz", content), tmp_path / "data")
-    assert "toy.tar.gz" in message
+    assert "toy.tar.gz is damaged" in message
     assert files(tmp_path) == {}
     assert folders(tmp_path) <= {"data", "data/toy"}
 
@@ -649,7 +500,7 @@ def test_the_command_fetches_from_a_mirror(tmp_path, server, command, capsys):
     mirrored = [*command, "--mirror", f"{server.url}/mirror"]
     assert main(mirrored) == 0
     assert f"complete in {tmp_path / 'data' / 'toy'}" in capsys.readouterr().out
-    assert files(tmp_path) == DATA_FILES
+    assert files(tmp_path) == UNPACKED
     assert main([*mirrored, "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
     assert server.requests == ["/mirror/toy.tar.gz"]

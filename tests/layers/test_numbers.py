@@ -10,13 +10,60 @@ from minisd.data.batches import evaluation_batches, training_batches
 from minisd.errors import ConfigError, DataError, NonFiniteError
 from minisd.gradcheck import check_layer, check_op, compare
 from minisd.layer import Layer, Parameter
-from minisd.layers import BatchNorm2d, Conv2d, Linear
+from minisd.layers import BatchNorm2d, Conv2d, Linear, ReLU, Sequential
+from minisd.residual import ResidualBlock
+from minisd.surgery import FixedBlock, sub_network, without
 from minisd.train import evaluate, train_step
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 255, (6, 3, 4, 4)).astype(np.uint8)
 SPLIT = Split(IMAGES, np.arange(6))
 NAN = np.where(np.arange(6 * 48).reshape(6, 3, 4, 4) == 7, np.nan, 1.0)
+
+
+LABELS = np.arange(6)
+BATCH = RNG.standard_normal((6, 3, 8, 8)).astype(np.float32), LABELS
+
+
+def tiny_net(recompute_every=None):
+    model = resnet(8, width=2, rng=np.random.default_rng(0))
+    model.recompute_every = recompute_every
+    return model
+
+
+def having(made, **attributes):
+    vars(made).update(attributes)
+    return made
+
+
+def norm_with(**attributes):
+    return having(BatchNorm2d(3), **attributes).forward(BATCH[0])
+
+
+def block_with(**attributes):
+    return having(ResidualBlock(ReLU(), ReLU()), **attributes).eval().forward(BATCH[0])
+
+
+def step_with(**attributes):
+    model = tiny_net()
+    train_step(model, having(SGD(model, 0.1), **attributes), *BATCH)
+
+
+def there_and_back(dy):
+    layer = ReLU()
+    layer.forward(BATCH[0])
+    return layer.backward(dy)
+
+
+def evaluated_with(labels):
+    return evaluate(tiny_net(), [(BATCH[0], labels)])
+
+
+def check_square(x=None, **options):
+    x = np.ones((3, 2)) if x is None else x
+    return check_op(
+        "square", lambda x: (x * x, x), lambda dy, x: 2 * x * dy, {"x": x}, **{"rng": RNG} | options
+    )
 
 
 def batches(maker, size):
@@ -28,7 +75,7 @@ REFUSED = {
     "no channels": (lambda: BatchNorm2d(0), ValueError, "channels must be a whole number"),
     "momentum above 1": (lambda: BatchNorm2d(3, momentum=1.5), ValueError, "momentum must lie"),
     "momentum NaN": (lambda: BatchNorm2d(3, momentum=float("nan")), ValueError, "momentum"),
-    "negative eps": (lambda: BatchNorm2d(3, eps=-1e-3), ValueError, "eps must be"),
+    "negative eps": (lambda: BatchNorm2d(3, eps=-1e-3), ValueError, "eps must lie"),
     "norm of integers": (lambda: BatchNorm2d(3, dtype=int), TypeError, "float32 or float64"),
     "conv of integers": (lambda: Conv2d(1, 1, 1, rng=RNG, dtype=np.int32), TypeError, "float32"),
     "linear of float16": (lambda: Linear(1, 1, rng=RNG, dtype=np.float16), TypeError, "float32"),
@@ -49,6 +96,59 @@ REFUSED = {
     "an empty tensor": (
         lambda: check_op("x", lambda x: (x, 0), lambda dy, _: dy, {"x": np.ones((0, 2))}, rng=RNG),
         ValueError, "empty"),
+    "an eps that is a text": (lambda: BatchNorm2d(3, eps="1e-3"), ValueError, "eps must lie"),
+    "momentum True": (lambda: BatchNorm2d(3, momentum=True), ValueError, "momentum must lie"),
+    "eps set to -1": (lambda: norm_with(eps=-1), ValueError, r"eps must lie in \[0, inf\)"),
+    "momentum set to NaN": (lambda: norm_with(momentum=NAN.max()), ValueError, "momentum must"),
+    "p set to NaN": (lambda: block_with(survival_prob=float("nan")), ValueError, "survival_prob"),
+    "survival_prob True": (
+        lambda: ResidualBlock(ReLU(), ReLU(), survival_prob=True), ValueError, "survival_prob"),
+    "recompute_every set to 0": (
+        lambda: tiny_net(recompute_every=0).forward(BATCH[0]), ValueError, "recompute_every must"),
+    "a list of layers": (lambda: Sequential([ReLU(), ReLU()]), TypeError, "one argument each"),
+    "a class of layers": (lambda: Sequential(ReLU), TypeError, "made of layers"),
+    "no branch": (lambda: ResidualBlock(None, ReLU()), TypeError, "made of layers"),
+    "a parameter of integers": (lambda: Parameter(np.ones(3, int)), TypeError, "float32 or"),
+    "a parameter that is a list": (lambda: Parameter([1.0]), TypeError, "got list"),
+    "no gradient": (lambda: Parameter(np.ones(3)).accumulate(None), TypeError, "returned nothing"),
+    "a gradient that is a number": (
+        lambda: Parameter(np.ones(())).accumulate(1.0), TypeError, "got float"),
+    "dy None": (lambda: there_and_back(None), TypeError, "dy is None"),
+    "dy a number": (lambda: there_and_back(1.0), TypeError, "got float"),
+    "x None": (lambda: ReLU().forward(None), TypeError, "x is None"),
+    "a masked array": (
+        lambda: ReLU().forward(np.ma.masked_equal(np.ones((2, 3)), 0)), TypeError, "MaskedArray"),
+    "lr True": (lambda: SGD(tiny_net(), True), ValueError, "lr must lie"),
+    "lr a text": (lambda: SGD(tiny_net(), "0.1"), ValueError, "lr must lie"),
+    "lr set to NaN": (lambda: step_with(lr=float("nan")), ValueError, "lr must lie"),
+    "SGD of a list": (lambda: SGD([], 0.1), TypeError, "SGD trains a network"),
+    "epochs 2.5": (lambda: StepSchedule(0.1, 2.5), ValueError, "epochs must be a whole"),
+    "warm-up 1.5": (
+        lambda: StepSchedule(0.1, 4, warmup_epochs=1.5), ValueError, "warmup_epochs must be"),
+    "epoch NaN": (lambda: StepSchedule(0.1, 4)(float("nan")), ValueError, "counted from 1"),
+    "a lesion of block -1": (lambda: without(tiny_net(), [-1]), ValueError, "no -1"),
+    "a lesion of block 9": (lambda: without(tiny_net(), [9]), ValueError, "blocks 0 to 2"),
+    "a sub-network of probabilities": (
+        lambda: sub_network(tiny_net(), [0.5] * 3), TypeError, "a gate must be True"),
+    "a branch of weight True": (
+        lambda: FixedBlock(tiny_net().blocks[0], True), ValueError, "weight must lie"),
+    "labels that are floats": (lambda: evaluated_with(LABELS.astype(float)), TypeError, "integers"),
+    "labels that are bool": (lambda: evaluated_with(LABELS > 0), TypeError, "integers"),
+    "labels in a list": (lambda: evaluated_with(LABELS.tolist()), TypeError, "got list"),
+    "a label -1": (lambda: evaluated_with(LABELS - 1), ValueError, "1 labels are no classes"),
+    "labels of more classes": (lambda: evaluated_with(LABELS + 9), ValueError, "0 to 9"),
+    "no direction to check along": (
+        lambda: check_square(directions=0, elements=0), ValueError, "nothing would be compared"),
+    "-1 elements": (lambda: check_square(elements=-1), ValueError, "elements must be"),
+    "a tolerance that lets all pass": (
+        lambda: check_square(tolerance=float("inf")), ValueError, "tolerance must lie"),
+    "a step of 0": (lambda: check_square(h=0), ValueError, r"h must lie in \(0, inf\)"),
+    "no generator": (lambda: check_square(rng=None), TypeError, "needs a generator"),
+    "a check at NaN": (lambda: check_square(x=NAN), ValueError, "not finite"),
+    "a check of what cannot be moved": (
+        lambda: check_square(x=np.broadcast_to(1.0, (3, 2))), ValueError, "read-only"),
+    "a gradient that is left out": (
+        lambda: compare("x", lambda: 0.0, {"w": np.ones(3)}, {}, rng=RNG), ValueError, "gradient"),
 }  # fmt: skip
 
 
@@ -121,3 +221,27 @@ def test_a_forward_that_draws_is_told_so(rng):
 
     with pytest.raises(ValueError, match="two forwards of the same input differ"):
         check_layer(Dropout(), rng.standard_normal((3, 4)), rng=rng)
+
+
+def test_no_parameter_moves_if_one_gradient_does_not_fit(model):
+    """Set by hand, it would be broadcast."""
+    optimizer = SGD(model, 0.1)
+    before = [p.data.copy() for _, p in model.parameters()]
+    for _, parameter in model.parameters():
+        parameter.grad = np.ones_like(parameter.data)
+    parameter.grad = np.ones(1, np.float32)
+    with pytest.raises(ValueError, match="has shape"):
+        optimizer.step()
+    for (_, parameter), old in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.data, old)
+
+
+def test_numbers_of_numpy_are_numbers(rng):
+    """Of any precision; what is computed stays float32."""
+    layer = BatchNorm2d(3, momentum=np.float64(0.5), eps=np.float32(0.001))
+    layer.forward(images(rng))
+    assert layer.running_mean.dtype == np.float32
+    block = ResidualBlock(ReLU(), ReLU(), survival_prob=np.float64(0.5))
+    block.survival_prob = np.float64(0.25)
+    assert block.eval().forward(images(rng)).dtype == np.float32
+    assert StepSchedule(np.float32(0.1), np.int64(4))(np.int32(1)) == pytest.approx(0.1)
