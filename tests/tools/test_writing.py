@@ -22,7 +22,9 @@ MECHANISM = {
     "files.py": {"open 'xb'", "open 'ab'", "unlink", "replace"},  # all contents
     "locks.py": {"open 'ab'", "open 'x'", "unlink"},  # nothing is written into a lock but its mark
     "runs/folder.py": {"unlink", "mkdir", "rmdir"},  # an earlier run that `check_free` knows
-    "data/download.py": {"open 'xb'", "replace", "rmtree", "unlink", "mkdir"},  # its own folder
+    "data/download.py": {"open 'xb'", "mkdir"},  # into the folder of its own that `staging` makes
+    "data/staging.py": {"touch", "mkdir", "rmtree", "unlink", "replace"},
+    "data/unpack.py": {"open 'xb'"},
     "experiments/study.py": {"mkdir"},
     "experiments/publish.py": {"savefig"},  # into memory
     "experiments/gradients_by_depth.py": {"TemporaryDirectory"},
@@ -225,16 +227,20 @@ def test_a_font_that_cannot_be_read_is_not_a_folder_that_cannot_be_written(
 
 
 class Broken:
+    def suptitle(self, *_, **__):
+        pass
+
     def savefig(self, *_, **__):
         raise RuntimeError("no TeX here")
 
 
 def test_a_figure_that_cannot_be_drawn_does_not_stop_a_tutorial(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    tools.show(Broken(), "01_first")
+    monkeypatch.setattr(tools, "_in_notebook", lambda: False)  # though a test before was in one
+    tools.show(Broken(), "01_first", "a title")
     assert "01_first.png was not drawn: RuntimeError: no TeX here" in capsys.readouterr().err
     Path("figures", "02_mine.png").write_bytes(b"mine")
-    tools.show(Broken(), "02_mine")
+    tools.show(Broken(), "02_mine", "a title")
     assert Path("figures", "02_mine.png").read_bytes() == b"mine"
 
 
