@@ -45,11 +45,15 @@ class Files:
         return os.path.lexists(self.folder / name)
 
     @contextmanager
-    def reading(self, name: str, *, trusted_only: bool = False) -> Iterator[Contents]:
+    def reading(
+        self, name: str, *, most: int | None = None, trusted_only: bool = False
+    ) -> Iterator[Contents]:
         """Read a file inside the block, as in `Kind.reading`, and then compare its checksum.
 
         Parameters
         ----------
+        most : int, optional
+            Bytes that it may have.
         trusted_only : bool
             Its format is read by a parser in C, which a damaged file can crash. So the file must be
             official, unless the user trusts it (the environment variable `TRUST`).
@@ -60,6 +64,8 @@ class Files:
             As for `Kind.reading`; also if it does not have the checksum kept beside it.
         """
         with self._kind.reading(self.folder / name) as file:
+            if most is not None and file.size > most:
+                raise ValueError(f"{file.size:,} bytes are more than any of the official files has")
             if trusted_only and not os.environ.get(TRUST):
                 self._check_official(name, file)
                 yield file
