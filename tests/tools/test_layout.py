@@ -25,7 +25,7 @@ STOREYS = [
     "models flow",
     "train surgery gradcheck",
     "runs",
-    "experiments",
+    "experiments course",
     "cli",
     "__main__",
 ]

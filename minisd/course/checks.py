@@ -1,0 +1,201 @@
+"""The words in which an assignment says what is checked: cases, checks, and how to ask a student.
+
+A check is a function of (student, case) that returns an outcome for each of its properties. It is
+run three times: with the student's code, which is in another process; with the reference; and with
+every mistake of the bank. So an assignment is described once, and a property is right if the
+student's outcome is the reference's.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+
+class Failure(Exception):
+    """A call of the student's code failed.
+
+    Attributes
+    ----------
+    kind : str
+        The type of the exception; "Timeout", "Ended", "TooLarge" or "TooMuchOutput".
+    line : int or None
+        In the student's file.
+    """
+
+    def __init__(self, kind: str, line: int | None = None) -> None:
+        super().__init__(kind)
+        self.kind, self.line = kind, line
+
+
+class Student:
+    """Code that is asked: the student's in a process of its own, or the reference.
+
+    Attributes
+    ----------
+    changed : list of int
+        Which of the arrays that the last call got have changed in it.
+    inputs : list of array
+        These arrays, as they were after the call.
+    """
+
+    def __init__(self) -> None:
+        self.changed: list[int] = []
+        self.inputs: list[np.ndarray] = []
+
+    def ask(self, do: str, **arguments: Any) -> Any:
+        """Let `minisd.course.worker.Worker` do something; raise a `Failure` if it fails."""
+        raise NotImplementedError
+
+    def call(self, name: str, *args: Any, keep: str = "", **kwargs: Any) -> Any:
+        """Call a function, or ``".method"`` of the kept object that is the first argument.
+
+        Parameters
+        ----------
+        keep : "", "cache" or "all"
+            What stays with the student's code, as a handle: nothing, the second of two results, or
+            the result.
+        """
+        answer = self.ask("call", name=name, args=list(args), kwargs=kwargs, keep=keep)
+        self.changed, self.inputs = answer["changed"], answer["inputs"]
+        return answer["value"]
+
+    def count(self, name: str, *args: Any, **kwargs: Any) -> int:
+        """Return how many bytecodes a call executes in the student's file."""
+        return int(self.ask("count", name=name, args=list(args), kwargs=kwargs))
+
+    def rng(self, seed: int) -> Any:
+        """Return a handle of a new generator."""
+        return self.ask("rng", seed=seed)
+
+    def state(self, rng: Any) -> str:
+        """Return the state of a generator."""
+        return str(self.ask("state", handle=rng))
+
+    def get(self, thing: Any, name: str) -> Any:
+        """Return an attribute of a kept object."""
+        return self.ask("get", handle=thing, name=name)
+
+    def set(self, thing: Any, name: str, value: Any) -> None:
+        """Set an attribute of a kept object."""
+        self.ask("set", handle=thing, name=name, value=value)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One set of inputs.
+
+    Attributes
+    ----------
+    name : str
+        What is special about it, as the report says it: "stride 2".
+    draw : function of a generator
+        Returns the inputs by name.
+    float32 : bool
+        Floating-point inputs are given in float32.
+    """
+
+    name: str
+    draw: Callable[[np.random.Generator], dict[str, Any]]
+    float32: bool = False
+
+    def inputs(self, seed: str, assignment: str) -> SimpleNamespace:
+        """Draw the inputs; the same seed gives the same ones."""
+        words = f"{seed} {assignment} {self.name}".encode()
+        rng = np.random.default_rng(list(hashlib.sha256(words).digest()))
+        values = self.draw(rng)
+        if self.float32:
+            values = {name: _as_float32(value) for name, value in values.items()}
+        return SimpleNamespace(**values, case=self.name)
+
+
+def _as_float32(value: Any) -> Any:
+    is_float = isinstance(value, np.ndarray) and value.dtype == np.float64
+    return np.asarray(value, np.float32) if is_float else value
+
+
+Outcomes = Mapping[str, Any]
+"""By property."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Properties of one task that are looked at together.
+
+    Attributes
+    ----------
+    task : str
+        Its number, "2.3".
+    points : dict
+        By property.
+    run : function of (student, inputs)
+        Returns an outcome for each property. It may raise `Failure`: then all of them fail.
+    cases : list of Case
+    follow : function of (student, inputs), optional
+        Whether each gradient is the one of the student's own forward. It is asked if the task
+        ``after``, which is the forward, has failed; then ``credit`` of the points are given.
+    shares : bool
+        The outcomes are shares of the points, from 0 to 1.
+    given : tuple of str
+        Tasks whose reference replaces the student's.
+    helpers : str
+        Source of functions that are given to the student's code as arguments.
+    """
+
+    task: str
+    points: dict[str, float]
+    run: Callable[[Student, SimpleNamespace], Outcomes]
+    cases: list[Case]
+    follow: Callable[[Student, SimpleNamespace], Mapping[str, bool]] | None = None
+    after: str = ""
+    shares: bool = False
+    given: tuple[str, ...] = ()
+    helpers: str = ""
+
+    @property
+    def name(self) -> str:
+        """Task and properties."""
+        return f"{self.task} {', '.join(self.points)}"
+
+
+CREDIT = 0.7
+"""Share of a gradient's points if it is the gradient of a wrong forward."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is said of a realistic wrong answer.
+
+    Attributes
+    ----------
+    task, name : str
+    says, look : str
+        What the report says of it, and where it lets the student look first.
+    read : str
+        The section of a tutorial to read again.
+    """
+
+    task: str
+    name: str
+    says: str
+    look: str
+    read: str = ""
+
+
+def is_gradient(
+    f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, dx: Any, dy: np.ndarray
+) -> bool:
+    """Whether dx is the gradient of sum(dy * f(x)): finite differences along three directions."""
+    if type(dx) is not np.ndarray or dx.shape != x.shape:
+        return False
+    rng, step = np.random.default_rng(0), 1e-5
+    for _ in range(3):
+        direction = rng.standard_normal(x.shape)
+        ahead, behind = f(x + step * direction), f(x - step * direction)
+        slope = float((dy * (ahead - behind)).sum()) / (2 * step)
+        if abs(slope - float((dx * direction).sum())) > 1e-6 * max(1, abs(slope)):
+            return False
+    return True

@@ -1,0 +1,138 @@
+"""Naming a mistake: which wrong answer of the bank gives the student's numbers?
+
+In this order: not written; the same outcome as exactly one mistake of the bank (*imitation*); what
+kind of thing is wrong; a constant factor; and in any case for which cases the property holds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minisd.course.answers import (
+    IMITATION,
+    Answers,
+    Difference,
+    Print,
+    difference,
+    printed,
+    tolerance,
+)
+from minisd.course.checks import Check, Failure, Mistake
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a property.
+
+    Attributes
+    ----------
+    name : str
+        Of the mistake; empty if it has none.
+    says, look, read : str
+        What was found, where to look first, and what to read again.
+    """
+
+    name: str
+    says: str
+    look: str = ""
+    read: str = ""
+
+
+EMPTY = Diagnosis("G-empty", "not written yet")
+
+
+def diagnose(
+    check: Check,
+    name: str,
+    found: Mapping[str, Any],
+    answers: Answers,
+    words: Mapping[tuple[str, str], Mistake],
+) -> Diagnosis:
+    """Say what is wrong with the property ``name``, whose outcomes by case are ``found``."""
+    failures = {case: value for case, value in found.items() if isinstance(value, Failure)}
+    if any(failure.kind == "NotImplementedError" for failure in failures.values()):
+        return EMPTY
+    mistake = imitated(check, name, found, answers)
+    if mistake is not None:
+        about = words[check.task, mistake]
+        return Diagnosis(mistake, about.says, about.look, about.read)
+    for case in check.cases:
+        expected = answers.expected[check.name, case.name][name]
+        what = difference(found[case.name], expected, tolerance(case))
+        if what is not None:
+            return _in_words(what, found[case.name], expected, case.name)
+    raise ValueError(f"{name} is right")
+
+
+def imitated(check: Check, name: str, found: Mapping[str, Any], answers: Answers) -> str | None:
+    """Return the one mistake of the bank that gives the same outcome in every case, if any."""
+    named = {
+        mistake
+        for (task, mistake), forms in answers.mistakes.items()
+        for form in forms
+        if task == check.task and _is_same(check, name, found, form, answers)
+    }
+    return named.pop() if len(named) == 1 else None
+
+
+def _is_same(
+    check: Check,
+    name: str,
+    found: Mapping[str, Any],
+    form: Mapping[tuple[str, str], Mapping[str, Any]],
+    answers: Answers,
+) -> bool:
+    wrong = 0
+    for case in check.cases:
+        key = check.name, case.name
+        expected = answers.expected[key][name]
+        imitation = form.get(key, answers.expected[key])[name]
+        if difference(found[case.name], imitation, max(IMITATION, tolerance(case))):
+            return False
+        wrong += difference(found[case.name], expected, tolerance(case)) is not None
+    return wrong > 0
+
+
+def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagnosis:
+    match what.kind:
+        case "error" if what.got == "Timeout":
+            return Diagnosis("G-slow", f"it took too long ({case}): does it loop over every pixel?")
+        case "error" if what.got in ("SystemExit", "Ended"):
+            return Diagnosis("G-exit", f"your code has ended the program ({case})")
+        case "error" if what.got == "TooMuchOutput":
+            return Diagnosis("G-print", f"your code prints or writes more than 64 kB ({case})")
+        case "error" if not what.got:
+            return Diagnosis("", f"a {what.wanted} is asked for, but nothing was raised ({case})")
+        case "error":
+            line = f" in line {outcome.line}" if outcome.line else ""
+            return Diagnosis("", f"{what.got}{line} ({case})")
+        case "result":
+            return Diagnosis("", f"got {what.got} where {what.wanted} is asked for ({case})")
+        case "shape":
+            return Diagnosis("", f"the shape is {what.got}, not {what.wanted} ({case})")
+        case "dtype":
+            says = f"{what.got} came back where {what.wanted} is asked for ({case})"
+            return Diagnosis("G-upcast", says, "Is it made by np.zeros without a dtype?")
+        case "not finite":
+            return Diagnosis("", f"NaN or infinity in the result ({case})")
+    ratio = constant_ratio(outcome, expected)
+    if ratio:
+        return Diagnosis("", f"{ratio:g} times the right value everywhere ({case})")
+    return Diagnosis("", f"the values differ ({case})")
+
+
+def constant_ratio(outcome: Any, expected: Any) -> float | None:
+    """Return the one number by which all of the outcome is too large, if there is one."""
+    if not isinstance(outcome, np.ndarray) or not isinstance(expected, np.ndarray | Print):
+        return None
+    if isinstance(expected, Print):
+        mine, wanted = np.array(printed(outcome).projections), np.array(expected.projections)
+    else:
+        mine, wanted = outcome.reshape(-1), expected.reshape(-1)
+    with np.errstate(all="ignore"):
+        ratios = (mine / wanted)[np.abs(wanted) > 1e-6 * np.abs(wanted).max(initial=0)]
+    if not ratios.size or not np.allclose(ratios, ratios[0], rtol=1e-6):
+        return None
+    return float(f"{ratios[0]:.6g}")
