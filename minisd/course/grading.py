@@ -11,6 +11,9 @@ from minisd.course.report import PropertyReport, Report, TaskReport
 from minisd.course.sandbox import Sandbox
 from minisd.course.scan import scan
 
+SPOILING = {"NotImplementedError", "Timeout", "Ended", "TooMuchOutput"}
+"""Failures that are taken to be the same in all cases of a check."""
+
 
 def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) -> Report:
     """Judge a student's file.
@@ -66,7 +69,7 @@ def _grade_task(
             for name in check.points:
                 of_case = {case: outcome[name] for case, outcome in found.items()}
                 report.properties.append(
-                    _judge(kit, check, name, of_case, follows.get(name, False))
+                    judge(kit, check, name, of_case, follows=follows.get(name, False))
                 )
         return report, student.level
 
@@ -83,8 +86,9 @@ def _ask(kit: Kit, check: Check, student: Sandbox) -> dict[str, Mapping[str, Any
         inputs = case.inputs(kit.seed, kit.name)
         outcome = outcomes(check, student, inputs)
         kinds = {value.kind for value in outcome.values() if isinstance(value, Failure)}
-        if kinds & {"Timeout", "NotImplementedError"}:  # so it will be in the other cases, too
-            student.again()
+        if student.broken or kinds & SPOILING:
+            if not student.broken:
+                student.again()
             return {case.name: outcome for case in check.cases}
         expected = kit.answers.expected[check.name, case.name]
         if may_repeat and _wrong(outcome, expected, case):
@@ -92,16 +96,17 @@ def _ask(kit: Kit, check: Check, student: Sandbox) -> dict[str, Mapping[str, Any
             repeated = outcomes(check, student, inputs)
             may_repeat = bool(_wrong(outcome, repeated, case))
             outcome = repeated
-        elif "Ended" in kinds:
-            student.again()
         found[case.name] = outcome
     return found
 
 
-def _judge(
-    kit: Kit, check: Check, name: str, found: Mapping[str, Any], follows: bool
+def judge(
+    kit: Kit, check: Check, name: str, found: Mapping[str, Any], *, follows: bool = False
 ) -> PropertyReport:
-    """Give points for a property, and say what is wrong with it."""
+    """Give points for a property whose outcomes by case are ``found``; say what is wrong.
+
+    ``follows``: it is at least the gradient of the student's own forward.
+    """
     points = check.points[name]
     right: list[str] = []
     wrong: list[str] = []

@@ -68,6 +68,11 @@ class Kit:
     allowed: frozenset[str] = frozenset()
 
     @property
+    def points(self) -> float:
+        """All of its tasks together."""
+        return sum(task.points for task in self.tasks)
+
+    @property
     def is_public(self) -> bool:
         """Whether this is what comes with the package."""
         return self.seed == PUBLIC_SEED

@@ -1,9 +1,14 @@
 """Making the handouts of an assignment from its source: script, notebook, README, fingerprints."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from minisd.course import bank as banks
+from minisd.course import grading, source
 from minisd.course import kit as kits
-from minisd.course import source
+from minisd.course.answers import answer_all
+from minisd.course.kit import Kit
 from minisd.files import write_atomically
 
 
@@ -78,3 +83,52 @@ def build(folder: Path) -> list[Path]:
         data = text.encode()
         write_atomically(target / name, lambda stream, data=data: stream.write(data))  # type: ignore[misc]
     return [target / name for name in contents]
+
+
+def problems(folder: Path, seed: str) -> Iterator[str]:
+    """Yield what is wrong with an assignment: every answer of its bank is judged.
+
+    The reference and right answers must have full marks; the handout none; each mistake must lose
+    its own properties, no others, and be named.
+    """
+    kit = kits.full(folder, seed)
+    assignment = source.read(folder / "assignment.py")
+    solution = banks.namespace(assignment.solution)
+    bank = banks.read(folder, solution)
+    for entry in bank.right_answers:
+        wrong = set(lost(kit, {**solution, **entry.functions}))
+        if wrong != set(entry.loses):
+            yield f"the right answer {entry.about.name!r} loses {sorted(wrong)}"
+    for entry in bank.mistakes:
+        found = lost(kit, {**solution, **entry.functions}, task=entry.about.task)
+        what = f"{entry.about.task} {entry.about.name}"
+        if set(found) != set(entry.loses):
+            yield f"{what} loses {sorted(found)}, not {sorted(entry.loses)}"
+        if set(found.values()) > {entry.about.name}:
+            yield f"{what} is named {sorted(found.values())}"
+    for text, points in ((assignment.solution, kit.points), (handout(assignment), 0)):
+        report = grading.grade(kit, text)
+        if report.earned != points:
+            yield f"{report.earned:g} points where {points:g} are right: {report.mistakes}"
+
+
+def lost(kit: Kit, names: Mapping[str, Any], *, task: str = "") -> dict[str, str]:
+    """Return the properties that these functions lose, with the name of the mistake for each.
+
+    Parameters
+    ----------
+    names : dict
+        A whole solution: its functions by name.
+    task : str
+        Only this one.
+    """
+    checks = [check for check in kit.checks if task in ("", check.task)]
+    found = answer_all(checks, kit.name, kit.seed, names)
+    result = {}
+    for check in checks:
+        for name in check.points:
+            of_case = {case.name: found[check.name, case.name][name] for case in check.cases}
+            judged = grading.judge(kit, check, name, of_case)
+            if judged.diagnosis is not None:
+                result[name] = judged.diagnosis.name
+    return result

@@ -93,6 +93,22 @@ class Report:
         }
 
 
+def from_json(content: dict[str, Any]) -> Report:
+    """Return the report that was stored as the JSON of its fields."""
+    tasks = [
+        TaskReport(
+            task["number"],
+            task["title"],
+            [
+                PropertyReport(**{**p, "diagnosis": p["diagnosis"] and Diagnosis(**p["diagnosis"])})
+                for p in task["properties"]
+            ],
+        )
+        for task in content["tasks"]
+    ]
+    return Report(**{**content, "tasks": tasks})
+
+
 def as_text(report: Report, *, hints: str = "name") -> str:
     """Return the report for a terminal."""
     return "\n".join(_lines(report, hints)) + "\n"

@@ -45,6 +45,8 @@ class Sandbox(Student):
     ----------
     level : int
         How far the process is isolated: one of `LEVELS`.
+    broken : Failure or None
+        Why the file does not load. Every call fails in this way.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Sandbox(Student):
         self._memory = memory_mb
         self._folder = Path(tempfile.mkdtemp(prefix="minisd-course-"))
         self.level = 1
-        self._broken: Failure | None = None
+        self.broken: Failure | None = None
         self._start()
 
     def _start(self) -> None:
@@ -73,7 +75,8 @@ class Sandbox(Student):
         self._from, from_worker = os.pipe()
         numbers = (to_worker, from_worker)
         folder = self._folder / "empty"
-        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         environment = {
             "PATH": os.defpath,
             "TMPDIR": str(folder),
@@ -114,20 +117,20 @@ class Sandbox(Student):
         try:
             self.ask("load", **self._load)
         except Failure as failure:  # each later call fails in the same way
-            self._broken = failure
+            self.broken = failure
 
     def again(self) -> None:
         """Start a fresh process with the same file: nothing is remembered."""
         self._end()
-        self._broken = None
+        self.broken = None
         self._start()
 
     # ---- frames ----
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Ask the process, and wait for its answer, but not for ever."""
-        if self._broken:
-            raise self._broken
+        if self.broken:
+            raise self.broken
         if self._process.poll() is not None:
             raise Failure("Ended")
         request = {"do": do, "with": arguments}

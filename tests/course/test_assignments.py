@@ -10,8 +10,6 @@ import pytest
 from minisd.course import bank as banks
 from minisd.course import grading, make, source
 from minisd.course import kit as kits
-from minisd.course.answers import answer_all, difference, tolerance
-from minisd.course.diagnose import diagnose
 from minisd.course.kit import Kit
 
 SOURCES = Path(__file__).parents[2] / "tutorials" / "course"
@@ -51,32 +49,13 @@ def entries(kind: str) -> list[Any]:
     ]
 
 
-def lost(kit: Kit, entry: banks.Entry, *, everything: bool = False) -> dict[str, str]:
-    """The properties that an answer loses, and the name of the mistake that is given for each."""
-    checks = [check for check in kit.checks if everything or check.task == entry.about.task]
-    names = {**solution(kit.name), **entry.functions}
-    found = answer_all(checks, kit.name, kit.seed, names)
-    result = {}
-    for check, name in [(c, n) for c in checks for n in c.points]:
-        outcomes = {case.name: found[check.name, case.name][name] for case in check.cases}
-        if any(
-            difference(
-                outcomes[case.name],
-                kit.answers.expected[check.name, case.name][name],
-                tolerance(case),
-            )
-            for case in check.cases
-        ):
-            result[name] = diagnose(check, name, outcomes, kit.answers, kit.mistakes).name
-    return result
-
-
 @pytest.mark.parametrize("seed", [kits.PUBLIC_SEED, *SEEDS])
 @pytest.mark.parametrize(("name", "number"), entries("mistakes"))
 def test_a_mistake_loses_exactly_its_points_and_is_named(name, number, seed):
     """In full, with hidden cases, and from the fingerprints of the package."""
     entry = bank(name).mistakes[number]
-    found = lost(kit(name, seed), entry)
+    names = {**solution(name), **entry.functions}
+    found = make.lost(kit(name, seed), names, task=entry.about.task)
     hidden_only = seed == kits.PUBLIC_SEED and entry.loses_hidden
     assert set(found) == set(entry.loses) - set(entry.loses_hidden if hidden_only else ())
     assert set(found.values()) <= {entry.about.name}
@@ -86,7 +65,9 @@ def test_a_mistake_loses_exactly_its_points_and_is_named(name, number, seed):
 @pytest.mark.parametrize(("name", "number"), entries("right_answers"))
 def test_a_right_answer_in_an_unusual_form_has_full_marks(name, number, seed):
     entry = bank(name).right_answers[number]
-    assert set(lost(kit(name, seed), entry, everything=True)) == set(entry.loses)
+    assert set(make.lost(kit(name, seed), {**solution(name), **entry.functions})) == set(
+        entry.loses
+    )
 
 
 @pytest.mark.parametrize("name", FOLDERS)
