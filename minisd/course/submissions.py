@@ -7,7 +7,8 @@ left alone. Nothing of it is run here.
 import json
 import re
 import zipfile
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -140,10 +141,14 @@ def find(folder: Path, assignment: str) -> list[Submission]:
         found = _of_gradescope(metadata, assignment)
     else:
         found = [_of_entry(entry, assignment) for entry in sorted(folder.iterdir())]
-    submissions = {s.student: s for s in found if s is not None}
+    submissions = [s for s in found if s is not None]
     if not submissions:
         raise UserError(f"{folder} has no submissions: a folder or a file for each student")
-    return [submissions[student] for student in sorted(submissions)]
+    times = Counter(s.student for s in submissions)
+    named = [  # two of one name are told apart by the whole name of their file
+        s if times[s.student] == 1 else replace(s, student=s.path.stem) for s in submissions
+    ]
+    return sorted(named, key=lambda s: s.student)
 
 
 def _of_entry(entry: Path, assignment: str) -> Submission | None:

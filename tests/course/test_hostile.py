@@ -4,12 +4,12 @@ import os
 import time
 
 import pytest
+from test_assignments import FOLDERS, assignment, kit
 
 from minisd.course import grading, source
 from minisd.course import kit as kits
 from minisd.course.report import as_html, as_markdown, as_text
 from minisd.course.sandbox import Sandbox
-from test_assignments import FOLDERS, assignment, kit
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="student code is confined on POSIX"),
@@ -79,7 +79,7 @@ ATTACKS = {
     ),
     "kills the judge": (
         8,
-        "import os, signal\ndef conv2d_forward(*a, **k):\n    os.kill(os.getppid(), signal.SIGKILL)",
+        "import os\ndef conv2d_forward(*a, **k):\n    os.kill(os.getppid(), 9)",
     ),
     "kills its group": (
         8,
@@ -121,8 +121,10 @@ def processes():
     return found
 
 
-IN_SHORT = ("never ends", "exits hard when it is loaded", "detaches a process", "fills the disk",
-            "kills the judge", "prints that it has passed", "objects that equal everything")  # fmt: skip
+IN_SHORT = {
+    *("never ends", "exits hard when it is loaded", "detaches a process", "fills the disk"),
+    *("kills the judge", "prints that it has passed", "objects that equal everything"),
+}
 
 
 @pytest.mark.parametrize(
