@@ -12,6 +12,7 @@ from typing import Any
 from minisd.course import batch, grading, make, settings, submissions
 from minisd.course import kit as kits
 from minisd.course import report as reports
+from minisd.course.export import gradescope
 from minisd.course.kit import Kit
 from minisd.course.sandbox import LEVELS, Sandbox
 from minisd.errors import UserError
@@ -146,6 +147,17 @@ def self_test(*, assignment: str | None, sources: Path) -> int:
     return NOT_ALL if failed else OK
 
 
+def export(
+    *, assignment: str, kind: str, settings_path: Path, sources: Path, out: Path | None,
+    wheels: Path | None,
+) -> int:  # fmt: skip
+    """Write what a platform needs to grade: a zip for Gradescope."""
+    target = out or Path(f"{assignment}-{kind}.zip")
+    gradescope.export(_folder(assignment, sources), settings_path, target, wheels=wheels)
+    print(f"{target}: upload it; not tried on the platform itself, so try one submission there")
+    return OK
+
+
 def build(*, sources: Path) -> int:
     """Make the handouts and fingerprints of the package from their sources."""
     for folder in sorted(sources.glob("a?_*")):
@@ -267,5 +279,15 @@ def add_to(parsers: Any) -> None:
     sub = add(self_test, "self-test")
     sub.add_argument("assignment", nargs="?", metavar="NAME")
     with_sources(sub)
+
+    sub = add(export, "export")
+    sub.add_argument("assignment", metavar="NAME")
+    sub.add_argument("kind", choices=("gradescope",))
+    with_settings(sub)
+    sub.add_argument("--out", type=path, metavar="ZIP")
+    sub.add_argument(
+        "--wheels", type=path, metavar="DIR",
+        help="wheels of minisd and what it needs (default: made and downloaded)",
+    )  # fmt: skip
 
     with_sources(add(build, "build"))

@@ -40,6 +40,8 @@ class Sandbox(Student):
         Folders of modules that the task allows.
     seconds_per_call, memory_mb : float, int
         Limits. A call that takes longer ends the process.
+    user : str, optional
+        The user that the process runs as; only root can choose.
 
     Attributes
     ----------
@@ -59,12 +61,14 @@ class Sandbox(Student):
         staged: tuple[Path, ...] = (),
         seconds_per_call: float = 5,
         memory_mb: int = 512,
+        user: str | None = None,
     ) -> None:
         super().__init__()
         self._load = {"source": source, "given": given, "again": again, "helpers": helpers}
         self._staged = [str(path) for path in staged]
         self._seconds = seconds_per_call
         self._memory = memory_mb
+        self._user = user
         self._folder = Path(tempfile.mkdtemp(prefix="minisd-course-"))
         self.level = 1
         self.broken: Failure | None = None
@@ -83,6 +87,11 @@ class Sandbox(Student):
             "HOME": str(folder),
             **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
         }
+        as_user: dict[str, Any] = {}
+        if self._user is not None:
+            self._folder.chmod(0o711)
+            shutil.chown(folder, self._user)
+            as_user = {"user": self._user, "group": self._user, "extra_groups": []}
         with open(self._folder / "output", "wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", worker.__file__, *map(str, numbers)],
@@ -93,6 +102,7 @@ class Sandbox(Student):
                 env=environment,
                 pass_fds=numbers,
                 start_new_session=True,
+                **as_user,
             )
         for number in numbers:
             os.close(number)
@@ -114,6 +124,7 @@ class Sandbox(Student):
         }
         given_up = self.ask("confine", limits=limits)
         self.level = 2 if {"files", "network"} <= set(given_up) else 1
+        self.level += self._user is not None and self.level == 2
         try:
             self.ask("load", **self._load)
         except Failure as failure:  # each later call fails in the same way

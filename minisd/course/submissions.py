@@ -157,13 +157,13 @@ def _of_entry(entry: Path, assignment: str) -> Submission | None:
     if entry.is_dir():
         # Moodle: "Ada Lovelace_12345_assignsubmission_file_"
         student = entry.name.partition("_assignsubmission")[0]
-        return Submission(student, _in_folder(entry, assignment))
+        return Submission(student, in_folder(entry, assignment))
     if entry.suffix.lower() in (".py", ".ipynb", ".zip"):
         return Submission(re.split(r"_(?:late_)?\d|_a\d", entry.stem)[0], entry)
     return None
 
 
-def _in_folder(folder: Path, assignment: str) -> Path:
+def in_folder(folder: Path, assignment: str) -> Path:
     """Return the file to grade in a student's folder, or the folder if there is none."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     names = {path.relative_to(folder).as_posix(): path for path in files}
@@ -190,7 +190,7 @@ def _of_gradescope(metadata: Path, assignment: str) -> list[Submission | None]:
             when = about.get(":created_at")
             when = datetime.fromisoformat(when) if isinstance(when, str) else when
             folder = metadata.parent / PurePosixPath(str(name)).name
-            path = _in_folder(folder, assignment) if folder.is_dir() else folder
+            path = in_folder(folder, assignment) if folder.is_dir() else folder
             found.append(Submission(str(student), path, when))
         return found
 
