@@ -160,9 +160,13 @@ def export(
 
 def build(*, sources: Path) -> int:
     """Make the handouts and fingerprints of the package from their sources."""
-    for folder in sorted(sources.glob("a?_*")):
+    folders = sorted(sources.glob("a?_*"))
+    for folder in folders:
         for path in make.build(folder):
             print(path)
+    text = make.office_hours(folders).encode()
+    write_atomically(sources / "mistakes.md", lambda stream: stream.write(text))
+    print(sources / "mistakes.md")
     return OK
 
 

@@ -1,6 +1,6 @@
 """Making the handouts of an assignment from its source: script, notebook, README, fingerprints."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,21 @@ def about(assignment: source.Assignment) -> str:
             "",
         ]
     )
+
+
+def office_hours(folders: Iterable[Path]) -> str:
+    """Return what to say of each mistake, as a table for each assignment."""
+    parts = ["# What to say of each mistake", "", "Made from the sources by `minisd course build`."]
+    for folder in folders:
+        assignment = source.read(folder / "assignment.py")
+        bank = banks.read(folder, banks.namespace(assignment.solution))
+        parts += ["", f"## {assignment.title}", "", "| mistake | found | ask | read again |"]
+        parts.append("| --- | --- | --- | --- |")
+        for about in dict.fromkeys(entry.about for entry in bank.mistakes):
+            words = (about.says, about.look, about.read)
+            cells = " | ".join(word.replace("|", "\\|") for word in words)
+            parts.append(f"| {about.task} {about.name} | {cells} |")
+    return "\n".join([*parts, ""])
 
 
 def build(folder: Path) -> list[Path]:

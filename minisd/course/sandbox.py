@@ -16,6 +16,7 @@ import numpy as np
 
 from minisd.course import worker
 from minisd.course.checks import Failure, Student
+from minisd.errors import UserError
 
 LEVELS = {
     3: "a process of another user or in a container, without files and network",
@@ -64,6 +65,8 @@ class Sandbox(Student):
         user: str | None = None,
     ) -> None:
         super().__init__()
+        if os.name != "posix":
+            raise UserError("student code is run on Linux or macOS only; on Windows, use WSL")
         self._load = {"source": source, "given": given, "again": again, "helpers": helpers}
         self._staged = [str(path) for path in staged]
         self._seconds = seconds_per_call

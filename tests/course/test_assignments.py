@@ -2,6 +2,10 @@
 
 import functools
 import itertools
+import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +116,51 @@ def test_an_empty_handout_has_no_points_and_the_reference_all(name):
     assert {mistake.partition(" ")[2] for mistake in empty.mistakes} == {"G-empty"}
     full = grading.grade(kit(name, "one"), assignment(name).solution)
     assert full.earned == full.points == 100, full.mistakes
+
+
+def test_the_table_for_office_hours_is_made_from_the_sources():
+    assert (SOURCES / "mistakes.md").read_text() == make.office_hours(FOLDERS.values())
+
+
+def test_every_command_of_the_guide_is_one():
+    from minisd.cli.parser import make_parser
+
+    text = (SOURCES / "README.md").read_text()
+    lines = re.findall(r"minisd course ([^`\n#]+)", text)
+    assert len(lines) > 8
+    for line in lines:
+        words = line.split()
+        if words[0] in ("grade", "explain") or "FILE" in words or len(words) > 1:
+            words = [word.replace("FILE", "a2.py") for word in words]
+        if words == ["grade", "--require", "2"]:
+            words[1:1] = ["a2", "submissions"]
+        make_parser().parse_args(["course", *words])
+
+
+@pytest.mark.slow
+def test_the_wheel_has_the_handouts_and_no_answers(tmp_path):
+    root = SOURCES.parents[1]
+    line = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path, root]
+    subprocess.run(line, check=True)
+    (wheel,) = tmp_path.glob("minisd-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        course = {name: archive.read(name).decode() for name in names if "/course/" in name}
+    assert "minisd/course/worker.py" in course
+    for name in FOLDERS:
+        for file in (f"{name}.py", f"{name}.ipynb", "README.md", "fingerprints.json", "checks.py"):
+            assert f"minisd/course/handouts/{name}/{file}" in course
+        secret = [
+            line.strip()
+            for r in source.regions(assignment(name).solution)
+            for line in r.split("\n")
+        ]
+        for file in ("hidden.py", "mistakes.py", "right.py"):
+            assert not [path for path in names if path.endswith(f"/{file}")]
+            secret += (FOLDERS[name] / file).read_text().split("\n")[2:]
+        for path, text in course.items():
+            if "/handouts/" in path:
+                lines = set(map(str.strip, text.split("\n")))
+                found = [line for line in secret if len(line) > 40 and line in lines]
+                assert not found, (path, found)
+    assert not [name for name in names if name.endswith(".pyc")]

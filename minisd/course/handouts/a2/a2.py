@@ -50,7 +50,7 @@ def conv_output_size(x_shape, w_shape, stride, padding):
 # learning calls this a convolution; mathematics calls it a cross-correlation.)
 
 
-# %% task 2.2 Convolution forward points=27 minutes=120
+# %% task 2.2 Convolution forward points=27 minutes=150
 def conv2d_forward(x, w, b=None, *, stride=1, padding=0):
     """Convolve images with filters.
 
@@ -79,7 +79,7 @@ def conv2d_forward(x, w, b=None, *, stride=1, padding=0):
 # have seen gets a part from each of them.
 
 
-# %% task 2.3 Convolution backward points=45 minutes=180
+# %% task 2.3 Convolution backward points=45 minutes=210
 def conv2d_backward(dy, cache):
     """Return the gradients of `conv2d_forward`.
 
@@ -105,7 +105,7 @@ def conv2d_backward(dy, cache):
 # the number of pixels. Loops over kernel positions, images and channels are fine.
 
 
-# %% task 2.4 Without loops over pixels points=10 minutes=60
+# %% task 2.4 Without loops over pixels points=10 minutes=90
 # (nothing to write)
 
 
@@ -113,7 +113,7 @@ def conv2d_backward(dy, cache):
 # ## 2.5 Average pooling
 
 
-# %% task 2.5 Average pooling points=10 minutes=60
+# %% task 2.5 Average pooling points=10 minutes=70
 def avg_pool2d_forward(x, kernel):
     """Return the mean of each tile of ``kernel`` x ``kernel`` pixels, and a cache.
 
