@@ -161,6 +161,10 @@ def test_the_wheel_has_the_handouts_and_no_answers(tmp_path):
         for path, text in course.items():
             if "/handouts/" in path:
                 lines = set(map(str.strip, text.split("\n")))
-                found = [line for line in secret if len(line) > 40 and line in lines]
+                found = [
+                    line
+                    for line in secret
+                    if len(line) > 40 and line in lines and not line.startswith(("def ", "from "))
+                ]
                 assert not found, (path, found)
     assert not [name for name in names if name.endswith(".pyc")]
