@@ -9,7 +9,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Local(Student):
         super().__init__()
         self._worker = Worker()
         self._worker.module.__dict__.update(names)
-        exec(compile(helpers, "helpers.py", "exec"), self._worker.helpers)
+        exec(_compiled(helpers), self._worker.helpers)
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Ask it, as if it were at the other end of a pipe."""
@@ -42,6 +42,11 @@ class Local(Student):
         if "error" in answer:
             raise Failure(answer["error"], answer["line"])
         return answer["ok"]
+
+
+@functools.lru_cache(8)
+def _compiled(helpers: str) -> Any:
+    return compile(helpers, "helpers.py", "exec")
 
 
 def through_a_frame(head: dict[str, Any]) -> dict[str, Any]:
@@ -126,11 +131,14 @@ class Difference:
         "error", "result", "shape", "dtype", "not finite", "values", or "said" (it is words).
     got, wanted : str
         In words, without numbers of the expected array.
+    part : str
+        Of an outcome that is a dict: the key of what differs.
     """
 
     kind: str
     got: str = ""
     wanted: str = ""
+    part: str = ""
 
 
 def difference(outcome: Any, expected: Any, allowed: float) -> Difference | None:
@@ -145,8 +153,8 @@ def difference(outcome: Any, expected: Any, allowed: float) -> Difference | None
     if isinstance(expected, dict) and isinstance(outcome, dict):
         if outcome.keys() != expected.keys():
             return Difference("result", f"keys {', '.join(outcome)}", ", ".join(expected))
-        pairs = [(outcome[key], expected[key]) for key in expected]
-        return next((d for o, e in pairs if (d := difference(o, e, allowed))), None)
+        parts = {key: difference(outcome[key], expected[key], allowed) for key in expected}
+        return next((replace(d, part=d.part or key) for key, d in parts.items() if d), None)
     if _is_number(outcome) and _is_number(expected):
         outcome, expected = np.asarray(outcome, float), np.asarray(expected, float)
     if isinstance(expected, np.ndarray | Print) and isinstance(outcome, np.ndarray):
