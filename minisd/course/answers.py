@@ -62,7 +62,7 @@ def outcomes(check: Check, student: Student, inputs: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Print:
-    """The fingerprint of an array."""
+    """The fingerprint of an array. Its scale is the largest of its finite numbers."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -123,7 +123,7 @@ class Difference:
     Attributes
     ----------
     kind : str
-        "error", "result", "shape", "dtype", "not finite" or "values".
+        "error", "result", "shape", "dtype", "not finite", "values", or "said" (it is words).
     got, wanted : str
         In words, without numbers of the expected array.
     """
@@ -153,6 +153,8 @@ def difference(outcome: Any, expected: Any, allowed: float) -> Difference | None
         return _of_arrays(outcome, expected, allowed)
     if type(outcome) is type(expected) and outcome == expected:
         return None
+    if isinstance(outcome, str) and isinstance(expected, str):
+        return Difference("said", outcome)
     return Difference("result", _kind(outcome), _kind(expected))
 
 
@@ -171,15 +173,15 @@ def _of_arrays(
         return Difference("dtype", str(outcome.dtype), str(np.dtype(expected.dtype)))
     is_finite = np.isfinite(outcome).all()
     if isinstance(expected, Print):
-        if math.isfinite(expected.scale) and not is_finite:
+        if all(map(math.isfinite, expected.projections)) and not is_finite:
             return Difference("not finite")
         limit = 4 * allowed * math.sqrt(outcome.size) * (expected.scale or 1.0)
         pairs = zip(printed(outcome).projections, expected.projections, strict=True)
-        agree = all(abs(a - b) <= limit or (a != a and b != b) for a, b in pairs)
+        agree = all(a == b or abs(a - b) <= limit or (a != a and b != b) for a, b in pairs)
     else:
         if np.isfinite(expected).all() and not is_finite:
             return Difference("not finite")
-        scale = float(np.abs(expected).max(initial=0)) or 1.0
+        scale = _scale(expected) or 1.0
         agree = np.allclose(outcome, expected, rtol=0, atol=allowed * scale, equal_nan=True)
     return None if agree else Difference("values")
 
@@ -188,11 +190,16 @@ def printed(array: np.ndarray) -> Print:
     """Return the fingerprint of an array."""
     flat = np.ascontiguousarray(array, np.float64).reshape(-1)
     with np.errstate(all="ignore"):
-        scale = float(np.abs(flat).max(initial=0))
+        scale = _scale(flat)
         projections = _directions(flat.size) @ flat
     return Print(
         array.shape, array.dtype.str, _short(scale), tuple(_short(p) for p in projections.tolist())
     )
+
+
+def _scale(array: np.ndarray) -> float:
+    """Return the largest of the finite numbers."""
+    return float(np.abs(array).max(initial=0, where=np.isfinite(array)))
 
 
 @functools.lru_cache(64)

@@ -7,7 +7,7 @@ student's outcome is the reference's.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -118,7 +118,8 @@ def _as_float32(value: Any) -> Any:
 
 
 Outcomes = Mapping[str, Any]
-"""By property."""
+"""By property. A string is a sentence on what was found, or the name of a mistake that is common to
+all functions (`minisd.course.diagnose.COMMON`), with what it is of. It is "" if all is well."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,67 @@ class Mistake:
     says: str
     look: str
     read: str = ""
+
+
+def unchanged(student: Student, *names: str) -> str:
+    """Return "", or a name and what it is of: the arrays of the last call that changed in it.
+
+    Parameters
+    ----------
+    *names : str
+        Of the first arrays that the call got. The others may change.
+    """
+    changed = [names[i] for i in student.changed if i < len(names)]
+    return f"G-mutates {', '.join(changed)}" if changed else ""
+
+
+def two_at_once(
+    student: Student,
+    cases: Sequence[Any],
+    forward: Callable[[Any], Any],
+    backward: Callable[[Any, Any], Any],
+) -> str:
+    """Return "" if two forwards may come before their two backwards; else what happens then.
+
+    Parameters
+    ----------
+    cases : two sets of inputs
+        With the same ``dy``, and otherwise different.
+    forward : function of a case
+        Returns its cache.
+    backward : function of (case, cache)
+        Returns its results. Called last is the student's backward, with ``dy`` first.
+    """
+
+    def results(case: Any, cache: Any) -> Any:
+        found = backward(case, cache)
+        changed.append(unchanged(student, "dy"))
+        return found
+
+    changed: list[str] = []
+    alone, again = ([results(case, forward(case)) for case in cases] for _ in range(2))
+    caches = [forward(case) for case in cases]
+    together = [results(case, cache) for case, cache in zip(cases, caches, strict=True)]
+    if any(changed):
+        return max(changed)
+    if not _are_close(alone, again):
+        return "G-random"
+    if _are_close(alone[0], alone[1]):
+        return "two different forwards have the same gradients"
+    return "" if _are_close(alone, together) else "G-global"
+
+
+def _are_close(a: Any, b: Any) -> bool:
+    """Whether two results of the same computation agree, up to rounding."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_are_close(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_are_close, a, b))
+    numbers = float | int | np.number | np.ndarray
+    if isinstance(a, numbers) and isinstance(b, numbers) and np.shape(a) == np.shape(b):
+        limit = 1e-6 * float(np.abs(a).max(initial=0))
+        return bool(np.allclose(a, b, rtol=0, atol=limit, equal_nan=True))
+    return a is None and b is None
 
 
 def is_gradient(

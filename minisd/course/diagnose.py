@@ -41,6 +41,18 @@ class Diagnosis:
 
 
 EMPTY = Diagnosis("G-empty", "not written yet")
+COMMON = {
+    "G-mutates": (
+        "your function changes its argument {}",
+        "Which of your lines writes into an array that is not yours?",
+    ),
+    "G-global": (
+        "two forwards before the first backward: it does not go by its own cache",
+        "What does your backward use that is not in its cache?",
+    ),
+    "G-random": ("two equal calls give two results", "What is not the same in the second call?"),
+}
+"""Mistakes that may be in any function: what is said, and where to look."""
 
 
 def diagnose(
@@ -115,6 +127,12 @@ def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagn
         case "dtype":
             says = f"{what.got} came back where {what.wanted} is asked for ({case})"
             return Diagnosis("G-upcast", says, "Is it made by np.zeros without a dtype?")
+        case "said":
+            name, _, of = what.got.partition(" ")
+            if name not in COMMON:
+                return Diagnosis("", f"{what.got} ({case})")
+            says, look = COMMON[name]
+            return Diagnosis(name, f"{says.format(of)} ({case})", look)
         case "not finite":
             return Diagnosis("", f"NaN or infinity in the result ({case})")
     ratio = constant_ratio(outcome, expected)

@@ -1,11 +1,12 @@
 """What is checked of assignment 2, convolution: the public cases of every property."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from minisd.course.checks import Case, Check, Failure, Student, is_gradient
+from minisd.course.checks import Case, Check, Failure, Student, is_gradient, two_at_once, unchanged
 
 
 def images(
@@ -83,7 +84,7 @@ def first_of(result: Any) -> Any:
 def arguments(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """Look at dtype, at a bias that is None, and whether the inputs are as they were."""
     y = first_of(forward(student, case))
-    return {"arguments": (y, student.changed)}
+    return {"arguments": (y, unchanged(student, "x", "w", "b"))}
 
 
 # ---- 2.3 ----
@@ -126,18 +127,12 @@ def follow(student: Student, case: SimpleNamespace) -> dict[str, bool]:
 def interleave(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """Two forwards, then two backwards: each goes by its own cache, and changes no input."""
     other = SimpleNamespace(**{**vars(case), "x": case.x[::-1] + 1, "w": -case.w})
-    alone = [_gradients(student, c, cache_of(student, c)) for c in (case, other)]
-    caches = [cache_of(student, c) for c in (case, other)]
-    together = [
-        _gradients(student, c, cache) for c, cache in zip((case, other), caches, strict=True)
-    ]
-    return {"two at once": (together == alone, student.changed)}
 
+    def gradients(case: SimpleNamespace, cache: Any) -> Any:
+        return student.call("conv2d_backward", case.dy, cache)
 
-def _gradients(student: Student, case: SimpleNamespace, cache: Any) -> list[bytes]:
-    result = student.call("conv2d_backward", case.dy, cache)
-    results = result if isinstance(result, tuple | list) else [result]
-    return [np.asarray(array).tobytes() for array in results if array is not None]
+    caches = partial(cache_of, student)
+    return {"two at once": two_at_once(student, (case, other), caches, gradients)}
 
 
 # ---- 2.4 ----
