@@ -1,16 +1,19 @@
 """Every assignment: its handout, its reference, and each answer of its bank, right and wrong."""
 
+import contextlib
 import functools
 import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from minisd.course import bank as banks
 from minisd.course import grading, make, source
 from minisd.course import kit as kits
-from minisd.course.answers import answer_all, difference, tolerance
+from minisd.course.answers import Local, answer_all, difference, tolerance
+from minisd.course.checks import Failure
 from minisd.course.diagnose import diagnose
 from minisd.course.kit import Kit
 
@@ -87,6 +90,33 @@ def test_a_mistake_loses_exactly_its_points_and_is_named(name, number, seed):
 def test_a_right_answer_in_an_unusual_form_has_full_marks(name, number, seed):
     entry = bank(name).right_answers[number]
     assert set(lost(kit(name, seed), entry, everything=True)) == set(entry.loses)
+
+
+GARBAGE = [
+    None, "", "text", object(), [], {}, (1, 2), (1, 2, 3), [None, None], np.zeros(()), np.nan,
+    np.ones((2, 3)), (np.ones(3), np.ones(3)), (np.full(3, np.nan),) * 3, ("a", "b", "c"), int,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(GARBAGE)))
+@pytest.mark.parametrize("name", FOLDERS)
+def test_nonsense_has_no_points(name, number):
+    """And the judge has a verdict, whatever the functions return."""
+    nonsense = {
+        function: lambda *args, **kwargs: GARBAGE[number]
+        for task in assignment(name).tasks
+        for function in task.names
+    }
+    graded = kit(name, "one")
+    found = answer_all(graded.checks, name, "one", nonsense)
+    for check in graded.checks:
+        for case in check.cases if check.follow else []:
+            with contextlib.suppress(Failure):
+                follows = check.follow(Local(nonsense), case.inputs("one", name))
+                assert not any(follows.values())
+        for of in check.points:
+            outcomes = {case.name: found[check.name, case.name][of] for case in check.cases}
+            assert diagnose(check, of, outcomes, graded.answers, graded.mistakes), of
 
 
 @pytest.mark.parametrize("name", FOLDERS)

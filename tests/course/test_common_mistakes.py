@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minisd.course.answers import Answers, Local, difference, from_json, printed, to_json
-from minisd.course.checks import Case, Check, Student, two_at_once, unchanged
+from minisd.course.checks import Case, Check, Student, is_gradient, two_at_once, unchanged
 from minisd.course.diagnose import diagnose
 
 RIGHT = """
@@ -78,3 +78,11 @@ def test_an_answer_with_numbers_that_are_not_finite_is_compared(strange):
         assert difference(np.array([3.0, 2.0, 1.0]), answer, 1e-9).kind == "values"
     assert difference(outcome, np.ones(3), 1e-9).kind == "not finite"
     assert difference(outcome, printed(np.ones(3)), 1e-9).kind == "not finite"
+
+
+@pytest.mark.parametrize("result", [None, "text", [1.0], np.ones(2), np.full(3, np.nan), 1.0])
+def test_what_is_no_array_of_the_right_shape_has_no_gradient(result):
+    x, dy = np.arange(3.0), np.ones(3)
+    assert is_gradient(lambda x: x**2, x, 2 * x, dy)
+    assert not is_gradient(lambda x: result, x, 2 * x, dy)
+    assert not is_gradient(lambda x: x**2, x, result, dy)
