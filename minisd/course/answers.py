@@ -113,6 +113,8 @@ IMITATION = 1e-7
 
 def tolerance(case: Case) -> float:
     """How much an outcome of a case may differ, relative to its largest number."""
+    if case.tolerance is not None:
+        return case.tolerance
     return TOLERANCE_32 if case.float32 else TOLERANCE
 
 

@@ -96,11 +96,15 @@ class Case:
         Returns the inputs by name.
     float32 : bool
         Floating-point inputs are given in float32.
+    tolerance : float, optional
+        How much an outcome may differ, relative to its largest number, where that is not a matter
+        of rounding.
     """
 
     name: str
     draw: Callable[[np.random.Generator], dict[str, Any]]
     float32: bool = False
+    tolerance: float | None = None
 
     def inputs(self, seed: str, assignment: str) -> SimpleNamespace:
         """Draw the inputs; the same seed gives the same ones."""
