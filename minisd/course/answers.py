@@ -254,7 +254,10 @@ def to_json(value: Any) -> Any:
             return [to_json(item) for item in value]
         case Unsent():
             return {"unsent": value.type_name}
-    return value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
+        return {"number": str(value)}
+    return value
 
 
 def from_json(value: Any) -> Any:
@@ -267,6 +270,8 @@ def from_json(value: Any) -> Any:
         return Failure(value["failure"])
     if "unsent" in value:
         return Unsent(value["unsent"])
+    if "number" in value:
+        return float(value["number"])
     if "dict" in value:
         return {key: from_json(item) for key, item in value["dict"].items()}
     return Print(
