@@ -4,7 +4,7 @@ In this order: not written; the same outcome as exactly one mistake of the bank 
 kind of thing is wrong; a constant factor; and in any case for which cases the property holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,12 +61,16 @@ def diagnose(
     found: Mapping[str, Any],
     answers: Answers,
     words: Mapping[tuple[str, str], Mistake],
+    before: Collection[str] = (),
 ) -> Diagnosis:
-    """Say what is wrong with the property ``name``, whose outcomes by case are ``found``."""
+    """Say what is wrong with the property ``name``, whose outcomes by case are ``found``.
+
+    ``before`` are the mistakes that other properties of the task have shown.
+    """
     failures = {case: value for case, value in found.items() if isinstance(value, Failure)}
     if any(failure.kind == "NotImplementedError" for failure in failures.values()):
         return EMPTY
-    mistake = imitated(check, name, found, answers)
+    mistake = imitated(check, name, found, answers, before)
     if mistake is not None:
         about = words[check.task, mistake]
         return Diagnosis(mistake, about.says, about.look, about.read)
@@ -78,14 +82,25 @@ def diagnose(
     raise ValueError(f"{name} is right")
 
 
-def imitated(check: Check, name: str, found: Mapping[str, Any], answers: Answers) -> str | None:
-    """Return the one mistake of the bank that gives the same outcome in every case, if any."""
+def imitated(
+    check: Check,
+    name: str,
+    found: Mapping[str, Any],
+    answers: Answers,
+    before: Collection[str] = (),
+) -> str | None:
+    """Return the one mistake of the bank that gives the same outcome in every case, if any.
+
+    If there are several, it is the one that other properties have shown.
+    """
     named = {
         mistake
         for (task, mistake), forms in answers.mistakes.items()
         for form in forms
         if task == check.task and _is_same(check, name, found, form, answers)
     }
+    if len(named) > 1:
+        named &= set(before)
     return named.pop() if len(named) == 1 else None
 
 

@@ -63,19 +63,13 @@ def _grade_task(
         for check in checks:
             found = _ask(kit, check, student)
             follows = _follows(kit, check, student, found) if check.after in failed else {}
-            lines = [
-                _judge(
-                    kit,
-                    check,
-                    name,
-                    {case: outcome[name] for case, outcome in found.items()},
-                    follows.get(name, False),
-                )
-                for name in check.points
-            ]
-            report.properties += lines
-            if any(line.earned < line.points for line in lines):
-                failed.add(check.name)
+            for name in check.points:
+                of_case = {case: outcome[name] for case, outcome in found.items()}
+                before = [p.diagnosis.name for p in report.properties if p.diagnosis]
+                line = _judge(kit, check, name, of_case, follows.get(name, False), before)
+                report.properties.append(line)
+                if line.earned < line.points:
+                    failed.add(check.name)
         return report, student.level
 
 
@@ -107,7 +101,7 @@ def _ask(kit: Kit, check: Check, student: Sandbox) -> dict[str, Mapping[str, Any
 
 
 def _judge(
-    kit: Kit, check: Check, name: str, found: Mapping[str, Any], follows: bool
+    kit: Kit, check: Check, name: str, found: Mapping[str, Any], follows: bool, before: list[str]
 ) -> PropertyReport:
     """Give points for a property, and say what is wrong with it."""
     points = check.points[name]
@@ -119,7 +113,7 @@ def _judge(
         (right if is_right else wrong).append(case.name)
     if not wrong:
         return PropertyReport(name, points, points, right, wrong)
-    said = diagnose(check, name, found, kit.answers, kit.mistakes)
+    said = diagnose(check, name, found, kit.answers, kit.mistakes, before)
     earned, remark = 0.0, ""
     if check.shares and all(isinstance(share, float | int) for share in found.values()):
         earned = points * min(found.values())

@@ -70,7 +70,9 @@ def lost(kit: Kit, entry: banks.Entry, *, everything: bool = False) -> dict[str,
             )
             for case in check.cases
         ):
-            result[name] = diagnose(check, name, outcomes, kit.answers, kit.mistakes).name
+            before = list(result.values())
+            said = diagnose(check, name, outcomes, kit.answers, kit.mistakes, before)
+            result[name] = said.name
     return result
 
 
