@@ -50,6 +50,7 @@ COMMON = {
         "two forwards before the first backward: it does not go by its own cache",
         "What does your backward use that is not in its cache?",
     ),
+    "G-results": ("your function returns {}", "What is below Returns in its docstring?"),
     "G-random": ("two equal calls give two results", "What is not the same in the second call?"),
 }
 """Mistakes that may be in any function: what is said, and where to look."""
@@ -131,7 +132,11 @@ def _part(what: Difference, outcome: Any, expected: Any) -> tuple[Any, Any]:
 
 def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagnosis:
     case = f"{what.part}: {case}" if what.part else case
+    name, _, of = what.got.partition(" ")
     match what.kind:
+        case "error" | "said" if name in COMMON:
+            says, look = COMMON[name]
+            return Diagnosis(name, f"{says.format(of)} ({case})", look)
         case "error" if what.got == "Timeout":
             look = "How does the number of steps grow with the size of the input?"
             return Diagnosis("G-slow", f"it took too long ({case})", look)
@@ -152,11 +157,7 @@ def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagn
             says = f"{what.got} came back where {what.wanted} is asked for ({case})"
             return Diagnosis("G-upcast", says, "Is it made by np.zeros without a dtype?")
         case "said":
-            name, _, of = what.got.partition(" ")
-            if name not in COMMON:
-                return Diagnosis("", f"{what.got} ({case})")
-            says, look = COMMON[name]
-            return Diagnosis(name, f"{says.format(of)} ({case})", look)
+            return Diagnosis("", f"{what.got} ({case})")
         case "not finite":
             return Diagnosis("", f"NaN or infinity in the result ({case})")
     ratio = constant_ratio(outcome, expected)

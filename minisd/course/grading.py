@@ -83,7 +83,7 @@ def _ask(kit: Kit, check: Check, student: Sandbox) -> dict[str, Mapping[str, Any
     may_repeat = True
     for case in check.cases:
         inputs = case.inputs(kit.seed, kit.name)
-        outcome = outcomes(check, student, inputs)
+        outcome = _outcomes(check, student, inputs)
         kinds = {value.kind for value in outcome.values() if isinstance(value, Failure)}
         if kinds & {"Timeout", "NotImplementedError"}:  # so it will be in the other cases, too
             student.again()
@@ -91,13 +91,24 @@ def _ask(kit: Kit, check: Check, student: Sandbox) -> dict[str, Mapping[str, Any
         expected = kit.answers.expected[check.name, case.name]
         if may_repeat and _wrong(outcome, expected, case):
             student.again()
-            repeated = outcomes(check, student, inputs)
+            repeated = _outcomes(check, student, inputs)
             may_repeat = bool(_wrong(outcome, repeated, case))
             outcome = repeated
         elif "Ended" in kinds:
             student.again()
         found[case.name] = outcome
     return found
+
+
+def _outcomes(check: Check, student: Student, inputs: Any) -> dict[str, Any]:
+    """Run a check. What the student's code returns may be anything, and the judge goes on.
+
+    The reference and the bank have gone through the same check without this.
+    """
+    try:
+        return outcomes(check, student, inputs)
+    except Exception:
+        return dict.fromkeys(check.points, Failure("G-results something of another kind"))
 
 
 def _judge(
@@ -133,7 +144,7 @@ def _follows(
             continue
         try:
             answer = check.follow(student, case.inputs(kit.seed, kit.name))
-        except Failure:
+        except Exception:  # a Failure, or no numbers: what is returned may be anything
             return {}
         held = {name: held[name] and answer.get(name, False) for name in held}
     return held
