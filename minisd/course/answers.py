@@ -118,6 +118,8 @@ IMITATION = 1e-7
 
 def tolerance(case: Case) -> float:
     """How much an outcome of a case may differ, relative to its largest number."""
+    if case.tolerance is not None:
+        return case.tolerance
     return TOLERANCE_32 if case.float32 else TOLERANCE
 
 
@@ -229,7 +231,7 @@ def _printed(value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def _kind(value: Any) -> str:
@@ -257,7 +259,10 @@ def to_json(value: Any) -> Any:
             return [to_json(item) for item in value]
         case Unsent():
             return {"unsent": value.type_name}
-    return value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
+        return {"number": str(value)}
+    return value
 
 
 def from_json(value: Any) -> Any:
@@ -270,6 +275,8 @@ def from_json(value: Any) -> Any:
         return Failure(value["failure"])
     if "unsent" in value:
         return Unsent(value["unsent"])
+    if "number" in value:
+        return float(value["number"])
     if "dict" in value:
         return {key: from_json(item) for key, item in value["dict"].items()}
     return Print(

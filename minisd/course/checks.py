@@ -97,11 +97,15 @@ class Case:
         Returns the inputs by name.
     float32 : bool
         Floating-point inputs are given in float32.
+    tolerance : float, optional
+        How much an outcome may differ, relative to its largest number, where that is not a matter
+        of rounding.
     """
 
     name: str
     draw: Callable[[np.random.Generator], dict[str, Any]]
     float32: bool = False
+    tolerance: float | None = None
 
     def inputs(self, seed: str, assignment: str) -> SimpleNamespace:
         """Draw the inputs; the same seed gives the same ones."""
@@ -191,15 +195,24 @@ class Mistake:
     read: str = ""
 
 
-def unchanged(student: Student, *names: str) -> str:
+def by_name(result: Any, *names: str) -> dict[str, Any]:
+    """Return the results of a call by name; if there are more or fewer, a `Failure` for each."""
+    if isinstance(result, tuple | list) and len(result) == len(names):
+        return dict(zip(names, result, strict=True))
+    count = len(result) if isinstance(result, tuple | list) else int(result is not None)
+    said = f"{count} result{'s' * (count != 1)} instead of {len(names)}"
+    return dict.fromkeys(names, Failure(f"G-results {said}"))
+
+
+def unchanged(student: Student, *names: str | None) -> str:
     """Return "", or a name and what it is of: the arrays of the last call that changed in it.
 
     Parameters
     ----------
-    *names : str
-        Of the first arrays that the call got. The others may change.
+    *names : str or None
+        Of the first arrays that the call got. The others may change, and those that are None.
     """
-    changed = [names[i] for i in student.changed if i < len(names)]
+    changed = [name for i, name in enumerate(names) if name is not None and i in student.changed]
     return f"G-mutates {', '.join(changed)}" if changed else ""
 
 
@@ -258,16 +271,26 @@ def is_gradient(
     f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, dx: Any, dy: np.ndarray
 ) -> bool:
     """Whether dx is the gradient of sum(dy * f(x)): finite differences along three directions."""
-    if type(dx) is not np.ndarray or dx.shape != x.shape:
+    if not _is_real(dx, x.shape):
         return False
-    rng, step, numbers = np.random.default_rng(0), 1e-5, np.ndarray | np.number | float
+    rng, step = np.random.default_rng(0), 1e-5
     for _ in range(3):
         direction = rng.standard_normal(x.shape)
         ahead, behind = f(x + step * direction), f(x - step * direction)
-        if not all(isinstance(y, numbers) and np.shape(y) == np.shape(dy) for y in (ahead, behind)):
+        if not (_is_real(ahead, np.shape(dy)) and _is_real(behind, np.shape(dy))):
             return False
         slope = float((dy * (ahead - behind)).sum()) / (2 * step)
         error = abs(slope - float((dx * direction).sum()))
         if not error <= 1e-6 * max(1, abs(slope)):  # nor if it is NaN
             return False
     return True
+
+
+def _is_real(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a result is real numbers of this shape: it may be anything."""
+    numbers = np.ndarray | np.number | float
+    return (
+        isinstance(value, numbers)
+        and np.shape(value) == shape
+        and np.asarray(value).dtype.kind in "iuf"
+    )

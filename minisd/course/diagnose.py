@@ -4,7 +4,7 @@ In this order: not written; the same outcome as exactly one mistake of the bank 
 kind of thing is wrong; a constant factor; and in any case for which cases the property holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,7 @@ COMMON = {
         "two forwards before the first backward: it does not go by its own cache",
         "What does your backward use that is not in its cache?",
     ),
+    "G-results": ("your function returns {}", "What is below Returns in its docstring?"),
     "G-random": ("two equal calls give two results", "What is not the same in the second call?"),
 }
 """Mistakes that may be in any function: what is said, and where to look."""
@@ -61,12 +62,16 @@ def diagnose(
     found: Mapping[str, Any],
     answers: Answers,
     words: Mapping[tuple[str, str], Mistake],
+    before: Collection[str] = (),
 ) -> Diagnosis:
-    """Say what is wrong with the property ``name``, whose outcomes by case are ``found``."""
+    """Say what is wrong with the property ``name``, whose outcomes by case are ``found``.
+
+    ``before`` are the mistakes that other properties of the task have shown.
+    """
     failures = {case: value for case, value in found.items() if isinstance(value, Failure)}
     if any(failure.kind == "NotImplementedError" for failure in failures.values()):
         return EMPTY
-    mistake = imitated(check, name, found, answers)
+    mistake = imitated(check, name, found, answers, before)
     if mistake is not None:
         about = words[check.task, mistake]
         return Diagnosis(mistake, about.says, about.look, about.read)
@@ -78,14 +83,25 @@ def diagnose(
     raise ValueError(f"{name} is right")
 
 
-def imitated(check: Check, name: str, found: Mapping[str, Any], answers: Answers) -> str | None:
-    """Return the one mistake of the bank that gives the same outcome in every case, if any."""
+def imitated(
+    check: Check,
+    name: str,
+    found: Mapping[str, Any],
+    answers: Answers,
+    before: Collection[str] = (),
+) -> str | None:
+    """Return the one mistake of the bank that gives the same outcome in every case, if any.
+
+    If there are several, it is the one that other properties have shown.
+    """
     named = {
         mistake
         for (task, mistake), forms in answers.mistakes.items()
         for form in forms
         if task == check.task and _is_same(check, name, found, form, answers)
     }
+    if len(named) > 1:
+        named &= set(before)
     return named.pop() if len(named) == 1 else None
 
 
@@ -116,7 +132,11 @@ def _part(what: Difference, outcome: Any, expected: Any) -> tuple[Any, Any]:
 
 def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagnosis:
     case = f"{what.part}: {case}" if what.part else case
+    name, _, of = what.got.partition(" ")
     match what.kind:
+        case "error" | "said" if name in COMMON:
+            says, look = COMMON[name]
+            return Diagnosis(name, f"{says.format(of)} ({case})", look)
         case "error" if what.got == "Timeout":
             look = "How does the number of steps grow with the size of the input?"
             return Diagnosis("G-slow", f"it took too long ({case})", look)
@@ -137,11 +157,7 @@ def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagn
             says = f"{what.got} came back where {what.wanted} is asked for ({case})"
             return Diagnosis("G-upcast", says, "Is it made by np.zeros without a dtype?")
         case "said":
-            name, _, of = what.got.partition(" ")
-            if name not in COMMON:
-                return Diagnosis("", f"{what.got} ({case})")
-            says, look = COMMON[name]
-            return Diagnosis(name, f"{says.format(of)} ({case})", look)
+            return Diagnosis("", f"{what.got} ({case})")
         case "not finite":
             return Diagnosis("", f"NaN or infinity in the result ({case})")
     ratio = constant_ratio(outcome, expected)

@@ -1,6 +1,6 @@
 """Judging one submission: run its checks in the student's process, compare, and give points."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minisd.course.answers import difference, digest, outcomes, tolerance
@@ -66,13 +66,15 @@ def _grade_task(
         for check in checks:
             found = _ask(kit, check, student)
             follows = _follows(kit, check, student, found) if check.after in failed else {}
-            lines = []
             for name in check.points:
                 of_case = {case: outcome[name] for case, outcome in found.items()}
-                lines.append(judge(kit, check, name, of_case, follows=follows.get(name, False)))
-            report.properties += lines
-            if any(line.earned < line.points for line in lines):
-                failed.add(check.name)
+                named = [line.diagnosis.name for line in report.properties if line.diagnosis]
+                line = judge(
+                    kit, check, name, of_case, follows=follows.get(name, False), named=named
+                )
+                report.properties.append(line)
+                if line.earned < line.points:
+                    failed.add(check.name)
         return report, student.level
 
 
@@ -86,7 +88,7 @@ def _ask(kit: Kit, check: Check, student: Sandbox) -> dict[str, Mapping[str, Any
     may_repeat = True
     for case in check.cases:
         inputs = case.inputs(kit.seed, kit.name)
-        outcome = outcomes(check, student, inputs)
+        outcome = _outcomes(check, student, inputs)
         kinds = {value.kind for value in outcome.values() if isinstance(value, Failure)}
         if student.broken or kinds & SPOILING:
             if not student.broken:
@@ -95,19 +97,41 @@ def _ask(kit: Kit, check: Check, student: Sandbox) -> dict[str, Mapping[str, Any
         expected = kit.answers.expected[check.name, case.name]
         if may_repeat and _wrong(outcome, expected, case):
             student.again()
-            repeated = outcomes(check, student, inputs)
+            repeated = _outcomes(check, student, inputs)
             may_repeat = bool(_wrong(outcome, repeated, case))
             outcome = repeated
         found[case.name] = outcome
     return found
 
 
+def _outcomes(check: Check, student: Student, inputs: Any) -> dict[str, Any]:
+    """Run a check. What the student's code returns may be anything, and the judge goes on.
+
+    The reference and the bank have gone through the same check without this.
+    """
+    try:
+        return outcomes(check, student, inputs)
+    except Exception:
+        return dict.fromkeys(check.points, Failure("G-results something of another kind"))
+
+
 def judge(
-    kit: Kit, check: Check, name: str, found: Mapping[str, Any], *, follows: bool = False
+    kit: Kit,
+    check: Check,
+    name: str,
+    found: Mapping[str, Any],
+    *,
+    follows: bool = False,
+    named: Sequence[str] = (),
 ) -> PropertyReport:
     """Give points for a property whose outcomes by case are ``found``; say what is wrong.
 
-    ``follows``: it is at least the gradient of the student's own forward.
+    Parameters
+    ----------
+    follows : bool
+        It is at least the gradient of the student's own forward.
+    named : list of str
+        Mistakes that other properties of the task have shown.
     """
     points = check.points[name]
     right: list[str] = []
@@ -118,7 +142,7 @@ def judge(
         (right if is_right else wrong).append(case.name)
     if not wrong:
         return PropertyReport(name, points, points, right, wrong)
-    said = diagnose(check, name, found, kit.answers, kit.mistakes)
+    said = diagnose(check, name, found, kit.answers, kit.mistakes, named)
     earned, remark = 0.0, ""
     if check.shares and all(isinstance(share, float | int) for share in found.values()):
         earned = points * min(found.values())
@@ -138,7 +162,7 @@ def _follows(
             continue
         try:
             answer = check.follow(student, case.inputs(kit.seed, kit.name))
-        except Failure:
+        except Exception:  # a Failure, or no numbers: what is returned may be anything
             return {}
         held = {name: held[name] and answer.get(name, False) for name in held}
     return held

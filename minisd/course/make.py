@@ -143,7 +143,8 @@ def lost(kit: Kit, names: Mapping[str, Any], *, task: str = "") -> dict[str, str
     for check in checks:
         for name in check.points:
             of_case = {case.name: found[check.name, case.name][name] for case in check.cases}
-            judged = grading.judge(kit, check, name, of_case)
+            named = list(result.values())
+            judged = grading.judge(kit, check, name, of_case, named=named)
             if judged.diagnosis is not None:
                 result[name] = judged.diagnosis.name
     return result

@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from minisd.course.checks import Case, Check, Failure, Student, is_gradient, two_at_once, unchanged
+from minisd.course.checks import (
+    Case,
+    Check,
+    Failure,
+    Student,
+    by_name,
+    is_gradient,
+    two_at_once,
+    unchanged,
+)
 
 
 def images(
@@ -105,9 +114,7 @@ def cache_of(student: Student, case: SimpleNamespace) -> Any:
 def backward(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """Ask for all three gradients."""
     result = student.call("conv2d_backward", case.dy, cache_of(student, case))
-    if not isinstance(result, tuple | list) or len(result) != 3:
-        return dict.fromkeys(("dx", "dw", "db"), result)
-    return dict(zip(("dx", "dw", "db"), result, strict=True))
+    return by_name(result, "dx", "dw", "db")
 
 
 def follow(student: Student, case: SimpleNamespace) -> dict[str, bool]:
