@@ -21,7 +21,8 @@ class Failure(Exception):
     Attributes
     ----------
     kind : str
-        The type of the exception; "Timeout", "Ended", "TooLarge" or "TooMuchOutput".
+        The type of the exception; "Timeout", "Ended", "TooLarge" or "TooMuchOutput". A check may
+        also return a failure as an outcome, with a sentence: see `CHANGED`.
     line : int or None
         In the student's file.
     """
@@ -31,13 +32,18 @@ class Failure(Exception):
         self.kind, self.line = kind, line
 
 
+CHANGED = "your function changes one of its arguments"
+REMEMBERED = "a backward does not go by the cache that it is given, but by another forward"
+"""What a check has found, as the kind of a `Failure`."""
+
+
 class Student:
     """Code that is asked: the student's in a process of its own, or the reference.
 
     Attributes
     ----------
     changed : list of int
-        Which of the arrays that the last call got have changed in it.
+        Which of the arrays that the last call got, in dicts and lists, too, have changed in it.
     inputs : list of array
         These arrays, as they were after the call.
     """
@@ -62,6 +68,10 @@ class Student:
         answer = self.ask("call", name=name, args=list(args), kwargs=kwargs, keep=keep)
         self.changed, self.inputs = answer["changed"], answer["inputs"]
         return answer["value"]
+
+    def purity(self) -> Failure | None:
+        """Return as an outcome whether the last call has changed an argument."""
+        return Failure(CHANGED) if self.changed else None
 
     def count(self, name: str, *args: Any, **kwargs: Any) -> int:
         """Return how many bytecodes a call executes in the student's file."""
@@ -113,6 +123,8 @@ class Case:
 
 
 def _as_float32(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_float32(item) for name, item in value.items()}
     is_float = isinstance(value, np.ndarray) and value.dtype == np.float64
     return np.asarray(value, np.float32) if is_float else value
 

@@ -19,7 +19,7 @@ from minisd.course.answers import (
     printed,
     tolerance,
 )
-from minisd.course.checks import Check, Failure, Mistake
+from minisd.course.checks import CHANGED, REMEMBERED, Check, Failure, Mistake
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ def _is_same(
 
 
 def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagnosis:
+    number = getattr(outcome, "line", None)
+    line = f" in line {number}" if number else ""
     match what.kind:
         case "error" if what.got == "Timeout":
             return Diagnosis("G-slow", f"it took too long ({case}): does it loop over every pixel?")
@@ -103,10 +105,18 @@ def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagn
             return Diagnosis("G-exit", f"your code has ended the program ({case})")
         case "error" if what.got == "TooMuchOutput":
             return Diagnosis("G-print", f"your code prints or writes more than 64 kB ({case})")
+        case "error" if what.got == CHANGED:
+            look = "Which line writes into something that came from outside?"
+            return Diagnosis("G-mutates", f"{CHANGED} ({case})", look)
+        case "error" if what.got == REMEMBERED:
+            look = "What is kept outside of the cache?"
+            return Diagnosis("G-global", f"{REMEMBERED} ({case})", look)
+        case "error" if what.got in ("ImportError", "ModuleNotFoundError"):
+            says = f"something is asked for that is not here{line} ({case})"
+            return Diagnosis("G-import", says, "Which imports does the assignment allow?")
         case "error" if not what.got:
             return Diagnosis("", f"a {what.wanted} is asked for, but nothing was raised ({case})")
         case "error":
-            line = f" in line {outcome.line}" if outcome.line else ""
             return Diagnosis("", f"{what.got}{line} ({case})")
         case "result":
             return Diagnosis("", f"got {what.got} where {what.wanted} is asked for ({case})")
