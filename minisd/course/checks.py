@@ -147,12 +147,14 @@ class Check:
         Returns an outcome for each property. It may raise `Failure`: then all of them fail.
     cases : list of Case
     follow : function of (student, inputs), optional
-        Whether each gradient is the one of the student's own forward. It is asked if the task
-        ``after``, which is the forward, has failed; then ``credit`` of the points are given.
+        Whether each gradient is the one of the student's own forward. It is asked if ``after``, the
+        task or the name of the check that looks at the forward, has failed; then `CREDIT` of the
+        points are given.
     shares : bool
         The outcomes are shares of the points, from 0 to 1.
     given : tuple of str
-        Tasks whose reference replaces the student's.
+        Tasks whose references replace the student's functions, all of them if one has failed. What
+        is right stays the student's own.
     helpers : str
         Source of functions that are given to the student's code as arguments.
     """
@@ -197,17 +199,30 @@ class Mistake:
     read: str = ""
 
 
+def varies(array: np.ndarray) -> bool:
+    """Whether an array has different numbers, all finite: it is no result of doing nothing."""
+    is_something = array.size > 0 and np.isfinite(array).all()
+    return bool(is_something and (array != array.flat[0]).any())
+
+
+@np.errstate(all="ignore")
 def is_gradient(
-    f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, dx: Any, dy: np.ndarray
+    f: Callable[[np.ndarray], Any], x: np.ndarray, dx: Any, dy: np.ndarray, *, step: float = 1e-5
 ) -> bool:
-    """Whether dx is the gradient of sum(dy * f(x)): finite differences along three directions."""
+    """Whether dx is the gradient of sum(dy * f(x)): finite differences along three directions.
+
+    Where f has kinks, a smaller ``step`` meets fewer of them.
+    """
     if type(dx) is not np.ndarray or dx.shape != x.shape:
         return False
-    rng, step = np.random.default_rng(0), 1e-5
+    rng = np.random.default_rng(0)
     for _ in range(3):
         direction = rng.standard_normal(x.shape)
         ahead, behind = f(x + step * direction), f(x - step * direction)
+        if not all(type(y) is np.ndarray and y.shape == dy.shape for y in (ahead, behind)):
+            return False
         slope = float((dy * (ahead - behind)).sum()) / (2 * step)
-        if abs(slope - float((dx * direction).sum())) > 1e-6 * max(1, abs(slope)):
+        error = abs(slope - float((dx * direction).sum()))
+        if not error <= 1e-6 * max(1, abs(slope)):  # nor if it is NaN
             return False
     return True
