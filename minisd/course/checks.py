@@ -21,15 +21,19 @@ class Failure(Exception):
     Attributes
     ----------
     kind : str
-        The type of the exception; "Timeout", "Ended", "TooLarge" or "TooMuchOutput".
+        The type of the exception; "Timeout", "Ended", "TooLarge" or "TooMuchOutput". A check may
+        also return a failure as an outcome, with a sentence: see `CHANGED`.
     line : int or None
         In the student's file.
     """
 
     def __init__(self, kind: str, line: int | None = None) -> None:
-        self.kind = kind if kind.isidentifier() else "Exception"  # the name is the student's
-        super().__init__(self.kind)
-        self.line = line
+        super().__init__(kind)
+        self.kind, self.line = kind, line
+
+
+CHANGED, REMEMBERED = "G-mutates one of its arguments", "G-global"
+"""What a check has found, as the kind of a `Failure`: the name of a common mistake, and of what."""
 
 
 class Student:
@@ -38,7 +42,7 @@ class Student:
     Attributes
     ----------
     changed : list of int
-        Which of the arrays that the last call got have changed in it.
+        Which of the arrays that the last call got, in dicts and lists, too, have changed in it.
     inputs : list of array
         These arrays, as they were after the call.
     """
@@ -63,6 +67,10 @@ class Student:
         answer = self.ask("call", name=name, args=list(args), kwargs=kwargs, keep=keep)
         self.changed, self.inputs = answer["changed"], answer["inputs"]
         return answer["value"]
+
+    def purity(self) -> Failure | None:
+        """Return as an outcome whether the last call has changed an argument."""
+        return Failure(CHANGED) if self.changed else None
 
     def count(self, name: str, *args: Any, **kwargs: Any) -> int:
         """Return how many bytecodes a call executes in the student's file."""
@@ -118,6 +126,8 @@ class Case:
 
 
 def _as_float32(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_float32(item) for name, item in value.items()}
     is_float = isinstance(value, np.ndarray) and value.dtype == np.float64
     return np.asarray(value, np.float32) if is_float else value
 
@@ -148,7 +158,8 @@ class Check:
     shares : bool
         The outcomes are shares of the points, from 0 to 1.
     given : tuple of str
-        Tasks whose reference replaces the student's.
+        Tasks whose references replace the student's functions, all of them if one has failed. What
+        is right stays the student's own.
     helpers : str
         Source of functions that are called, as ``"@name"``, or that the student's code gets as
         arguments: ``{"helper": "name"}``. A helper that is called runs beside the student's code;
@@ -195,6 +206,12 @@ class Mistake:
     read: str = ""
 
 
+def varies(array: np.ndarray) -> bool:
+    """Whether an array has different numbers, all finite: it is no result of doing nothing."""
+    is_something = array.size > 0 and np.isfinite(array).all()
+    return bool(is_something and (array != array.flat[0]).any())
+
+
 def by_name(result: Any, *names: str) -> dict[str, Any]:
     """Return the results of a call by name; if there are more or fewer, a `Failure` for each."""
     if isinstance(result, tuple | list) and len(result) == len(names):
@@ -213,7 +230,7 @@ def unchanged(student: Student, *names: str | None) -> str:
         Of the first arrays that the call got. The others may change, and those that are None.
     """
     changed = [name for i, name in enumerate(names) if name is not None and i in student.changed]
-    return f"G-mutates {', '.join(changed)}" if changed else ""
+    return f"G-mutates its argument {', '.join(changed)}" if changed else ""
 
 
 def two_at_once(
@@ -268,12 +285,15 @@ def are_close(a: Any, b: Any) -> bool:
 
 
 def is_gradient(
-    f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, dx: Any, dy: np.ndarray
+    f: Callable[[np.ndarray], Any], x: np.ndarray, dx: Any, dy: np.ndarray, *, step: float = 1e-5
 ) -> bool:
-    """Whether dx is the gradient of sum(dy * f(x)): finite differences along three directions."""
+    """Whether dx is the gradient of sum(dy * f(x)): finite differences along three directions.
+
+    Where f has kinks, a smaller ``step`` meets fewer of them.
+    """
     if not _is_real(dx, x.shape):
         return False
-    rng, step = np.random.default_rng(0), 1e-5
+    rng = np.random.default_rng(0)
     for _ in range(3):
         direction = rng.standard_normal(x.shape)
         ahead, behind = f(x + step * direction), f(x - step * direction)

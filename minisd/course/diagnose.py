@@ -43,7 +43,7 @@ class Diagnosis:
 EMPTY = Diagnosis("G-empty", "not written yet")
 COMMON = {
     "G-mutates": (
-        "your function changes its argument {}",
+        "your function changes {}",
         "Which of your lines writes into an array that is not yours?",
     ),
     "G-global": (
@@ -133,6 +133,8 @@ def _part(what: Difference, outcome: Any, expected: Any) -> tuple[Any, Any]:
 def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagnosis:
     case = f"{what.part}: {case}" if what.part else case
     name, _, of = what.got.partition(" ")
+    number = getattr(outcome, "line", None)
+    line = f" in line {number}" if number else ""
     match what.kind:
         case "error" | "said" if name in COMMON:
             says, look = COMMON[name]
@@ -144,10 +146,12 @@ def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagn
             return Diagnosis("G-exit", f"your code has ended the program ({case})")
         case "error" if what.got == "TooMuchOutput":
             return Diagnosis("G-print", f"your code prints or writes more than 64 kB ({case})")
+        case "error" if what.got in ("ImportError", "ModuleNotFoundError"):
+            says = f"something is asked for that is not here{line} ({case})"
+            return Diagnosis("G-import", says, "Which imports does the assignment allow?")
         case "error" if not what.got:
             return Diagnosis("", f"a {what.wanted} is asked for, but nothing was raised ({case})")
         case "error":
-            line = f" in line {outcome.line}" if outcome.line else ""
             return Diagnosis("", f"{what.got}{line} ({case})")
         case "result":
             return Diagnosis("", f"got {what.got} where {what.wanted} is asked for ({case})")

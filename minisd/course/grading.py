@@ -54,7 +54,8 @@ def _grade_task(
     """Judge one task, in a process of its own."""
     report = TaskReport(task.number, task.title)
     checks = [check for check in kit.checks if check.task == task.number]
-    again = "\n\n".join(kit.given[number] for number in checks[0].given if number in kit.given)
+    given = checks[0].given if failed.intersection(checks[0].given) else ()
+    again = "\n\n".join(kit.given[number] for number in given if number in kit.given)
     with Sandbox(
         text,
         given=kit.given_names,
@@ -142,14 +143,14 @@ def judge(
         (right if is_right else wrong).append(case.name)
     if not wrong:
         return PropertyReport(name, points, points, right, wrong)
+    if follows:  # then there is no mistake in it to be named
+        says = f"it is the gradient of your own forward, which is wrong: {CREDIT:.0%} of the points"
+        return PropertyReport(name, points, CREDIT * points, right, wrong, Diagnosis("", says))
     said = diagnose(check, name, found, kit.answers, kit.mistakes, named)
-    earned, remark = 0.0, ""
+    earned = 0.0
     if check.shares and all(isinstance(share, float | int) for share in found.values()):
         earned = points * min(found.values())
-    elif follows:
-        earned = CREDIT * points
-        remark = f"it is the gradient of your own forward: {CREDIT:.0%} of the points"
-    return PropertyReport(name, points, earned, right, wrong, said, remark)
+    return PropertyReport(name, points, earned, right, wrong, said)
 
 
 def _follows(

@@ -139,7 +139,7 @@ def lost(kit: Kit, names: Mapping[str, Any], *, task: str = "") -> dict[str, str
     """
     checks = [check for check in kit.checks if task in ("", check.task)]
     found = answer_all(checks, kit.name, kit.seed, names)
-    result = {}
+    result: dict[str, str] = {}
     for check in checks:
         for name in check.points:
             of_case = {case.name: found[check.name, case.name][name] for case in check.cases}

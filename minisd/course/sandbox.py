@@ -163,7 +163,8 @@ class Sandbox(Student):
             self._end()
             raise Failure("TooMuchOutput")
         if "error" in answer:
-            raise Failure(str(answer["error"]), answer["line"])
+            name = str(answer["error"])  # of a class, which may be the student's
+            raise Failure(name if name.isidentifier() else "Exception", answer["line"])
         return answer["ok"]
 
     def _write(self, frame: bytes, deadline: float) -> None:

@@ -9,11 +9,13 @@ A frame's head has a tree. Its leaves are numbers, strings and None; ``{"a": i}`
 """
 
 import importlib.machinery
+import itertools
 import json
 import os
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from types import ModuleType
 from typing import IO, Any
 
@@ -169,10 +171,11 @@ class Worker:
         arguments = [self._resolved(value) for value in args]
         named = {key: self._resolved(value) for key, value in kwargs.items()}
         function = self._function(name, arguments)
-        inputs = [a for a in [*arguments, *named.values()] if type(a) is np.ndarray]
-        before = [a.tobytes() for a in inputs]
+        before = [a.tobytes() for a in _arrays([args, kwargs])]  # not what a handle stands for
         result = function(*arguments, **named)
-        changed = [i for i, a in enumerate(inputs) if a.tobytes() != before[i]]
+        inputs = list(_arrays([args, kwargs]))  # a dict may have got others
+        pairs = itertools.zip_longest(before, (a.tobytes() for a in inputs))
+        changed = [i for i, (old, new) in enumerate(pairs) if old != new]
         return {"value": self._kept(result, keep), "changed": changed, "inputs": inputs}
 
     def count(self, name: str, args: Any, kwargs: Any) -> int:
@@ -240,6 +243,15 @@ class Worker:
     def _keep(self, value: Any) -> Handle:
         self.kept[len(self.kept)] = value
         return Handle(len(self.kept) - 1)
+
+
+def _arrays(value: Any) -> Iterator[np.ndarray]:
+    """Yield the arrays in a value, in lists, tuples and dicts, too."""
+    if type(value) is np.ndarray:
+        yield value
+    elif type(value) in (list, tuple, dict):
+        for item in value.values() if type(value) is dict else value:
+            yield from _arrays(item)
 
 
 def serve(incoming: IO[bytes], outgoing: IO[bytes], isolated: bool = False) -> None:

@@ -15,6 +15,7 @@ from minisd.course.checks import (
     is_gradient,
     two_at_once,
     unchanged,
+    varies,
 )
 
 
@@ -171,7 +172,7 @@ def growth(student: Student, case: SimpleNamespace) -> dict[str, Any]:
 def _is_something(results: list[Any]) -> bool:
     """Whether there are numbers in the results: what does nothing does not grow, either."""
     arrays = [array for array in results if isinstance(array, np.ndarray)]
-    return len(arrays) >= 3 and all(np.ptp(array) > 0 for array in arrays)
+    return len(arrays) >= 3 and all(varies(array) for array in arrays)
 
 
 # ---- 2.5 ----
