@@ -51,9 +51,11 @@ def scan(text: str, allowed: frozenset[str] = frozenset()) -> Scan:
     for node in ast.walk(tree):
         for module in _imported(node):
             top = module.partition(".")[0]
-            if top in ANSWERS and module not in allowed and top not in allowed:
+            if _is_in(allowed, module):
+                continue
+            if top in ANSWERS:
                 answers.add(top)
-            elif top not in FREE | allowed:
+            elif top not in FREE:
                 flags.add(f"imports {top}")
         name = getattr(node, "id", None) or getattr(node, "attr", None)
         if name in SUSPICIOUS:
@@ -63,8 +65,14 @@ def scan(text: str, allowed: frozenset[str] = frozenset()) -> Scan:
 
 
 def _imported(node: ast.AST) -> list[str]:
+    """Return dotted names: ``from minisd import ops`` and ``import minisd.ops`` give the same."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
-        return [node.module or "." * node.level]
+        return [f"{node.module or '.' * node.level}.{alias.name}" for alias in node.names]
     return []
+
+
+def _is_in(modules: frozenset[str], name: str) -> bool:
+    """Whether a dotted name is one of these modules, or in one."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
