@@ -9,7 +9,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -126,11 +126,14 @@ class Difference:
         "error", "result", "shape", "dtype", "not finite", "values", or "said" (it is words).
     got, wanted : str
         In words, without numbers of the expected array.
+    part : str
+        Of an outcome that is a dict: the key of what differs.
     """
 
     kind: str
     got: str = ""
     wanted: str = ""
+    part: str = ""
 
 
 def difference(outcome: Any, expected: Any, allowed: float) -> Difference | None:
@@ -145,8 +148,8 @@ def difference(outcome: Any, expected: Any, allowed: float) -> Difference | None
     if isinstance(expected, dict) and isinstance(outcome, dict):
         if outcome.keys() != expected.keys():
             return Difference("result", f"keys {', '.join(outcome)}", ", ".join(expected))
-        pairs = [(outcome[key], expected[key]) for key in expected]
-        return next((d for o, e in pairs if (d := difference(o, e, allowed))), None)
+        parts = {key: difference(outcome[key], expected[key], allowed) for key in expected}
+        return next((replace(d, part=d.part or key) for key, d in parts.items() if d), None)
     if _is_number(outcome) and _is_number(expected):
         outcome, expected = np.asarray(outcome, float), np.asarray(expected, float)
     if isinstance(expected, np.ndarray | Print) and isinstance(outcome, np.ndarray):

@@ -74,7 +74,7 @@ def diagnose(
         expected = answers.expected[check.name, case.name][name]
         what = difference(found[case.name], expected, tolerance(case))
         if what is not None:
-            return _in_words(what, found[case.name], expected, case.name)
+            return _in_words(what, *_part(what, found[case.name], expected), case.name)
     raise ValueError(f"{name} is right")
 
 
@@ -107,10 +107,19 @@ def _is_same(
     return wrong > 0
 
 
+def _part(what: Difference, outcome: Any, expected: Any) -> tuple[Any, Any]:
+    """Return what differs of outcomes that are dicts."""
+    if isinstance(outcome, Mapping) and what.part in outcome:
+        return outcome[what.part], expected[what.part]
+    return outcome, expected
+
+
 def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagnosis:
+    case = f"{what.part}: {case}" if what.part else case
     match what.kind:
         case "error" if what.got == "Timeout":
-            return Diagnosis("G-slow", f"it took too long ({case}): does it loop over every pixel?")
+            look = "How does the number of steps grow with the size of the input?"
+            return Diagnosis("G-slow", f"it took too long ({case})", look)
         case "error" if what.got in ("SystemExit", "Ended"):
             return Diagnosis("G-exit", f"your code has ended the program ({case})")
         case "error" if what.got == "TooMuchOutput":
