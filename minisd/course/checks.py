@@ -136,14 +136,18 @@ class Check:
         Returns an outcome for each property. It may raise `Failure`: then all of them fail.
     cases : list of Case
     follow : function of (student, inputs), optional
-        Whether each gradient is the one of the student's own forward. It is asked if the task
-        ``after``, which is the forward, has failed; then ``credit`` of the points are given.
+        Whether each gradient is the one of the student's own forward. It is asked if ``after``,
+        which is the forward, has failed; then ``credit`` of the points are given.
+    after : str
+        A task, or the name of an earlier check of the same task.
     shares : bool
         The outcomes are shares of the points, from 0 to 1.
     given : tuple of str
         Tasks whose reference replaces the student's.
     helpers : str
-        Source of functions that are given to the student's code as arguments.
+        Source of functions that are called, as ``"@name"``, or that the student's code gets as
+        arguments: ``{"helper": "name"}``. A helper that is called runs beside the student's code;
+        so it builds and looks up, and judges nothing.
     """
 
     task: str

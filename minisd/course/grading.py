@@ -27,7 +27,7 @@ def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) ->
     """
     scanned = scan(text, kit.allowed)
     reports: list[TaskReport] = []
-    failed: set[str] = set()
+    failed: set[str] = set()  # tasks, and checks
     level = 3
     for task in kit.tasks:
         if tasks and task.number not in tasks:
@@ -63,11 +63,19 @@ def _grade_task(
         for check in checks:
             found = _ask(kit, check, student)
             follows = _follows(kit, check, student, found) if check.after in failed else {}
-            for name in check.points:
-                of_case = {case: outcome[name] for case, outcome in found.items()}
-                report.properties.append(
-                    _judge(kit, check, name, of_case, follows.get(name, False))
+            lines = [
+                _judge(
+                    kit,
+                    check,
+                    name,
+                    {case: outcome[name] for case, outcome in found.items()},
+                    follows.get(name, False),
                 )
+                for name in check.points
+            ]
+            report.properties += lines
+            if any(line.earned < line.points for line in lines):
+                failed.add(check.name)
         return report, student.level
 
 
