@@ -51,7 +51,7 @@ class Student:
         raise NotImplementedError
 
     def call(self, name: str, *args: Any, keep: str = "", **kwargs: Any) -> Any:
-        """Call a function, or ``".method"`` of the kept object that is the first argument.
+        """Call a function, ``".method"`` of the kept object that comes first, or ``"@helper"``.
 
         Parameters
         ----------

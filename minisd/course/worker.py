@@ -155,7 +155,7 @@ class Worker:
         """Run the student's file once, from its first line to its last.
 
         ``given`` stands in the module before; the functions of ``again`` replace the student's
-        afterwards. ``helpers`` are functions that calls may have as arguments.
+        afterwards. ``helpers`` are functions that calls may have as arguments, or that are called.
         """
         sys.modules["yours"] = self.module
         space = self.module.__dict__
@@ -165,7 +165,7 @@ class Worker:
         exec(compile(helpers, "helpers.py", "exec"), self.helpers)
 
     def call(self, name: str, args: Any, kwargs: Any, keep: str) -> Any:
-        """Call a function (or "HANDLE.method"); return its result, and which arguments changed."""
+        """Call a function, ".method" or "@helper"; return its result and which arguments changed."""
         arguments = [self._resolved(value) for value in args]
         named = {key: self._resolved(value) for key, value in kwargs.items()}
         function = self._function(name, arguments)
@@ -216,6 +216,8 @@ class Worker:
     def _function(self, name: str, arguments: list[Any]) -> Any:
         if name.startswith("."):
             return getattr(arguments.pop(0), name[1:])
+        if name.startswith("@"):
+            return self.helpers[name[1:]]
         if name not in self.module.__dict__:
             raise NotImplementedError(f"there is no {name}")
         return self.module.__dict__[name]
