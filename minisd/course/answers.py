@@ -32,7 +32,7 @@ class Local(Student):
         super().__init__()
         self._worker = Worker()
         self._worker.module.__dict__.update(names)
-        exec(compile(helpers, "helpers.py", "exec"), self._worker.helpers)
+        exec(_compiled(helpers), self._worker.helpers)
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Ask it, as if it were at the other end of a pipe."""
@@ -42,6 +42,11 @@ class Local(Student):
         if "error" in answer:
             raise Failure(answer["error"], answer["line"])
         return answer["ok"]
+
+
+@functools.lru_cache(8)
+def _compiled(helpers: str) -> Any:
+    return compile(helpers, "helpers.py", "exec")
 
 
 def through_a_frame(head: dict[str, Any]) -> dict[str, Any]:

@@ -165,7 +165,7 @@ class Worker:
         exec(compile(helpers, "helpers.py", "exec"), self.helpers)
 
     def call(self, name: str, args: Any, kwargs: Any, keep: str) -> Any:
-        """Call a function, ".method" or "@helper"; return its result and which arguments changed."""
+        """Call a function, ".method" or "@helper"; return result and which arguments changed."""
         arguments = [self._resolved(value) for value in args]
         named = {key: self._resolved(value) for key, value in kwargs.items()}
         function = self._function(name, arguments)
