@@ -1,5 +1,6 @@
 """What checks can ask for: helpers, parts of an outcome, imports that a task allows."""
 
+import numpy as np
 import pytest
 
 from minisd.course.answers import Answers, Local, difference
@@ -50,3 +51,12 @@ def test_imports_of_minisd_beyond_what_a_task_allows_are_seen(line, refused):
     found = scan(line, frozenset({"minisd.ops"}))
     assert found.answers == ["minisd"] * refused
     assert not found.flags
+
+
+def test_one_wrong_number_is_not_called_a_multiple_of_the_right_one():
+    """It would say what the right one is."""
+    check = Check("1.1", {"all": 1}, lambda student, case: {}, [Case("one", lambda rng: {})])
+    for size, says in ((1, "the values differ (one)"), (2, "3 times the right value everywhere")):
+        answers = Answers({(check.name, "one"): {"all": np.ones(size)}})
+        found = {"one": 3 * np.ones(size)}
+        assert diagnose(check, "all", found, answers, {}).says.startswith(says)
