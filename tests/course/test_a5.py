@@ -133,9 +133,7 @@ def depth_distribution(probs):
         found[sum(gates)] += np.prod([p if g else 1 - p for p, g in zip(probs, gates)])
     return found
 """
-    report = grading.grade(
-        kits.public("a5"), SOLUTION + slow, tasks=("5.5",), seconds_per_call=0.5
-    )
+    report = grading.grade(kits.public("a5"), SOLUTION + slow, tasks=("5.5",), seconds_per_call=0.5)
     (task,) = report.tasks
     assert report.mistakes == ["5.5 G-slow"]
     assert task.earned == 7

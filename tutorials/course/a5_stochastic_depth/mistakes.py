@@ -6,6 +6,7 @@ import numpy as np
 
 RULES, GATE = "6: How likely to be open? The survival rules", "6: The block with a gate"
 ZERO = "6: Why multiplying by zero is not dropping"
+VALLEY = "2: A valley"
 TEST = "6: Test time: all of it, and how much of each"
 
 
@@ -68,6 +69,15 @@ def linear_decay(num_blocks, p_last):
 
 
 @entry(
+    "5.1", "with-block-0", "linear decay", read=RULES,
+    says="L + 1 numbers: block 0 is the input, and has no gate",
+    look="From which number to which does l run?",
+)  # fmt: skip
+def linear_decay(num_blocks, p_last):
+    return [1 - block / num_blocks * (1 - p_last) for block in range(num_blocks + 1)]
+
+
+@entry(
     "5.1", "other-end", "linear decay", read=RULES,
     says="the right numbers in reverse order: your first block is the one that is open least",
     look="Which blocks does everything after them rely on?",
@@ -91,6 +101,16 @@ def expected_depth(probs):
 @rounded
 def expected_depth(probs):
     return int(sum(probs))
+
+
+@rounded
+def expected_depth(probs):
+    return int(sum(probs) + 0.5)
+
+
+@rounded
+def expected_depth(probs):
+    return math.ceil(sum(probs))
 
 
 @entry(
@@ -128,6 +148,15 @@ def sample_gates(probs, rng):
 @inverted
 def sample_gates(probs, rng):
     return [bool(u > p) for u, p in zip(rng.random(len(probs)), probs, strict=True)]
+
+
+@entry(
+    "5.2", "other-side", "gates", read=RULES,
+    says="open with the right probability, but not where u < p: so the same rng gives other gates",
+    look="Which side of p, or of 1 - p, is open in your comparison?",
+)  # fmt: skip
+def sample_gates(probs, rng):
+    return [bool(u > 1 - p) for u, p in zip(rng.random(len(probs)), probs, strict=True)]
 
 
 @entry(
@@ -262,16 +291,27 @@ class GatedBlock(solution.GatedBlock):
         return y
 
 
-@entry(
+forgotten = entry(
     "5.3", "gate-forgotten", "closed backward", read=GATE,
     says="the block was closed, yet its backward enters the branch, whose weights get gradients",
-    look="What does your backward do with the gate?",
+    look="What does the branch's own backward get if the gate was closed?",
 )  # fmt: skip
+
+
+@forgotten
 class GatedBlock(solution.GatedBlock):
     def backward(self, dy):
         self.take()
         ds = self.relu.backward(dy)
         return self.shortcut.backward(ds) + self.branch.backward(ds)
+
+
+@forgotten
+class GatedBlock(solution.GatedBlock):
+    def backward(self, dy):
+        gate, _ = self.take()
+        ds = self.relu.backward(dy)
+        return self.shortcut.backward(ds) + gate * self.branch.backward(ds)
 
 
 @entry(
@@ -700,6 +740,18 @@ def _():
     return unchecked(lambda p: p or 1.0)
 
 
+@entry(
+    "5.4", "refuses-always", "refuses p = 0", read=TEST,
+    says="your block refuses p = 0 with scale='test', too: there nothing is divided by p",
+    look="Which of the two scales divides by p?",
+)  # fmt: skip
+class GatedBlock(solution.GatedBlock):
+    def __init__(self, branch, shortcut, survival_prob=1.0, scale="test"):
+        if survival_prob == 0:
+            raise ValueError("p must not be 0")
+        super().__init__(branch, shortcut, survival_prob, scale)
+
+
 # ---- 5.5 ----
 
 
@@ -916,13 +968,21 @@ def _():
     return dropping(freeze=coasting)
 
 
-@entry(
-    "5.7", "freeze-slows", "freeze", read=ZERO,
-    says="the velocity of your frozen weight gets smaller: it is kept, too",
+slows = entry(
+    "5.7", "freeze-velocity", "freeze", read=ZERO,
+    says="your frozen weight stands still, but its velocity does not: it is kept, too",
     look="Which of your lines still run when a weight is frozen?",
 )  # fmt: skip
+
+
+@slows
 def _():
     return dropping(freeze=lambda w, v, lr, m, decay: (w, m * v))
+
+
+@slows
+def _():
+    return dropping(freeze=lambda w, v, lr, m, decay: (w, m * v + decay * w))
 
 
 @entry(
@@ -990,11 +1050,14 @@ def _():
     return dropping(coast=lambda w, v, lr, m, decay: (w, v))
 
 
-@entry(
+for_ever = entry(
     "5.7", "freeze-for-ever", "with a gradient", read=ZERO,
-    says="with dropped='freeze' nothing moves even where there is a gradient",
+    says="with dropped='freeze' your weight stands still even where there is a gradient",
     look="When is a weight frozen: always, or if its gradient is None?",
 )  # fmt: skip
+
+
+@for_ever
 def step_dropped(w, v, dw, *, lr, momentum, weight_decay, dropped):
     if dropped == "freeze":
         return w, v
@@ -1003,12 +1066,20 @@ def step_dropped(w, v, dw, *, lr, momentum, weight_decay, dropped):
     )
 
 
-def stepping(rule):
-    """A step with another rule where there is a gradient."""
+@for_ever
+def step_dropped(w, v, dw, *, lr, momentum, weight_decay, dropped):
+    new_w, new_v = solution.step_dropped(
+        w, v, dw, lr=lr, momentum=momentum, weight_decay=weight_decay, dropped=dropped
+    )
+    return (w if dropped == "freeze" else new_w), new_v
+
+
+def stepping(rule, coasts=True):
+    """A step with another rule; where dw is None, only if it ``coasts``."""
 
     def step_dropped(w, v, dw, *, lr, momentum, weight_decay, dropped):
-        if dw is not None:
-            return rule(w, v, dw, lr, momentum, weight_decay)
+        if dw is not None or (coasts and dropped == "coast"):
+            return rule(w, v, np.zeros_like(w) if dw is None else dw, lr, momentum, weight_decay)
         return solution.step_dropped(
             w, v, dw, lr=lr, momentum=momentum, weight_decay=weight_decay, dropped=dropped
         )
@@ -1017,8 +1088,8 @@ def stepping(rule):
 
 
 @entry(
-    "5.7", "no-decay", "with a gradient", read="2: A valley",
-    says="the weight does not decay: g is dw and a part of w",
+    "5.7", "no-decay", "with a gradient", read=VALLEY,
+    says="your weight does not decay: g is dw and a part of w",
     look="What is g?",
 )  # fmt: skip
 def _():
@@ -1026,12 +1097,15 @@ def _():
         v = m * v + dw
         return w - lr * v, v
 
-    return stepping(rule)
+    return stepping(rule, coasts=False)
+
+
+STEPS = ("with a gradient", "coast")
 
 
 @entry(
-    "5.7", "nesterov", "with a gradient", read="2: A valley",
-    says="that is Nesterov's step, which the library takes: here w moves by v",
+    "5.7", "nesterov", *STEPS, read=VALLEY,
+    says="that is Nesterov's step: here w moves by v alone",
     look="What does w move by?",
 )  # fmt: skip
 def _():
@@ -1044,12 +1118,47 @@ def _():
 
 
 @entry(
-    "5.7", "old-velocity", "with a gradient", read="2: A valley",
+    "5.7", "old-velocity", *STEPS, read=VALLEY,
     says="w moves by the old velocity: one step late",
     look="Which v does w move by, the old or the new one?",
 )  # fmt: skip
 def _():
+    return stepping(lambda w, v, dw, lr, m, decay: (w - lr * v, m * v + dw + decay * w))
+
+
+rate_in_v = entry(
+    "5.7", "lr-in-v", *STEPS, read=VALLEY,
+    says="your velocity contains the learning rate: so it keeps an old one when lr changes",
+    look="What is added to v, g or lr times g?",
+)  # fmt: skip
+
+
+@rate_in_v
+def _():
     def rule(w, v, dw, lr, m, decay):
-        return w - lr * v, m * v + dw + decay * w
+        v = m * v + lr * (dw + decay * w)
+        return w - v, v
+
+    return stepping(rule)
+
+
+@rate_in_v
+def _():
+    def rule(w, v, dw, lr, m, decay):
+        v = m * v - lr * (dw + decay * w)
+        return w + v, v
+
+    return stepping(rule)
+
+
+@entry(
+    "5.7", "dampened", *STEPS, read=VALLEY,
+    says="your velocity is a mean, (1 - m) times too short: g is added in full",
+    look="By which factor do you multiply g?",
+)  # fmt: skip
+def _():
+    def rule(w, v, dw, lr, m, decay):
+        v = m * v + (1 - m) * (dw + decay * w)
+        return w - lr * v, v
 
     return stepping(rule)

@@ -59,7 +59,7 @@ def sample_gates(probs, rng):
 
 @right("5.2", "one number after another")
 def sample_gates(probs, rng):
-    return [not rng.random() >= p for p in probs]
+    return [rng.random() < p for p in probs]
 
 
 @right("5.3", "its own mask, and attributes as memory")

@@ -16,6 +16,8 @@ import numpy as np
 from minisd.course.answers import difference
 from minisd.course.checks import Failure, Student, is_gradient, unchanged
 
+NEVER = 1e-9
+"""A survival probability of a block that never opens, should it draw."""
 TIMES = 12
 """How often a call is made where nothing may be drawn."""
 HELPERS = """
@@ -232,9 +234,9 @@ def not_entered(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """A closed branch is not entered: what is in it does not show, and it has not seen the batch.
 
     The images are positive and the shortcut is the identity, so the last ReLU changes nothing; and
-    the block never opens, should it draw.
+    the block does not open by chance.
     """
-    made = build(student, case, survival_prob=0.0)
+    made = build(student, case, survival_prob=NEVER)
     if case.fill is not None:
         student.call("@fill", made.branch, case.fill)
     before = student.call("@statistics", made.branch)
@@ -248,7 +250,7 @@ def not_entered(student: Student, case: SimpleNamespace) -> dict[str, Any]:
 def remembers(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """A backward goes by the gate of its own forward, whatever has been set or done since."""
     gates = True, False
-    blocks = [build(student, case, survival_prob=float(gate)) for gate in gates]
+    blocks = [build(student, case, survival_prob=1.0 if gate else NEVER) for gate in gates]
 
     def dx(made: Block, gate: bool, then: bool) -> Any:
         forward(student, made, case.x, True)
@@ -275,7 +277,7 @@ def remembers(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     return {"remembers its gate": ""}
 
 
-def weights(N: int, C: int, p: float, *, is_open: bool = True) -> Any:
+def weights(N: int, C: int, p: float, *, is_open: bool = True, scale: str = "train") -> Any:
     """Return a function that draws positive images and a branch with positive results.
 
     So ReLUs change nothing, and an error in them costs no points here.
@@ -290,6 +292,7 @@ def weights(N: int, C: int, p: float, *, is_open: bool = True) -> Any:
             "shortcut": None,
             "p": p,
             "is_open": is_open,
+            "scale": scale,
         }
 
     return draw
@@ -350,7 +353,7 @@ def follow_train(student: Student, case: SimpleNamespace) -> dict[str, bool]:
 def refusal(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """A ValueError where 1/p is asked for and p is 0: from the class or from a forward."""
     try:
-        forward(student, weighted(student, case, scale="train"), case.x, True)
+        forward(student, weighted(student, case, scale=case.scale), case.x, True)
     except Failure as failure:
         if failure.kind == "NotImplementedError":
             raise

@@ -31,7 +31,7 @@ def numbers(value: Any) -> Any:
     """Return numbers, alone or in a list, tuple or array, in float64; anything else as it is."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return value.astype(np.float64)
-    plain = bool | int | float | np.number
+    plain = bool | int | float | np.number | np.bool_
     items = value if isinstance(value, list | tuple) else [value]
     if all(isinstance(item, plain) for item in items):
         return np.array(value, np.float64)
@@ -83,7 +83,11 @@ def draw(student: Student, case: SimpleNamespace, rng: Any) -> Any:
 
 def gates(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """Draw gates twice, from two equal generators."""
-    found = [draw(student, case, student.rng(case.seed)) for _ in range(2)]
+    found, rngs = [], [student.rng(case.seed) for _ in range(3)]
+    for rng in rngs[:2]:
+        found.append(draw(student, case, rng))
+    if student.state(rngs[0]) == student.state(rngs[2]):
+        return {"gates": "the gates do not come from rng, which is where it was"}
     if len(different(found)) > 1:
         return {"gates": "two equal generators give different gates"}
     return {"gates": found[0]}
@@ -277,7 +281,7 @@ CHECKS = [
         "5.4", {"scale train": 4}, block.train_weight("scale train", "train"),
         [
             Case("p = 0.6", weights(2, 3, 0.6)),
-            Case("float32, p = 0.8", weights(2, 3, 0.8), float32=True),
+            Case("p = 0.8 in float32", weights(2, 3, 0.8), float32=True),
         ],
         helpers=HELPERS,
     ),
@@ -286,7 +290,11 @@ CHECKS = [
         follow=block.follow_train, after="5.4 scale train", helpers=HELPERS,
     ),
     Check(
-        "5.4", {"refuses p = 0": 2}, block.refusal, [Case("p = 0", weights(2, 3, 0.0))],
+        "5.4", {"refuses p = 0": 2}, block.refusal,
+        [
+            Case("scale train", weights(2, 3, 0.0)),
+            Case("scale test, where it may be 0", weights(2, 3, 0.0, scale="test")),
+        ],
         helpers=HELPERS,
     ),
     Check(
