@@ -123,6 +123,18 @@ def test_one_mistake_in_training_costs_no_points_in_evaluation():
     assert found.earned == found.points
 
 
+def test_a_relu_that_writes_into_x_is_seen_where_the_shortcut_hands_it_on():
+    in_place = (
+        (
+            "return self.relu.forward(s)",
+            "self.relu.forward(s)\n        s[s < 0] = 0\n        return s",
+        ),
+    )
+    found, mistakes = graded(*in_place, task="5.3")
+    assert mistakes == {"5.3 G-mutates"}
+    assert found.earned == found.points - 4
+
+
 def test_a_walk_through_all_patterns_is_too_slow():
     slow = """
 import itertools

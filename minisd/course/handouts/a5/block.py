@@ -17,7 +17,7 @@ from minisd.course.answers import difference
 from minisd.course.checks import Failure, Student, is_gradient, unchanged
 
 NEVER = 1e-9
-"""A survival probability of a block that never opens, should it draw."""
+"""The survival probability of a block that does not open, should it draw."""
 TIMES = 12
 """How often a call is made where nothing may be drawn."""
 HELPERS = """
@@ -63,9 +63,9 @@ def book(block):
 
 def outputs(block, x, is_open, times):
     found = []
-    for _ in range(times):
+    for left in reversed(range(times)):
         block.is_open = is_open
-        found.append(block.forward(x.copy()))
+        found.append(block.forward(x.copy() if left else x))
     return found
 
 
@@ -146,7 +146,7 @@ def pairs(
 ) -> list[dict[str, Any]]:
     """Call forward with each of the gates, then backward, some times.
 
-    Return y, dx, and the gradients of all parameters, or what has happened to dy.
+    Return of each time y, dx, the gradients of all parameters, and whether dy has changed.
     """
     handles = made.block, made.branch, made.shortcut
     found: list[dict[str, Any]] = student.call("@pairs", *handles, case.x, case.dy, gates, times)
@@ -182,12 +182,12 @@ def different(results: Sequence[Any]) -> list[Any]:
 def total(result: Any) -> float:
     """Return a number to sort results by."""
     first = result.get("dx") if isinstance(result, dict) else result
-    return float(np.nansum(first)) if isinstance(first, np.ndarray) else 0.0
+    return float(np.nansum(first.real)) if isinstance(first, np.ndarray) else 0.0
 
 
 def opened(student: Student, case: SimpleNamespace) -> dict[str, Any]:
-    """The output of an open block."""
-    y = forward(student, build(student, case), case.x, True)
+    """The output of a new block, which is open."""
+    y = student.call(".forward", build(student, case).block, case.x)
     return {"open": {"y": y, "unchanged": unchanged(student, "x")}}
 
 
@@ -200,7 +200,8 @@ def opened_backward(student: Student, case: SimpleNamespace) -> dict[str, Any]:
 def closed(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """The output of a closed block, many times."""
     made = build(student, case, survival_prob=0.5)
-    return {"closed": different(student.call("@outputs", made.block, case.x, False, TIMES))}
+    many = different(student.call("@outputs", made.block, case.x, False, TIMES))
+    return {"closed": {"y": many, "unchanged": unchanged(student, "x")}}
 
 
 def closed_backward(student: Student, case: SimpleNamespace) -> dict[str, Any]:
