@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minisd.cli import commands
+from minisd.cli import commands, course
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.study import SETTINGS, SIZES
 from minisd.runs.config import DATA_SETS, DEVICES, OLDER_NAMES, PRESETS, Config, resolve
@@ -127,6 +127,8 @@ def make_parser() -> argparse.ArgumentParser:
         default=Path("tutorials"),
         help="folder with the scripts, NN_name.py (default: tutorials)",
     )
+
+    course.add_to(parsers)
 
     sub = _add(parsers, commands.gpu_check, "is the GPU correct, and how fast?")
     sub.add_argument(

@@ -26,7 +26,7 @@ STOREYS = [
     "models flow",
     "train surgery gradcheck",
     "runs",
-    "experiments",
+    "experiments course",
     "cli",
     "__main__",
 ]

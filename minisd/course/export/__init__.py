@@ -1,0 +1,1 @@
+"""Exports: the same engine and the same report, on a platform."""

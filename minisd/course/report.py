@@ -1,0 +1,196 @@
+"""The report of a submission: what was found, property by property, as text, Markdown and JSON."""
+
+import html
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from minisd.course.diagnose import Diagnosis
+
+HINTS = ("what", "where", "name")
+"""Levels of hints: what fails; where to look, too; the name of the mistake, too."""
+
+
+@dataclass(frozen=True)
+class PropertyReport:
+    """One line of the report.
+
+    Attributes
+    ----------
+    earned : float
+        Of ``points``.
+    right, wrong : list of str
+        The cases for which it holds, and for which not.
+    """
+
+    name: str
+    points: float
+    earned: float
+    right: list[str]
+    wrong: list[str]
+    diagnosis: Diagnosis | None = None
+    remark: str = ""
+
+
+@dataclass
+class TaskReport:
+    """The properties of one task."""
+
+    number: str
+    title: str
+    properties: list[PropertyReport] = field(default_factory=list)
+
+    @property
+    def points(self) -> float:
+        """That can be earned."""
+        return sum(p.points for p in self.properties)
+
+    @property
+    def earned(self) -> float:
+        """That are earned."""
+        return sum(p.earned for p in self.properties)
+
+
+@dataclass
+class Report:
+    """Everything that was found of a submission. The same submission and seed give the same one."""
+
+    assignment: str
+    title: str
+    seed_digest: str
+    isolation: int
+    tasks: list[TaskReport]
+    flags: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def points(self) -> float:
+        """That can be earned."""
+        return sum(task.points for task in self.tasks)
+
+    @property
+    def earned(self) -> float:
+        """That are earned."""
+        return sum(task.earned for task in self.tasks)
+
+    @property
+    def mistakes(self) -> list[str]:
+        """The names of all mistakes that were found, as "2.3 no-accumulate"."""
+        return [
+            f"{task.number} {line.diagnosis.name}"
+            for task in self.tasks
+            for line in task.properties
+            if line.diagnosis and line.diagnosis.name
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON."""
+        return {
+            **asdict(self),
+            "earned": self.earned,
+            "points": self.points,
+            "mistakes": self.mistakes,
+        }
+
+
+def from_json(content: dict[str, Any]) -> Report:
+    """Return the report that was stored as the JSON of its fields."""
+    tasks = [
+        TaskReport(
+            task["number"],
+            task["title"],
+            [
+                PropertyReport(**{**p, "diagnosis": p["diagnosis"] and Diagnosis(**p["diagnosis"])})
+                for p in task["properties"]
+            ],
+        )
+        for task in content["tasks"]
+    ]
+    return Report(**{**content, "tasks": tasks})
+
+
+def as_text(report: Report, *, hints: str = "name") -> str:
+    """Return the report for a terminal."""
+    return "\n".join(_lines(report, hints)) + "\n"
+
+
+def _lines(report: Report, hints: str) -> Iterator[str]:
+    yield f"{report.title}: {report.earned:g} of {report.points:g} points"
+    yield from (f"note: {remark}" for remark in report.remarks)
+    for task in report.tasks:
+        yield ""
+        yield f"{task.number} {task.title}: {task.earned:g} of {task.points:g}"
+        for line in task.properties:
+            mark = "right" if line.earned == line.points else "wrong"
+            yield f"  {mark}  {line.name}: {line.earned:g} of {line.points:g}"
+            yield from (f"         {text}" for text in explained(line, hints))
+
+
+def explained(line: PropertyReport, hints: str) -> Iterator[str]:
+    """Yield what the report says of a property that is not right."""
+    level = HINTS.index(hints)
+    found = line.diagnosis
+    if found is None:
+        return
+    if line.right:
+        yield f"holds for {', '.join(line.right)}; not for {', '.join(line.wrong)}"
+    if level >= 2 or not found.look:
+        yield found.says
+    if level >= 1 and found.look:
+        yield found.look
+    if level >= 2 and found.read:
+        yield f"read again: tutorial {found.read}"
+    if line.remark:
+        yield line.remark
+
+
+def as_markdown(report: Report, *, hints: str = "name") -> str:
+    """Return the report as Markdown; everything that came from a student is escaped."""
+    parts = [f"# {report.title}", "", f"**{report.earned:g} of {report.points:g} points**", ""]
+    parts += [f"- {_escaped(text)}" for text in report.remarks]
+    for task in report.tasks:
+        parts += ["", f"## {task.number} {task.title}: {task.earned:g} of {task.points:g}", ""]
+        for line in task.properties:
+            mark = "x" if line.earned == line.points else " "
+            parts.append(f"- [{mark}] {line.name}: {line.earned:g} of {line.points:g}")
+            parts += [f"  - {_escaped(text)}" for text in explained(line, hints)]
+    foot = f"Graded with seed {report.seed_digest}, isolation {report.isolation}."
+    return "\n".join([*parts, "", foot, ""])
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False)
+
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;"
+    "color:#222;background:#fff}h2{margin-top:2rem;font-size:1.1rem;border-bottom:1px solid #ccc}"
+    "ul{list-style:none;padding-left:0}li{margin:.6rem 0}p{margin:.2rem 0 .2rem 1.6rem;color:#444}"
+    ".right:before{content:'\\2713  ';color:#176f2c}.wrong:before{content:'\\2717  ';color:#a11}"
+    "footer{margin-top:3rem;color:#666;font-size:.85rem}"
+    "@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}p{color:#bbb}"
+    ".right:before{color:#6c6}.wrong:before{color:#f77}}"
+)
+
+
+def as_html(report: Report, *, hints: str = "name") -> str:
+    """Return the report as one HTML page, without scripts."""
+    title = html.escape(f"{report.title}: {report.earned:g} of {report.points:g} points")
+    parts = [
+        "<!doctype html>",
+        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<style>{_STYLE}</style></head><body><h1>{title}</h1>",
+        *(f"<p>{html.escape(text)}</p>" for text in report.remarks),
+    ]
+    for task in report.tasks:
+        head = html.escape(f"{task.number} {task.title}: {task.earned:g} of {task.points:g}")
+        parts.append(f"<h2>{head}</h2><ul>")
+        for line in task.properties:
+            mark = "right" if line.earned == line.points else "wrong"
+            name = html.escape(f"{line.name}: {line.earned:g} of {line.points:g}")
+            said = "".join(f"<p>{html.escape(text)}</p>" for text in explained(line, hints))
+            parts.append(f'<li><span class="{mark}">{name}</span>{said}</li>')
+        parts.append("</ul>")
+    foot = f"Graded with seed {report.seed_digest}, isolation {report.isolation}."
+    return "\n".join([*parts, f"<footer>{foot}</footer></body></html>", ""])

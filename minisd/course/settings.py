@@ -1,0 +1,176 @@
+"""The settings of a course, ``course.toml``: the secret seed, and what may differ by assignment."""
+
+import dataclasses
+import datetime
+import difflib
+import secrets
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from minisd.course.kit import NAMES
+from minisd.course.report import HINTS
+from minisd.errors import ConfigError
+from minisd.files import write_atomically
+from minisd.readers import Kind
+
+SETTINGS = Kind(
+    "the settings of a course",
+    ConfigError,
+    if_missing="write one with 'minisd course init'",
+    if_damaged="mend it, or write a new one with 'minisd course init'",
+)
+
+
+@dataclass(frozen=True)
+class OfAssignment:
+    """Settings of one assignment.
+
+    Attributes
+    ----------
+    due : datetime, optional
+        With its zone. Without it nothing is late.
+    late_per_day, slip_days : float, int
+        Share of the points that a day of delay costs, after ``slip_days`` days that cost nothing.
+    tasks : list of str
+        The tasks that are set; default: all.
+    points : dict
+        Points of a task, instead of the usual ones.
+    hints : "what", "where" or "name"
+        How much the feedback says of a mistake.
+    seconds_per_call, memory_mb : float, int
+        Limits of the student's process.
+    """
+
+    due: datetime.datetime | None = None
+    late_per_day: float = 0.0
+    slip_days: int = 0
+    tasks: list[str] = field(default_factory=list)
+    points: dict[str, float] = field(default_factory=dict)
+    hints: str = "name"
+    seconds_per_call: float = 5.0
+    memory_mb: int = 512
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a course.
+
+    Attributes
+    ----------
+    seed : str
+        Secret: from it come the numbers with which is graded.
+    term : str
+    extra_days : dict
+        By student: days that cost nothing, for accommodations.
+    assignments : dict
+        By name.
+    """
+
+    seed: str
+    term: str = ""
+    extra_days: dict[str, int] = field(default_factory=dict)
+    assignments: dict[str, OfAssignment] = field(default_factory=dict)
+
+    def of(self, assignment: str) -> OfAssignment:
+        """Return the settings of an assignment."""
+        return self.assignments.get(assignment, OfAssignment())
+
+
+def read(path: Path) -> Settings:
+    """Read ``course.toml``.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing or damaged, or has a key or a value that is none.
+    """
+    with SETTINGS.reading(path) as file:
+        content = tomllib.loads(file.text())
+        assignments = {
+            name: _made(OfAssignment, content.pop(name), path, f"[{name}]")
+            for name in NAMES
+            if name in content
+        }
+        settings = _made(Settings, {**content, "assignments": assignments}, path, "the file")
+    if len(settings.seed) < 16:
+        raise ConfigError(f"{path}: the seed is too short to be secret: 'minisd course init'")
+    for name, of in assignments.items():
+        if of.hints not in HINTS:
+            raise ConfigError(f"{path}: hints of {name} are {', '.join(HINTS)}, not {of.hints!r}")
+        if of.due is not None and of.due.tzinfo is None:
+            raise ConfigError(f"{path}: due of {name} needs its zone, as in 2027-03-01T23:59:00Z")
+    return settings
+
+
+def _made(kind: Any, values: Any, path: Path, where: str) -> Any:
+    """Return a dataclass with these values; raise a ConfigError for what it does not have."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: {where} must be a table")
+    hints = typing.get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints:
+            close = difflib.get_close_matches(name, hints, n=1)
+            advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(hints)}"
+            raise ConfigError(f"{path}: {where} has {name!r}, which is unknown; {advice}")
+        if not _fits(value, hints[name]):
+            raise ConfigError(f"{path}: {name} in {where} cannot be {value!r}")
+    required = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    for name in required:
+        if name not in values:
+            raise ConfigError(f"{path}: {where} lacks {name}: 'minisd course init' writes one")
+    return kind(**values)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(v, arguments[1]) for v in value.values())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, hint)
+
+
+_TEMPLATE = """\
+# The settings of a course with minisd. Keep this file secret: who has the seed has the numbers
+# with which is graded. .gitignore, beside it, keeps it out of a repository.
+
+seed = "{seed}"
+term = ""
+
+# [extra_days]
+# "a student" = 3
+
+# [a2]
+# due = 2027-03-01T23:59:00Z
+# late_per_day = 0.1
+# slip_days = 2
+# hints = "name"    # or "where", or "what"
+"""
+
+
+def write_new(folder: Path) -> Path:
+    """Write a ``course.toml`` with a fresh seed, and a ``.gitignore``; never over an old one."""
+    path, ignore = folder / "course.toml", folder / ".gitignore"
+    if path.exists():
+        raise ConfigError(f"{path} is there already: a new seed would change every grade")
+    text = _TEMPLATE.format(seed=secrets.token_hex(32)).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda stream: stream.write(text))
+    path.chmod(0o600)
+    if not ignore.exists():
+        write_atomically(ignore, lambda stream: stream.write(b"course.toml\n"))
+    return path

@@ -1,0 +1,151 @@
+"""The source of an assignment: a script in cells, with the solution in marked regions.
+
+A cell that begins with ``# %% task 2.3 NAME points=45 minutes=150`` is a task. In it, everything
+between ``# solution: begin`` and ``# solution: end`` is the solution: it is the whole body of a
+function, below its docstring. The handout has an error in its place that says "not written".
+"""
+
+import ast
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from minisd.errors import UserError
+from minisd.readers import Kind
+
+ASSIGNMENT = Kind(
+    "the source of an assignment",
+    UserError,
+    if_missing="it is in tutorials/course of a checkout of minisd",
+    if_damaged="take it from a checkout of minisd",
+)
+_CELL = re.compile(r"^# %%(?P<title>.*)$", re.MULTILINE)
+_TASK = re.compile(
+    r"task (?P<number>\d\.\d) (?P<title>.+?) points=(?P<points>\d+) minutes=(?P<minutes>\d+)$"
+)
+_REGION = re.compile(
+    r"^(?P<indent> *)# solution: begin\n(?P<body>.*?)^ *# solution: end\n", re.DOTALL | re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the script: its first line without ``# %%``, and its text."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: what is asked, for how many points.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The functions and classes to write.
+    text : str
+        The cell, with the solution.
+    """
+
+    number: str
+    title: str
+    points: int
+    minutes: int
+    names: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """An assignment, read from its source."""
+
+    name: str
+    title: str
+    cells: list[Cell]
+    tasks: list[Task]
+
+    @property
+    def points(self) -> int:
+        """All of its tasks together."""
+        return sum(task.points for task in self.tasks)
+
+    @property
+    def hours(self) -> float:
+        """The time that it takes, estimated."""
+        return sum(task.minutes for task in self.tasks) / 60
+
+    @property
+    def solution(self) -> str:
+        """The code of all cells, with the solutions."""
+        return "\n\n".join(cell.text for cell in self.cells if "[markdown]" not in cell.title)
+
+    def solution_of(self, task: Task) -> str:
+        """Return the code of a task, with what it needs from cells that are no tasks."""
+        others = [
+            c.text for c in self.cells if "[markdown]" not in c.title and not _TASK.match(c.title)
+        ]
+        return "\n\n".join([*others, task.text])
+
+    def blank(self, text: str) -> str:
+        """Return ``text`` with each solution replaced by an error that says "not written"."""
+        number_of = {name: task.number for task in self.tasks for name in task.names}
+
+        def emptied(region: re.Match[str]) -> str:
+            defined = re.findall(r"^(?:def|class) (\w+)", text[: region.start()], re.MULTILINE)
+            name = defined[-1]
+            message = f"task {number_of[name]}: {name}"
+            return f'{region["indent"]}raise NotImplementedError("{message}")\n'
+
+        return _REGION.sub(emptied, text)
+
+
+def read(path: Path) -> Assignment:
+    """Read the source of an assignment, ``.../a2_convolution/assignment.py``.
+
+    Raises
+    ------
+    UserError
+        If it is missing, or a task has no solution.
+    """
+    with ASSIGNMENT.reading(path) as file:
+        text = file.text()
+        places = [*_CELL.finditer(text)]
+        ends = [place.start() for place in places[1:]] + [len(text)]
+        cells = [
+            Cell(place["title"].strip(), text[place.end() + 1 : end].strip("\n") + "\n")
+            for place, end in zip(places, ends, strict=True)
+        ]
+        tasks = []
+        for cell in cells:
+            head = _TASK.match(cell.title)
+            if head is None:
+                continue
+            if defined_names(cell.text) and not _REGION.search(cell.text):
+                raise ValueError(f"task {head['number']} has no solution")
+            tasks.append(
+                Task(
+                    head["number"],
+                    head["title"],
+                    int(head["points"]),
+                    int(head["minutes"]),
+                    defined_names(cell.text),
+                    cell.text,
+                )
+            )
+        title = cells[0].text.partition("\n")[0].lstrip("# ")
+        return Assignment(path.parent.name.partition("_")[0], title, cells, tasks)
+
+
+def regions(text: str) -> list[str]:
+    """Return the solutions in ``text``."""
+    return [region["body"] for region in _REGION.finditer(text)]
+
+
+def defined_names(text: str) -> tuple[str, ...]:
+    """Return the names of the functions and classes that a cell defines."""
+    return tuple(
+        node.name
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    )

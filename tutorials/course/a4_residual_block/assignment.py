@@ -1,0 +1,274 @@
+# %% [markdown]
+# # Assignment 4: Residual block and shortcuts
+#
+# You build the block of the residual networks from parts that exist, and write its gradients by
+# hand. Tutorial 5 has the mathematics. What every function has to do is in its docstring. Write the
+# bodies; do not change the signatures. Helper functions and constants are welcome.
+#
+# `minisd course check a4` checks what you have, as often as you like, without a network. The same
+# properties are graded, with other numbers and some other shapes.
+#
+# Images are (N, C, H, W): number of images, channels, rows, columns. Results have the dtype of x.
+# No function changes its arguments, nor the arrays in a dict that it is given.
+#
+# A forward returns y and a cache, which is whatever its backward needs. Several forwards may come
+# before the first backward; each backward comes once. If a forward does not work yet, its backward
+# gets the tuple of the forward's arguments as its cache: `(x, p)` for `block_backward`.
+#
+# Given are `bn` and `bn_backward` below, and of `minisd.ops` this: `conv2d_forward`,
+# `conv2d_backward`, `batchnorm2d_forward`, `batchnorm2d_backward`, `linear_forward`,
+# `linear_backward`, `add`. Nothing else of minisd is there when your file is checked.
+
+# %%
+import numpy as np
+
+from minisd import ops
+
+
+def bn(x, gamma, beta):
+    """Batch norm in training: return y and a cache."""
+    zeros, ones = np.zeros_like(gamma), np.ones_like(gamma)
+    return ops.batchnorm2d_forward(x, gamma, beta, zeros, ones, training=True)
+
+
+def bn_backward(dy, cache):
+    """Return dx, dgamma, dbeta."""
+    return ops.batchnorm2d_backward(dy, cache)
+
+
+# %% [markdown]
+# ## 4.1 ReLU
+#
+# $$y = \max(x, 0)$$
+#
+# The slope is 1 where x is positive, and 0 where it is negative. At exactly 0 there is none; we
+# take 0.
+
+
+# %% task 4.1 ReLU points=10 minutes=30
+def relu_forward(x):
+    """Return max(x, 0).
+
+    Parameters
+    ----------
+    x : array of any shape
+
+    Returns
+    -------
+    y : like x
+    cache
+        Whatever your backward needs.
+    """
+    # solution: begin
+    return np.maximum(x, 0), x > 0
+    # solution: end
+
+
+def relu_backward(dy, cache):
+    """Return the gradient of `relu_forward`.
+
+    Parameters
+    ----------
+    dy : like x
+        The gradient of the loss with respect to y.
+    cache
+        What the forward has returned.
+
+    Returns
+    -------
+    dx : like x
+        Where x is exactly 0, so is dx.
+    """
+    # solution: begin
+    return np.where(cache, dy, dy.dtype.type(0))
+    # solution: end
+
+
+# %% [markdown]
+# ## 4.2 The block
+#
+# $$y = \mathrm{ReLU}\bigl(f(x) + x\bigr), \qquad
+#   f = \text{conv} \to \text{bn} \to \text{ReLU} \to \text{conv} \to \text{bn}$$
+#
+# The branch f has two convolutions and two batch norms. The shortcut is x itself.
+
+
+# %% task 4.2 Block forward points=20 minutes=75
+def block_forward(x, p):
+    """Return ReLU(f(x) + x).
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+    p : dict
+        The parameters of the branch: ``w1`` and ``w2`` (C, C, 3, 3), the filters of its two
+        convolutions, which have stride 1, padding 1 and no bias; ``gamma1``, ``beta1``, ``gamma2``,
+        ``beta2`` (C,), scale and shift of its two batch norms.
+
+    Returns
+    -------
+    y : (N, C, H, W)
+    cache
+        Whatever your backward needs.
+    """
+    # solution: begin
+    z1, conv1 = ops.conv2d_forward(x, p["w1"], padding=1)
+    n1, norm1 = bn(z1, p["gamma1"], p["beta1"])
+    h, relu1 = relu_forward(n1)
+    z2, conv2 = ops.conv2d_forward(h, p["w2"], padding=1)
+    f, norm2 = bn(z2, p["gamma2"], p["beta2"])
+    y, relu2 = relu_forward(f + x)
+    return y, (conv1, norm1, relu1, conv2, norm2, relu2)
+    # solution: end
+
+
+# %% [markdown]
+# ## 4.3 Backward through the block
+#
+# Walk back through the forward, line by line. An addition hands the gradient that arrives to both
+# of its terms. What has been used twice gets the sum of two gradients.
+
+
+# %% task 4.3 Block backward points=35 minutes=120
+def block_backward(dy, cache):
+    """Return the gradients of `block_forward`.
+
+    Parameters
+    ----------
+    dy : (N, C, H, W)
+    cache
+        What the forward has returned.
+
+    Returns
+    -------
+    dx : (N, C, H, W)
+    grads : dict
+        The gradient of each parameter, under its own key: ``w1``, ``gamma1`` and so on.
+    """
+    # solution: begin
+    conv1, norm1, relu1, conv2, norm2, relu2 = cache
+    grads = {}
+    ds = relu_backward(dy, relu2)
+    dz2, grads["gamma2"], grads["beta2"] = bn_backward(ds, norm2)
+    dh, grads["w2"], _ = ops.conv2d_backward(dz2, conv2)
+    dn1 = relu_backward(dh, relu1)
+    dz1, grads["gamma1"], grads["beta1"] = bn_backward(dn1, norm1)
+    through_branch, grads["w1"], _ = ops.conv2d_backward(dz1, conv1)
+    return through_branch + ds, grads
+    # solution: end
+
+
+# %% [markdown]
+# ## 4.4 A shortcut between two shapes
+#
+# Where a network doubles its channels, its images shrink, and x no longer fits to f(x). The
+# cheapest shortcut cuts each image into tiles of S x S pixels and takes their means; the channels
+# that are missing are zeros:
+#
+# $$y_{nchv} = \frac{1}{S^2} \sum_{i, j = 0}^{S - 1} x_{n,c,\,Sh+i,\,Sv+j} \quad (c < C), \qquad
+#   y_{nchv} = 0 \quad (c \ge C)$$
+
+
+# %% task 4.4 Padded shortcut points=20 minutes=75
+def pad_shortcut_forward(x, out_channels, stride):
+    """Return the mean of each tile, followed by channels of zeros.
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+    out_channels : int
+        Channels of the output. Any number from C on.
+    stride : int
+        S, rows and columns of a tile. 1 leaves the pixels as they are.
+
+    Returns
+    -------
+    y : (N, out_channels, H / stride, W / stride)
+        The new channels come after those of x.
+    cache
+        Whatever your backward needs.
+
+    Raises
+    ------
+    ValueError
+        If ``out_channels`` is less than C, or H or W no multiple of ``stride``.
+    """
+    # solution: begin
+    N, C, H, W = x.shape
+    if out_channels < C:
+        raise ValueError(f"{C} channels do not fit into {out_channels}")
+    if H % stride or W % stride:
+        raise ValueError(f"{H}x{W} pixels cannot be cut into tiles of {stride}")
+    tiles = x.reshape(N, C, H // stride, stride, W // stride, stride)
+    y = np.zeros((N, out_channels, H // stride, W // stride), x.dtype)
+    y[:, :C] = tiles.mean(axis=(3, 5))
+    return y, (C, stride)
+    # solution: end
+
+
+def pad_shortcut_backward(dy, cache):
+    """Return dx, like x."""
+    # solution: begin
+    C, stride = cache
+    shares = dy[:, :C] / dy.dtype.type(stride * stride)
+    return shares.repeat(stride, axis=2).repeat(stride, axis=3)
+    # solution: end
+
+
+# %% [markdown]
+# ## 4.5 A branch with a volume knob
+#
+# $$y = \mathrm{ReLU}\bigl(\alpha\, f(x) + x\bigr)$$
+#
+# with one number $\alpha$ for the whole block, which is learned like any other parameter. (Networks
+# that begin with $\alpha = 0$ begin as the identity.)
+
+
+# %% task 4.5 Scaled block points=15 minutes=60
+def scaled_block_forward(x, p, alpha):
+    """Return ReLU(alpha * f(x) + x), with the branch f of `block_forward`.
+
+    Parameters
+    ----------
+    x, p
+        As in `block_forward`.
+    alpha : float
+
+    Returns
+    -------
+    y : (N, C, H, W)
+    cache
+        Whatever your backward needs.
+    """
+    # solution: begin
+    z1, conv1 = ops.conv2d_forward(x, p["w1"], padding=1)
+    n1, norm1 = bn(z1, p["gamma1"], p["beta1"])
+    h, relu1 = relu_forward(n1)
+    z2, conv2 = ops.conv2d_forward(h, p["w2"], padding=1)
+    f, norm2 = bn(z2, p["gamma2"], p["beta2"])
+    y, relu2 = relu_forward(alpha * f + x)
+    return y, (alpha, f, relu2, (conv1, norm1, relu1, conv2, norm2))
+    # solution: end
+
+
+def scaled_block_backward(dy, cache):
+    """Return the gradients of `scaled_block_forward`.
+
+    Returns
+    -------
+    dx : (N, C, H, W)
+    grads : dict
+        As in `block_backward`.
+    dalpha : a number
+    """
+    # solution: begin
+    alpha, f, relu2, (conv1, norm1, relu1, conv2, norm2) = cache
+    grads = {}
+    ds = relu_backward(dy, relu2)
+    dz2, grads["gamma2"], grads["beta2"] = bn_backward(alpha * ds, norm2)
+    dh, grads["w2"], _ = ops.conv2d_backward(dz2, conv2)
+    dn1 = relu_backward(dh, relu1)
+    dz1, grads["gamma1"], grads["beta1"] = bn_backward(dn1, norm1)
+    through_branch, grads["w1"], _ = ops.conv2d_backward(dz1, conv1)
+    return through_branch + ds, grads, (ds * f).sum()
+    # solution: end
