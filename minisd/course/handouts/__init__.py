@@ -1,0 +1,1 @@
+"""What students get of each assignment, and what is checked of it in public."""
