@@ -25,7 +25,7 @@ RUN = {"config.json", "log.jsonl", "checkpoint.npz", "curve.png", "flow.jsonl", 
 FIGURES = {f"gradients.{kind}" for kind in ("csv", "png", "svg")}
 RUNS = ("digits-8-constant-seed1", "digits-8-linear-0.5-seed1")
 SETTINGS = {"epochs": 6, "validate_every": 5, "flow": 4}
-STUDY = {"epochs": 6, "limit": 100}
+STUDY = {"epochs": 40, "limit": 100}
 PATIENCE = 60  # seconds
 
 
@@ -33,7 +33,7 @@ def asides(names: set[str]) -> set[str]:
     return {aside_name(name) for name in names}
 
 
-def check_run(folder: Path) -> str:
+def check_run(folder: Path, epochs: int) -> str:
     """Assert that a killed run is whole and has no files but its own; return how far it is."""
     if not folder.exists():
         return "no folder"
@@ -49,10 +49,10 @@ def check_run(folder: Path) -> str:
     assert epoch - 2 <= rows <= epoch - 1
     if leftovers(folder):
         return f"writing {leftovers(folder)[0]}"
-    return "all epochs done" if epoch > SETTINGS["epochs"] else "in training"
+    return "all epochs done" if epoch > epochs else "in training"
 
 
-def wait_for_the_end(folders: list[Path], started: float) -> None:
+def wait_for_the_end(folders: list[Path]) -> None:
     """Wait until no process trains into the folders; assert that none has their name."""
     deadline = time.monotonic() + PATIENCE
     while any(is_taken(folder / ".lock") for folder in folders if folder.is_dir()) or living(
@@ -105,7 +105,7 @@ def kill_training(base: Path, count: int, rng: np.random.Generator) -> Counter[s
         line = command("train", "--quiet", *how_to_start(folder, **SETTINGS))
         more = moments.total() < count
         if is_killed(line, rng.uniform(0.1, 1.05) * whole if more else PATIENCE):
-            moments[check_run(folder)] += 1
+            moments[check_run(folder, SETTINGS["epochs"])] += 1
             continue
         assert outcome(folder) == expected
         assert {path.name for path in folder.iterdir()} <= RUN
@@ -134,10 +134,9 @@ def kill_experiment(base: Path, count: int, rng: np.random.Generator) -> Counter
         folders = [out / "runs" / name for name in RUNS]
         more = moments.total() < count
         if is_killed(line(out), rng.uniform(0.1, 1.05) * whole if more else PATIENCE):
-            moments["experiment: " + ", ".join(sorted({check_run(f) for f in folders}))] += 1
-            wait_for_the_end(folders, whole)
-            for folder in folders:
-                check_run(folder)
+            wait_for_the_end(folders)  # of the two processes, which save and end by themselves
+            found = {check_run(folder, STUDY["epochs"]) for folder in folders}
+            moments["experiment: " + ", ".join(sorted(found))] += 1
             if out.exists():
                 names = {path.name for path in out.iterdir()}
                 assert names <= FIGURES | asides(FIGURES) | {"runs", ".lock"}

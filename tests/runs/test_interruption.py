@@ -348,7 +348,7 @@ def test_killed_at_twenty_random_moments(tmp_path, rng):
 
 @posix_only
 def test_an_experiment_killed_at_random_moments(tmp_path, rng):
-    killing.kill_experiment(tmp_path, 4, rng)
+    killing.kill_experiment(tmp_path, 3, rng)
 
 
 @posix_only
