@@ -26,6 +26,13 @@ MECHANISM = {
     "data/staging.py": {"touch", "mkdir", "rmtree", "unlink", "replace"},
     "data/unpack.py": {"open 'xb'"},
     "experiments/study.py": {"mkdir"},
+    "cli/course.py": {"mkdir"},
+    "course/batch.py": {"mkdir"},
+    "course/export/gradescope.py": {"mkdir"},
+    "course/settings.py": {"mkdir"},
+    "course/sandbox.py": {"open 'wb'", "mkdir", "rmtree"},  # in a temporary folder of its own
+    "course/staging.py": {"mkdir", "write_text"},  # the same
+    **dict.fromkeys(("course/answers.py", "course/kit.py", "course/submissions.py"), {"replace"}),
     "experiments/publish.py": {"savefig"},  # into memory
     "experiments/gradients_by_depth.py": {"TemporaryDirectory"},
     "experiments/pool.py": {"TemporaryFile"},
