@@ -45,11 +45,14 @@ class Student:
         Which of the arrays that the last call got, in dicts and lists, too, have changed in it.
     inputs : list of array
         These arrays, as they were after the call.
+    broken : Failure or None
+        Why the file does not load. Every call fails in this way.
     """
 
     def __init__(self) -> None:
         self.changed: list[int] = []
         self.inputs: list[np.ndarray] = []
+        self.broken: Failure | None = None
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Let `minisd.course.worker.Worker` do something; raise a `Failure` if it fails."""
@@ -284,6 +287,7 @@ def are_close(a: Any, b: Any) -> bool:
     return a is None and b is None
 
 
+@np.errstate(all="ignore")
 def is_gradient(
     f: Callable[[np.ndarray], Any], x: np.ndarray, dx: Any, dy: np.ndarray, *, step: float = 1e-5
 ) -> bool:

@@ -48,8 +48,6 @@ class Sandbox(Student):
     ----------
     level : int
         How far the process is isolated: one of `LEVELS`.
-    broken : Failure or None
-        Why the file does not load. Every call fails in this way.
     """
 
     def __init__(
@@ -74,7 +72,6 @@ class Sandbox(Student):
         self._user = user
         self._folder = Path(tempfile.mkdtemp(prefix="minisd-course-"))
         self.level = 1
-        self.broken: Failure | None = None
         self._start()
 
     def _start(self) -> None:

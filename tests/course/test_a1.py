@@ -113,7 +113,7 @@ def linear_backward(dy, cache):
     lines = {line.name: line for line in found.tasks[0].properties}
     assert [lines[name].earned for name in ("output", "db")] == [0, 4]
     assert [lines[name].earned for name in ("dx", "dw")] == pytest.approx([4.2, 4.2])
-    assert "gradient of your own forward" in lines["dx"].remark
+    assert "gradient of your own forward" in lines["dx"].diagnosis.says
 
 
 def test_the_shape_of_x_may_be_changed_in_place():

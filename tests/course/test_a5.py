@@ -110,7 +110,7 @@ def test_a_wrong_forward_does_not_cost_the_backward_twice():
     backward = {name: earned.pop(name) for name in ("open backward", "closed backward")}
     assert list(backward.values()) == pytest.approx([0.7, 0.7])
     assert earned == {"open": 0, "closed": 0, "not entered": 1, "remembers its gate": 1}
-    assert mistakes == {"5.3 no-last-relu", "5.3 no-mask", "5.3 closed-no-relu"}
+    assert mistakes == {"5.3 no-last-relu", "5.3 closed-no-relu"}
 
 
 def test_one_mistake_in_training_costs_no_points_in_evaluation():

@@ -97,10 +97,12 @@ def test_nonsense_has_no_points(name, number):
     graded = kit(name, "one")
     found = answer_all(graded.checks, name, "one", nonsense)
     for check in graded.checks:
+        held = []  # a case on a kink has nothing to say, so all of them count together
         for case in check.cases if check.follow else []:
             with contextlib.suppress(Failure):
-                follows = check.follow(Local(nonsense), case.inputs("one", name))
-                assert not any(follows.values())
+                student = Local(nonsense, check.helpers)
+                held.append(all(check.follow(student, case.inputs("one", name)).values()))
+        assert len(held) < len(check.cases) or not all(held)
         for of in check.points:
             outcomes = {case.name: found[check.name, case.name][of] for case in check.cases}
             assert diagnose(check, of, outcomes, graded.answers, graded.mistakes), of

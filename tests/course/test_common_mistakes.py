@@ -65,7 +65,7 @@ def test_an_argument_that_may_change_is_not_named():
     student = Student()
     student.changed = [1, 2]
     assert unchanged(student, "x") == ""
-    assert unchanged(student, "x", "gamma", "beta") == "G-mutates gamma, beta"
+    assert unchanged(student, "x", "gamma", "beta") == "G-mutates its argument gamma, beta"
 
 
 @pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])

@@ -1,6 +1,7 @@
 """Submissions that attack the grader: each gets the score of its honest part, and no more."""
 
 import os
+import tempfile
 import time
 
 import pytest
@@ -108,14 +109,13 @@ ATTACKS = {
 }
 
 
-def processes():
-    """Numbers of the processes that run Python."""
+def processes(folder):
+    """Numbers of the processes that work below a folder."""
     found = set()
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{number}/cmdline", "rb") as stream:
-                if b"worker.py" in stream.read():
-                    found.add(int(number))
+            if os.readlink(f"/proc/{number}/cwd").startswith(str(folder)):
+                found.add(int(number))
         except OSError:
             continue
     return found
@@ -131,11 +131,15 @@ IN_SHORT = {
     "attack",
     [a if a in IN_SHORT else pytest.param(a, marks=pytest.mark.slow) for a in ATTACKS],
 )
-def test_an_attack_gets_the_score_of_its_honest_part(attack, tmp_path, monkeypatch):
+def test_an_attack_gets_the_score_of_its_honest_part(
+    attack, tmp_path, tmp_path_factory, monkeypatch
+):
     points, code = ATTACKS[attack]
     outside = tmp_path / "outside"
     outside.write_text("untouched")
     monkeypatch.chdir(tmp_path)
+    sandboxes = tmp_path_factory.mktemp("sandboxes")
+    monkeypatch.setattr(tempfile, "tempdir", str(sandboxes))
     started = time.monotonic()
     report = grading.grade(
         kit("a2", "one"), HONEST + code + "\n", tasks=("2.1", "2.2"), seconds_per_call=1,
@@ -148,10 +152,11 @@ def test_an_attack_gets_the_score_of_its_honest_part(attack, tmp_path, monkeypat
         assert "\x1b" not in text
         assert "<script>" not in text
     for _ in range(50):  # what it has started ends with it
-        if not processes():
+        if not processes(sandboxes):
             break
         time.sleep(0.1)
-    assert not processes()
+    assert not processes(sandboxes)
+    assert list(sandboxes.iterdir()) == []
 
 
 def test_what_brings_an_answer_is_not_run_and_is_flagged():

@@ -105,7 +105,7 @@ def test_results_by_name_and_arguments_that_changed():
     assert by_name((1,), "w", "v")["w"].kind == "G-results 1 result instead of 2"
     student = Local({})
     student.changed = [0, 2]
-    assert unchanged(student, None, "v", "dw") == "G-mutates dw"
+    assert unchanged(student, None, "v", "dw") == "G-mutates its argument dw"
     assert unchanged(student, None, "v") == ""
 
 

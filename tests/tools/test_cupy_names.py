@@ -24,9 +24,9 @@ UFUNC_KEYWORDS = {"out", "dtype", "casting"}  # no where=, no order=
 
 HARMLESS = {
     "dtype", "empty", "errstate", "ones", "random.SeedSequence", "random.default_rng", "setbufsize",
-    "unravel_index", "zeros",
+    "shape", "show_config", "unravel_index", "zeros",
 }  # fmt: skip
-"""They take no array."""
+"""They take no array, or ask it for an attribute of its own."""
 ON_THE_HOST = {
     ("batches", "floor"), ("compare", "asarray"), ("compare", "linalg.norm"),
     ("layers", "sqrt"), ("memory", "asarray"), ("recorder", "array"), ("step", "array"),
