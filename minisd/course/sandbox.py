@@ -75,6 +75,7 @@ class Sandbox(Student):
         self._start()
 
     def _start(self) -> None:
+        self._is_ended = False
         to_worker, self._to = os.pipe()
         self._from, from_worker = os.pipe()
         numbers = (to_worker, from_worker)
@@ -194,9 +195,11 @@ class Sandbox(Student):
     # ---- the end ----
 
     def _end(self) -> None:
+        if self._is_ended:  # its numbers of pipes and process may be others' by now
+            return
+        self._is_ended = True
         for number in (self._to, self._from):
-            with contextlib.suppress(OSError):
-                os.close(number)
+            os.close(number)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()

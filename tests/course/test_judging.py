@@ -1,6 +1,7 @@
 """What the judge finds without the bank: common mistakes, what is given, gradients that follow."""
 
 import functools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +206,16 @@ def test_the_report_says_which_line_asks_for_too_much():
 
 def test_the_handout_shows_what_is_given():
     assert a4.GIVEN in (kits.HANDOUTS / "a4" / "a4.py").read_text()
+
+
+def test_a_process_that_has_ended_is_not_ended_again():
+    """Its pipes are closed once: their numbers may be those of other files by then."""
+    text = "import os\ndef leave(): os._exit(0)\ndef stay(): return 1\n"
+    with Sandbox(text) as student:
+        with pytest.raises(Failure, match="Ended"):
+            student.call("leave")
+        others = [os.dup(0) for _ in range(4)]
+        student.again()
+        assert student.call("stay") == 1
+        for number in others:
+            os.close(number)  # OSError if somebody has closed it
