@@ -8,6 +8,7 @@ A frame's head has a tree. Its leaves are numbers, strings and None; ``{"a": i}`
 ``{"h": n}`` an object that stays in the worker (a cache, a generator, an instance).
 """
 
+import importlib
 import importlib.machinery
 import itertools
 import json
@@ -20,13 +21,6 @@ from types import ModuleType
 from typing import IO, Any
 
 import numpy as np
-import numpy.fft
-import numpy.lib.stride_tricks
-import numpy.linalg
-import numpy.ma
-import numpy.polynomial
-import numpy.random
-import numpy.testing
 
 MOST_BYTES = 64 * 2**20
 """Of one frame."""
@@ -313,7 +307,9 @@ def confine(limits: dict[str, Any]) -> list[str]:
 
 
 def _hide_modules(limits: dict[str, Any]) -> list[str]:
-    """Leave the standard library, NumPy, which is imported, and what the task stages."""
+    """Leave the standard library, all of NumPy, and what the task stages."""
+    for name in ("fft", "lib.stride_tricks", "linalg", "ma", "polynomial", "random", "testing"):
+        importlib.import_module(f"numpy.{name}")
     library = os.path.dirname(os.__file__)
     sys.path[:] = [*limits["staged"], library, os.path.join(library, "lib-dynload")]
     finders = ("BuiltinImporter", "FrozenImporter", "PathFinder")

@@ -18,7 +18,9 @@ F64 = np.float64
 
 
 @pytest.mark.parametrize(
-    ("device", "seed"), [("cpu", 0), ("cpu", 1), ("cuda", 0)], indirect=["device"]
+    ("device", "seed"),
+    [("cpu", 0), pytest.param("cpu", 1, marks=pytest.mark.slow), ("cuda", 0)],
+    indirect=["device"],
 )
 def test_every_gradient_is_right(device, seed):
     reports = list(all_checks(seed, device.name))
