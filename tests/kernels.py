@@ -17,9 +17,11 @@ def record(folder: Path) -> int:
     """Train with every shortcut and branch, evaluate, and write down what CuPy compiles."""
     from cupy.cuda import compiler
 
+    sys.path.insert(0, str(Path(__file__).parent))  # as pytest has it
+
     from minisd.cli.gpu_check import trained
     from minisd.runs.session import train
-    from tests.tiny_runs import tiny
+    from tiny_runs import tiny
 
     folder.mkdir(parents=True, exist_ok=True)
     original = compiler._compile_with_cache_cuda
