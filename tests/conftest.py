@@ -29,7 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--fuzz", type=int, default=200, metavar="N", help="damaged files of each kind (tests/fuzz)"
+        "--fuzz", type=int, default=100, metavar="N", help="damaged files of each kind (tests/fuzz)"
     )
 
 

@@ -110,6 +110,7 @@ def test_quiet_says_nothing(tmp_path, capsys):
     assert captured.out == captured.err == ""
 
 
+@pytest.mark.slow  # the same checks are in tests/layers/test_gradcheck.py
 def test_gradcheck_prints_a_table_and_passes(capsys):
     assert main(["gradcheck"]) == 0
     out = capsys.readouterr().out

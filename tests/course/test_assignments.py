@@ -23,11 +23,7 @@ from minisd.course.kit import Kit
 
 SOURCES = Path(__file__).parents[2] / "tutorials" / "course"
 FOLDERS = {folder.name[:2]: folder for folder in sorted(SOURCES.glob("a?_*"))}
-SEEDS = [
-    "one",
-    pytest.param("two", marks=pytest.mark.slow),
-    pytest.param("3", marks=pytest.mark.slow),
-]
+SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in ("one", "two", "3")]
 
 
 @functools.cache
@@ -85,6 +81,7 @@ GARBAGE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(GARBAGE)))
 @pytest.mark.parametrize("name", FOLDERS)
 def test_nonsense_has_no_points(name, number):

@@ -122,8 +122,8 @@ def processes(folder):
 
 
 IN_SHORT = {
-    *("never ends", "exits hard when it is loaded", "detaches a process", "fills the disk"),
-    *("kills the judge", "prints that it has passed", "objects that equal everything"),
+    *("never ends", "exits hard when it is loaded", "detaches a process"),
+    *("kills the judge", "objects that equal everything"),
 }
 
 

@@ -69,6 +69,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strange", STRANGE)
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_result_may_be_anything(name, strange, monkeypatch):

@@ -347,6 +347,7 @@ def test_killed_at_twenty_random_moments(tmp_path, rng):
 
 
 @posix_only
+@pytest.mark.slow
 def test_an_experiment_killed_at_random_moments(tmp_path, rng):
     killing.kill_experiment(tmp_path, 3, rng)
 
