@@ -38,7 +38,7 @@ from minisd.layers import BatchNorm2d
 from minisd.surgery import blocks_replaced, sub_network, without
 from minisd.train import evaluate, train_step
 
-SEQUENCES, CALLS = 24, 10
+SEQUENCES, CALLS = 12, 10
 
 
 class Planted(Exception):
@@ -411,5 +411,5 @@ FAULTS = (
 def test_a_planted_fault_is_seen(fault, monkeypatch, tmp_path):
     plant(fault, monkeypatch)
     with np.errstate(), pytest.raises(AssertionError, match="seed"):  # noqa: PT012
-        for seed in range(SEQUENCES):
+        for seed in range(2 * SEQUENCES):
             run_sequence(seed, tmp_path)

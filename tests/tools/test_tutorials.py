@@ -22,6 +22,8 @@ from minisd.tutorial import notebooks
 
 SCRIPTS = notebooks.scripts(FOLDER)
 each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+LONG = ("07_training", "11_a_thousand_layers")
+"""Tutorials that take longer than the others, also with ``--quick``."""
 NAMES = [
     "01_finite_differences", "02_linear_softmax", "03_convolution", "04_batchnorm",
     "05_residual_block", "06_stochastic_depth", "07_training", "08_gradient_flow", "09_gpu",
@@ -39,7 +41,13 @@ def prose(script):
     return " ".join(script.read_text(encoding="utf-8").replace("\n# ", " ").split())
 
 
-@each
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(script, marks=[pytest.mark.slow] * (script.stem in LONG), id=script.stem)
+        for script in SCRIPTS
+    ],
+)
 def test_it_runs_and_its_exercises_are_worth_their_checks(script, tmp_path):
     done = every_tutorial.run(script, tmp_path, "--quick", "--solutions")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
