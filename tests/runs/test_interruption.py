@@ -352,12 +352,6 @@ def test_an_experiment_killed_at_random_moments(tmp_path, rng):
     killing.kill_experiment(tmp_path, 3, rng)
 
 
-@posix_only
-@pytest.mark.slow
-def test_two_hundred_kills():
-    killing.main(200)
-
-
 def in_own_process(target, *arguments):
     """Run ``target`` in a process forked from a clean one, which has minisd loaded already."""
     context = multiprocessing.get_context("forkserver")
