@@ -10,6 +10,7 @@ from minisd.course import grading, source
 from minisd.course import kit as kits
 from minisd.course.answers import answer_all
 
+pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).parents[2] / "tutorials" / "course" / "a1_gradients"
 SOLUTION = source.read(FOLDER / "assignment.py").solution
 

@@ -10,6 +10,7 @@ from minisd.course.checks import Failure
 from minisd.course.handouts.a5.checks import STAGED
 from minisd.course.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
 SOLUTION = source.read(
     Path(__file__).parents[2] / "tutorials" / "course" / "a5_stochastic_depth" / "assignment.py"
 ).solution

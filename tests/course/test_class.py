@@ -108,6 +108,7 @@ def test_two_students_of_one_name_are_told_apart(tmp_path):
     assert found == ["lee_11_a2", "lee_12_a2", "max"]
 
 
+@pytest.mark.slow
 def test_the_same_grades_with_any_number_of_jobs(folder, tmp_path):
     for jobs in (1, 4):
         grade(folder, tmp_path / str(jobs), jobs=jobs)

@@ -17,6 +17,7 @@ from minisd.course.report import PropertyReport, Report
 from minisd.course.sandbox import Sandbox
 from minisd.course.staging import stage
 
+pytestmark = pytest.mark.slow
 A4 = Path(__file__).parents[2] / "tutorials" / "course" / "a4_residual_block"
 
 

@@ -154,6 +154,7 @@ def test_the_command_in_the_caption_makes_the_same_study(tmp_path, size, changes
 # What is asked for is used, or said
 
 
+@pytest.mark.slow
 def test_every_seed_is_in_the_figure_and_its_numbers(tmp_path):
     """Of the experiments that had used the first one only."""
     for name in ("gradients-by-depth", "depth-distribution"):

@@ -36,6 +36,7 @@ sys.exit(pytest.main(["--collect-only", "-qq", "-n0", "-p", "no:cacheprovider", 
 """
 
 
+@pytest.mark.slow
 def test_the_tests_are_collected_without_what_only_posix_has():
     line = [sys.executable, "-c", WITHOUT]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
