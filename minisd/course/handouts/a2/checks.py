@@ -26,7 +26,7 @@ def images(
     """Return a function that draws images, filters, a bias and the gradient that arrives."""
 
     def draw(rng: np.random.Generator) -> dict[str, Any]:
-        OH, OW = (H + 2 * padding - KH) // stride + 1, (W + 2 * padding - KW) // stride + 1
+        OH, OW = (len(range(0, n + 2 * padding - k + 1, stride)) for n, k in ((H, KH), (W, KW)))
         return {
             "x": rng.standard_normal((N, C, H, W)),
             "w": rng.standard_normal((F, C, KH, KW)),
