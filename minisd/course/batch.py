@@ -10,6 +10,7 @@ import io
 import json
 import multiprocessing
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -103,7 +104,11 @@ def _in_processes(
                     keys[submission.student],
                 )
                 process = context.Process(target=_grade_one, args=arguments)
-                process.start()
+                with warnings.catch_warnings():
+                    # From 3.12 Python warns of threads. Those of the BLAS library are idle, and it
+                    # starts them again in a child; no lock is held while nothing is computed here.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    process.start()
                 running[submission.student] = process, time.monotonic()
             time.sleep(0.02)
             for student, (process, started) in list(running.items()):
