@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from minisd.course.answers import Answers, Local, difference, from_json, printed, to_json
-from minisd.course.checks import Case, Check, Student, is_gradient, two_at_once, unchanged
+from minisd.course.checks import Case, Check, Student
 from minisd.course.diagnose import diagnose
+from minisd.course.looking import is_gradient, two_at_once, unchanged
 
 RIGHT = """
 def forward(x):

@@ -11,8 +11,9 @@ from minisd.course import bank as banks
 from minisd.course import grading, report, source
 from minisd.course import kit as kits
 from minisd.course.answers import Answers, Local, from_json, to_json, tolerance
-from minisd.course.checks import Case, Check, by_name, unchanged
+from minisd.course.checks import Case, Check
 from minisd.course.diagnose import diagnose, imitated
+from minisd.course.looking import by_name, unchanged
 
 SOURCES = Path(__file__).parents[2] / "tutorials" / "course"
 FOLDERS = {folder.name[:2]: folder for folder in sorted(SOURCES.glob("a?_*"))}

@@ -11,8 +11,9 @@ from minisd import ops
 from minisd.course import grading, source
 from minisd.course import kit as kits
 from minisd.course.answers import Local
-from minisd.course.checks import Failure, is_gradient
+from minisd.course.checks import Failure
 from minisd.course.handouts.a4 import given as a4
+from minisd.course.looking import is_gradient
 from minisd.course.report import PropertyReport, Report
 from minisd.course.sandbox import Sandbox
 from minisd.course.staging import stage

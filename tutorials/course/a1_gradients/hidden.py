@@ -1,7 +1,7 @@
 """The hidden cases of assignment 1: the same properties, other shapes. Not in the package."""
 
 from minisd.course.checks import Case
-from minisd.course.handouts.a1.checks import (
+from minisd.course.handouts.a1.ask import (
     images,
     points,
     rows,

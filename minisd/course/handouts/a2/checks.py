@@ -6,17 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minisd.course.checks import (
-    Case,
-    Check,
-    Failure,
-    Student,
-    by_name,
-    is_gradient,
-    two_at_once,
-    unchanged,
-    varies,
-)
+from minisd.course.checks import Case, Check, Failure, Student
+from minisd.course.looking import by_name, is_gradient, two_at_once, unchanged, varies
 
 
 def images(

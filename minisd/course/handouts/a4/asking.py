@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minisd.course.answers import difference
-from minisd.course.checks import REMEMBERED, Failure, Student, is_gradient, varies
+from minisd.course.checks import REMEMBERED, Failure, Student
+from minisd.course.looking import is_gradient, varies
 
 KEYS = ("w1", "gamma1", "beta1", "w2", "gamma2", "beta2")
 GRADIENTS = ("dx", *(f"d{key}" for key in KEYS))
