@@ -76,7 +76,7 @@ class Student:
         return Failure(CHANGED) if self.changed else None
 
     def count(self, name: str, *args: Any, **kwargs: Any) -> int:
-        """Return how many bytecodes a call executes in the student's file."""
+        """Return how many lines a call executes in the student's file."""
         return int(self.ask("count", name=name, args=list(args), kwargs=kwargs))
 
     def rng(self, seed: int) -> Any:
