@@ -26,7 +26,7 @@ MECHANISM = {
     "data/staging.py": {"touch", "mkdir", "rmtree", "unlink", "replace"},
     "data/unpack.py": {"open 'xb'"},
     "experiments/study.py": {"mkdir"},
-    "cli/course.py": {"mkdir"},
+    "cli/course_students.py": {"mkdir"},
     "course/batch.py": {"mkdir"},
     "course/export/gradescope.py": {"mkdir"},
     "course/settings.py": {"mkdir"},

@@ -1,0 +1,175 @@
+"""``minisd course``, for instructors: settings, self-test, grading, exports."""
+
+import argparse
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from minisd.cli.course_students import NOT_ALL, OK, a_path
+from minisd.course import batch, grading, make, settings, submissions
+from minisd.course import kit as kits
+from minisd.course import report as reports
+from minisd.course.export import gradescope
+from minisd.course.kit import Kit
+from minisd.course.sandbox import LEVELS, Sandbox
+from minisd.errors import UserError
+from minisd.files import write_atomically
+from minisd.machine import available_cores
+from minisd.runs.progress import Counting
+
+SOURCES = Path("tutorials") / "course"
+
+
+def grade(
+    *,
+    assignment: str,
+    folder: Path,
+    settings_path: Path,
+    out: Path,
+    sources: Path,
+    jobs: int | None,
+    require: int,
+    quiet: bool,
+) -> int:
+    """Grade a folder of submissions: grades.csv, feedback for each, a summary."""
+    course = settings.read(settings_path)
+    kit = _full(assignment, sources, course.seed)
+    level = _level()
+    if level < require:
+        raise UserError(
+            f"this machine isolates at level {level} ({LEVELS[level]}), and --require asks for "
+            f"{require}: grade in a container, or require less"
+        )
+    found = submissions.find(folder, assignment)
+    jobs = jobs or available_cores()
+    with closing(Counting(len(found), "submissions", quiet=quiet)) as counting:
+        rows = batch.grade_class(kit, found, course, out, jobs=jobs, report=counting.reach)
+    if not quiet:
+        print(f"isolation level {level}: {LEVELS[level]}")
+        print(f"{len(rows)} submissions: {out / 'grades.csv'}, {out / 'summary.md'}")
+    return OK
+
+
+def explain(*, assignment: str, file: Path, settings_path: Path, sources: Path) -> int:
+    """Judge one submission in full, for the instructor."""
+    course = settings.read(settings_path)
+    kit = _full(assignment, sources, course.seed)
+    code = submissions.read(file, assignment)
+    print(reports.as_text(grading.grade(kit, code.text)), end="")
+    return OK
+
+
+def init(*, folder: Path) -> int:
+    """Write course.toml with a fresh secret seed."""
+    print(settings.write_new(folder))
+    return OK
+
+
+def self_test(*, assignment: str | None, sources: Path) -> int:
+    """Grade the reference, the empty handout and every answer of the bank: before a term."""
+    failed = 0
+    for name in [assignment] if assignment else kits.names():
+        folder = _folder(name, sources)
+        for seed in ("self-test 1", "self-test 2"):
+            for problem in make.problems(folder, seed):
+                failed += 1
+                print(f"{name}: {problem}", file=sys.stderr)
+        print(f"{name}: {'as it should be' if not failed else f'{failed} problems'}")
+    return NOT_ALL if failed else OK
+
+
+def export(
+    *, assignment: str, kind: str, settings_path: Path, sources: Path, out: Path | None,
+    wheels: Path | None,
+) -> int:  # fmt: skip
+    """Write what a platform needs to grade: a zip for Gradescope."""
+    target = out or Path(f"{assignment}-{kind}.zip")
+    gradescope.export(_folder(assignment, sources), settings_path, target, wheels=wheels)
+    print(f"{target}: upload it; not tried on the platform itself, so try one submission there")
+    return OK
+
+
+def build(*, sources: Path) -> int:
+    """Make the handouts and fingerprints of the package from their sources."""
+    folders = sorted(sources.glob("a?_*"))
+    for folder in folders:
+        for path in make.build(folder):
+            print(path)
+    text = make.office_hours(folders).encode()
+    write_atomically(sources / "mistakes.md", lambda stream: stream.write(text))
+    print(sources / "mistakes.md")
+    return OK
+
+
+def _folder(name: str, sources: Path) -> Path:
+    kits.check_name(name)
+    folders = sorted(sources.glob(f"{name}_*"))
+    if not folders:
+        raise UserError(
+            f"{sources} has no source of {name}: grading needs a checkout of minisd; give its "
+            "tutorials/course with --sources"
+        )
+    return folders[0]
+
+
+def _full(name: str, sources: Path, seed: str) -> Kit:
+    return kits.full(_folder(name, sources), seed)
+
+
+def _level() -> int:
+    with Sandbox("") as student:
+        return student.level
+
+
+def add_to(add: Any) -> None:
+    """Add these actions to the parser, with ``add(function, name)``."""
+
+    def with_sources(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--sources", type=a_path, metavar="DIR", default=SOURCES,
+            help="tutorials/course of a checkout (default: below this folder)",
+        )  # fmt: skip
+
+    def with_settings(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--settings", dest="settings_path", type=a_path, metavar="FILE",
+            default=Path("course.toml"), help="the course's settings (default: course.toml)",
+        )  # fmt: skip
+        with_sources(sub)
+
+    sub = add(grade, "grade")
+    sub.add_argument("assignment", metavar="NAME")
+    sub.add_argument("folder", type=a_path, metavar="SUBMISSIONS")
+    with_settings(sub)
+    sub.add_argument("--out", type=a_path, metavar="DIR", default=Path("graded"))
+    sub.add_argument("--jobs", type=int, metavar="N", help="at the same time (default: cores)")
+    sub.add_argument(
+        "--require", type=int, choices=(1, 2, 3), default=1,
+        help="refuse to grade with less isolation than this level",
+    )  # fmt: skip
+    sub.add_argument("--quiet", action="store_true", help="print errors only")
+
+    sub = add(explain, "explain")
+    sub.add_argument("assignment", metavar="NAME")
+    sub.add_argument("file", type=a_path, metavar="FILE")
+    with_settings(sub)
+
+    sub = add(init, "init")
+    sub.add_argument("folder", nargs="?", type=a_path, metavar="DIR", default=Path())
+
+    sub = add(self_test, "self-test")
+    sub.add_argument("assignment", nargs="?", metavar="NAME")
+    with_sources(sub)
+
+    sub = add(export, "export")
+    sub.add_argument("assignment", metavar="NAME")
+    sub.add_argument("kind", choices=("gradescope",))
+    with_settings(sub)
+    sub.add_argument("--out", type=a_path, metavar="ZIP")
+    sub.add_argument(
+        "--wheels", type=a_path, metavar="DIR",
+        help="wheels of minisd and what it needs (default: made and downloaded)",
+    )  # fmt: skip
+
+    with_sources(add(build, "build"))

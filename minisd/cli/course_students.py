@@ -1,0 +1,128 @@
+"""``minisd course``, for students: the list, a handout, its checks, and what is handed in."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from minisd.course import grading, submissions
+from minisd.course import kit as kits
+from minisd.course import report as reports
+from minisd.course.kit import Kit
+from minisd.course.sandbox import Sandbox
+from minisd.errors import UserError
+from minisd.files import write_atomically
+
+OK, NOT_ALL = 0, 1
+
+
+def listing() -> int:
+    """List the assignments: points, hours, tasks."""
+    for name in kits.names():
+        kit = kits.public(name)
+        hours = sum(task.minutes for task in kit.tasks) / 60
+        points = sum(task.points for task in kit.tasks)
+        print(f"{name}  {kit.title}: {points} points, about {hours:.0f} hours")
+        for task in kit.tasks:
+            print(f"    {task.number}  {task.title} ({task.points})")
+    return OK
+
+
+def new(*, assignment: str, folder: Path | None, notebook: bool) -> int:
+    """Write the handout of an assignment into a folder. Nothing is replaced."""
+    kits.check_name(assignment)
+    folder = folder or Path(assignment)
+    names = [f"{assignment}.ipynb" if notebook else f"{assignment}.py", "README.md"]
+    for name in names:
+        if (folder / name).exists():
+            raise UserError(f"{folder / name} is there already: choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        with kits.FINGERPRINTS.reading(kits.HANDOUTS / assignment / name) as file:
+            content = file.bytes()
+        write_atomically(folder / name, lambda stream, c=content: stream.write(c))  # type: ignore[misc]
+        print(folder / name)
+    return OK
+
+
+def check(*, assignment: str, file: Path | None, task: str | None, hint: int, as_json: bool) -> int:
+    """Check your answers: every property, with the mistakes that are found in it."""
+    kit = kits.public(assignment)
+    code = submissions.read(_file(file, assignment), assignment)
+    found = grading.grade(kit, code.text, tasks=_tasks(kit, task))
+    found.remarks += code.remarks
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        print(reports.as_text(found, hints=reports.HINTS[hint - 1]), end="")
+    return OK if found.earned == found.points else NOT_ALL
+
+
+def pack(*, assignment: str, file: Path | None, out: Path | None) -> int:
+    """Pack what you hand in: a file that loads in an empty process, as a zip."""
+    kit = kits.public(assignment)
+    path = _file(file, assignment)
+    code = submissions.read(path, assignment)
+    with Sandbox(code.text, given=kit.given_names, staged=kit.staged) as student:
+        failure = student.broken
+    if failure is not None:
+        line = f" in line {failure.line}" if failure.line else ""
+        raise UserError(f"{path} does not load: {failure.kind}{line}; nothing was packed")
+    target = out or Path(f"{assignment}.zip")
+
+    def write(stream: Any) -> None:
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(path, f"{assignment}{path.suffix}")
+
+    if target.exists():
+        raise UserError(f"{target} is there already: move it away, or choose another --out")
+    write_atomically(target, write)
+    print(f"{target}: hand this in")
+    return OK
+
+
+def _file(file: Path | None, assignment: str) -> Path:
+    """Return the file of answers: the given one, or a2.py or a2.ipynb here."""
+    if file is not None:
+        return file
+    for name in (f"{assignment}.py", f"{assignment}.ipynb"):
+        for folder in (Path(), Path(assignment)):
+            if (folder / name).exists():
+                return folder / name
+    raise UserError(f"there is no {assignment}.py here: give the file of your answers")
+
+
+def _tasks(kit: Kit, task: str | None) -> tuple[str, ...]:
+    numbers = [t.number for t in kit.tasks]
+    if task is not None and task not in numbers:
+        raise UserError(f"{kit.name} has no task {task}; there are {', '.join(numbers)}")
+    return (task,) if task else ()
+
+
+def a_path(text: str) -> Path:
+    """Return a path; ``~`` is the home folder."""
+    return Path(text).expanduser()
+
+
+def add_to(add: Any) -> None:
+    """Add these actions to the parser, with ``add(function, name)``."""
+    add(listing, "list")
+    sub = add(new, "new")
+    sub.add_argument("assignment", metavar="NAME")
+    sub.add_argument("folder", nargs="?", type=a_path, metavar="DIR")
+    sub.add_argument("--notebook", action="store_true", help="a notebook instead of a script")
+
+    sub = add(check, "check")
+    sub.add_argument("assignment", metavar="NAME")
+    sub.add_argument("file", nargs="?", type=a_path, metavar="FILE")
+    sub.add_argument("--task", metavar="N", help="only this task, such as 2.3")
+    sub.add_argument(
+        "--hint", type=int, choices=(1, 2, 3), default=3,
+        help="how much to say: what fails; where to look, too; the mistake, too (default)",
+    )  # fmt: skip
+    sub.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+
+    sub = add(pack, "pack")
+    sub.add_argument("assignment", metavar="NAME")
+    sub.add_argument("file", nargs="?", type=a_path, metavar="FILE")
+    sub.add_argument("--out", type=a_path, metavar="ZIP")
