@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from minisd.cli.course_students import NOT_ALL, OK, a_path
-from minisd.course import batch, grading, make, settings, submissions
+from minisd.course import batch, grading, make, material, settings, submissions, variants
 from minisd.course import kit as kits
 from minisd.course import report as reports
 from minisd.course.export import gradescope
 from minisd.course.kit import Kit
 from minisd.course.sandbox import LEVELS, Sandbox
+from minisd.course.settings import Settings
 from minisd.errors import UserError
 from minisd.files import write_atomically
 from minisd.machine import available_cores
@@ -34,7 +35,7 @@ def grade(
 ) -> int:
     """Grade a folder of submissions: grades.csv, feedback for each, a summary."""
     course = settings.read(settings_path)
-    kit = _full(assignment, sources, course.seed)
+    kit = _full(assignment, sources, course)
     level = _level()
     if level < require:
         raise UserError(
@@ -54,7 +55,7 @@ def grade(
 def explain(*, assignment: str, file: Path, settings_path: Path, sources: Path) -> int:
     """Judge one submission in full, for the instructor."""
     course = settings.read(settings_path)
-    kit = _full(assignment, sources, course.seed)
+    kit = _full(assignment, sources, course)
     code = submissions.read(file, assignment)
     print(reports.as_text(grading.grade(kit, code.text)), end="")
     return OK
@@ -66,16 +67,24 @@ def init(*, folder: Path) -> int:
     return OK
 
 
-def self_test(*, assignment: str | None, sources: Path) -> int:
+def self_test(*, assignment: str | None, variant: str | None, sources: Path) -> int:
     """Grade the reference, the empty handout and every answer of the bank: before a term."""
     failed = 0
     for name in [assignment] if assignment else kits.names():
         folder = _folder(name, sources)
-        for seed in ("self-test 1", "self-test 2"):
-            for problem in make.problems(folder, seed):
-                failed += 1
-                print(f"{name}: {problem}", file=sys.stderr)
-        print(f"{name}: {'as it should be' if not failed else f'{failed} problems'}")
+        if variant is not None:
+            variants.check_name(name, variant)
+        for of in [variant] if variant else material.names(folder):
+            what = name if of == variants.NONE else f"{name} {of}"
+            problems = [
+                problem
+                for seed in ("self-test 1", "self-test 2")
+                for problem in make.problems(folder, seed, of)
+            ]
+            for problem in problems:
+                print(f"{what}: {problem}", file=sys.stderr)
+            print(f"{what}: {f'{len(problems)} problems' if problems else 'as it should be'}")
+            failed += len(problems)
     return NOT_ALL if failed else OK
 
 
@@ -113,8 +122,8 @@ def _folder(name: str, sources: Path) -> Path:
     return folders[0]
 
 
-def _full(name: str, sources: Path, seed: str) -> Kit:
-    return kits.full(_folder(name, sources), seed)
+def _full(name: str, sources: Path, course: Settings) -> Kit:
+    return kits.full(_folder(name, sources), course.seed, course.of(name).variant)
 
 
 def _level() -> int:
@@ -160,6 +169,7 @@ def add_to(add: Any) -> None:
 
     sub = add(self_test, "self-test")
     sub.add_argument("assignment", nargs="?", metavar="NAME")
+    sub.add_argument("--variant", metavar="VARIANT", help="only this one (default: all)")
     with_sources(sub)
 
     sub = add(export, "export")

@@ -5,11 +5,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from minisd.course import grading, submissions
+from minisd.course import grading, submissions, variants
 from minisd.course import kit as kits
 from minisd.course import report as reports
 from minisd.course.kit import Kit
 from minisd.course.sandbox import Sandbox
+from minisd.course.submissions import Code
 from minisd.errors import UserError
 from minisd.files import write_atomically
 
@@ -25,12 +26,14 @@ def listing() -> int:
         print(f"{name}  {kit.title}: {points} points, about {hours:.0f} hours")
         for task in kit.tasks:
             print(f"    {task.number}  {task.title} ({task.points})")
+        if others := variants.names(name):
+            print(f"    variants: {', '.join(others)}")
     return OK
 
 
-def new(*, assignment: str, folder: Path | None, notebook: bool) -> int:
+def new(*, assignment: str, folder: Path | None, notebook: bool, variant: str) -> int:
     """Write the handout of an assignment into a folder. Nothing is replaced."""
-    kits.check_name(assignment)
+    variants.check_name(kits.check_name(assignment), variant)
     folder = folder or Path(assignment)
     names = [f"{assignment}.ipynb" if notebook else f"{assignment}.py", "README.md"]
     for name in names:
@@ -38,17 +41,21 @@ def new(*, assignment: str, folder: Path | None, notebook: bool) -> int:
             raise UserError(f"{folder / name} is there already: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        with kits.FINGERPRINTS.reading(kits.HANDOUTS / assignment / name) as file:
+        with kits.FINGERPRINTS.reading(variants.handout(assignment, variant) / name) as file:
             content = file.bytes()
         write_atomically(folder / name, lambda stream, c=content: stream.write(c))  # type: ignore[misc]
         print(folder / name)
     return OK
 
 
-def check(*, assignment: str, file: Path | None, task: str | None, hint: int, as_json: bool) -> int:
+def check(
+    *, assignment: str, file: Path | None, task: str | None, hint: int, as_json: bool,
+    variant: str | None,
+) -> int:  # fmt: skip
     """Check your answers: every property, with the mistakes that are found in it."""
-    kit = kits.public(assignment)
+    kits.check_name(assignment)
     code = submissions.read(_file(file, assignment), assignment)
+    kit = _kit(assignment, code, variant)
     found = grading.grade(kit, code.text, tasks=_tasks(kit, task))
     found.remarks += code.remarks
     if as_json:
@@ -58,11 +65,12 @@ def check(*, assignment: str, file: Path | None, task: str | None, hint: int, as
     return OK if found.earned == found.points else NOT_ALL
 
 
-def pack(*, assignment: str, file: Path | None, out: Path | None) -> int:
+def pack(*, assignment: str, file: Path | None, out: Path | None, variant: str | None) -> int:
     """Pack what you hand in: a file that loads in an empty process, as a zip."""
-    kit = kits.public(assignment)
+    kits.check_name(assignment)
     path = _file(file, assignment)
     code = submissions.read(path, assignment)
+    kit = _kit(assignment, code, variant)
     with Sandbox(code.text, given=kit.given_names, staged=kit.staged) as student:
         failure = student.broken
     if failure is not None:
@@ -92,6 +100,11 @@ def _file(file: Path | None, assignment: str) -> Path:
     raise UserError(f"there is no {assignment}.py here: give the file of your answers")
 
 
+def _kit(assignment: str, code: Code, variant: str | None) -> Kit:
+    """Return what is checked: the variant that is asked for, or the one that the file names."""
+    return kits.public(assignment, variant or variants.of_code(code.text) or variants.NONE)
+
+
 def _tasks(kit: Kit, task: str | None) -> tuple[str, ...]:
     numbers = [t.number for t in kit.tasks]
     if task is not None and task not in numbers:
@@ -111,6 +124,7 @@ def add_to(add: Any) -> None:
     sub.add_argument("assignment", metavar="NAME")
     sub.add_argument("folder", nargs="?", type=a_path, metavar="DIR")
     sub.add_argument("--notebook", action="store_true", help="a notebook instead of a script")
+    sub.add_argument("--variant", default=variants.NONE, help="the one that your course has chosen")
 
     sub = add(check, "check")
     sub.add_argument("assignment", metavar="NAME")
@@ -121,8 +135,11 @@ def add_to(add: Any) -> None:
         help="how much to say: what fails; where to look, too; the mistake, too (default)",
     )  # fmt: skip
     sub.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    of_file = "the variant to check against (default: the one that the file is of)"
+    sub.add_argument("--variant", help=of_file)
 
     sub = add(pack, "pack")
     sub.add_argument("assignment", metavar="NAME")
     sub.add_argument("file", nargs="?", type=a_path, metavar="FILE")
     sub.add_argument("--out", type=a_path, metavar="ZIP")
+    sub.add_argument("--variant", help=of_file)

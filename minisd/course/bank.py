@@ -45,6 +45,16 @@ class Bank:
     def __init__(self) -> None:
         self.mistakes: list[Entry] = []
         self.right_answers: list[Entry] = []
+        self.left_out: dict[tuple[str, str], str] = {}
+
+    @property
+    def all(self) -> list[Entry]:
+        """All entries."""
+        return [*self.mistakes, *self.right_answers]
+
+    def leave_out(self, task: str, *names: str, why: str) -> None:
+        """In a variant: these mistakes of the ordinary bank mean nothing, or look like others."""
+        self.left_out |= {(task, name): why for name in names}
 
     def mistake(
         self,
@@ -91,9 +101,10 @@ def namespace(text: str) -> dict[str, Any]:
 
 
 def read(folder: Path, solution: dict[str, Any]) -> Bank:
-    """Run ``mistakes.py`` and ``right.py`` of an assignment's source.
+    """Run ``mistakes.py`` and ``right.py`` of an assignment's source, or of a variant's.
 
-    They see the decorators ``mistake`` and ``right``, and ``solution.conv2d_forward`` and so on.
+    They see the decorators ``mistake`` and ``right``, and ``solution.conv2d_forward`` and so on; a
+    variant also ``leave_out``.
     """
     bank = Bank()
     for name in ("mistakes.py", "right.py"):
@@ -103,6 +114,7 @@ def read(folder: Path, solution: dict[str, Any]) -> Bank:
         names = {
             "mistake": bank.mistake,
             "right": bank.right,
+            "leave_out": bank.leave_out,
             "solution": SimpleNamespace(**solution),
             "__name__": name,
         }

@@ -75,7 +75,8 @@ def grade_class(
         _write_feedback(kit, submission, stored, of, out)
     _write_grades(rows, out / "grades.csv")
     _write_text(out / "summary.md", summary(kit, rows))
-    about = {"assignment": kit.name, "term": settings.term, "version": __version__}
+    about = {"assignment": kit.name, "variant": kit.variant, "term": settings.term}
+    about["version"] = __version__
     _write_text(out / "run.json", json.dumps(about, indent=2) + "\n")
     return rows
 

@@ -8,7 +8,7 @@ student's outcome is the reference's.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,12 +111,15 @@ class Case:
     tolerance : float, optional
         How much an outcome may differ, relative to its largest number, where that is not a matter
         of rounding.
+    more : dict
+        Keyword arguments that a variant of the assignment adds to the calls.
     """
 
     name: str
     draw: Callable[[np.random.Generator], dict[str, Any]]
     float32: bool = False
     tolerance: float | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def inputs(self, seed: str, assignment: str) -> SimpleNamespace:
         """Draw the inputs; the same seed gives the same ones."""
@@ -125,7 +128,7 @@ class Case:
         values = self.draw(rng)
         if self.float32:
             values = {name: _as_float32(value) for name, value in values.items()}
-        return SimpleNamespace(**values, case=self.name)
+        return SimpleNamespace(**values, case=self.name, more=self.more)
 
 
 def _as_float32(value: Any) -> Any:

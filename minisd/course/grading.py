@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from minisd.course import variants
 from minisd.course.answers import difference, digest, outcomes, tolerance
 from minisd.course.checks import CREDIT, Case, Check, Failure, Student
 from minisd.course.diagnose import Diagnosis, diagnose
@@ -29,6 +30,10 @@ def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) ->
         ``seconds_per_call`` and ``memory_mb``, see `Sandbox`.
     """
     scanned = scan(text, kit.allowed)
+    variant = variants.of_code(text)
+    if variant not in (None, kit.variant):
+        scanned.remarks.append(f"your file is of variant {variant}; this is {kit.title}")
+        scanned.flags.append(f"is of variant {variant}")
     reports: list[TaskReport] = []
     failed: set[str] = set()  # tasks, and checks
     level = 3

@@ -6,20 +6,21 @@ made from the source, with a secret seed: it has hidden cases, the solution and 
 
 import importlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from minisd.course import bank as banks
-from minisd.course import source, staging
+from minisd.course import material as materials
+from minisd.course import source, staging, variants
 from minisd.course.answers import Answers, answer_all, from_json, to_json
-from minisd.course.checks import Check, Mistake
+from minisd.course.checks import Case, Check, Mistake
+from minisd.course.variants import HANDOUTS, NONE
 from minisd.errors import UserError
 from minisd.readers import Kind
 
 NAMES = ("a1", "a2", "a3", "a4", "a5", "a6")
-HANDOUTS = Path(__file__).parent / "handouts"
 PUBLIC_SEED = "public"
 FINGERPRINTS = Kind(
     "the fingerprints of an assignment",
@@ -46,6 +47,8 @@ class Kit:
 
     Attributes
     ----------
+    variant : str
+        See `minisd.course.variants`.
     given : dict
         By task: source of its reference, which replaces the student's where a later task asks for
         it. Empty in a public kit, which has no references.
@@ -66,6 +69,7 @@ class Kit:
     given_names: str = ""
     staged: tuple[Path, ...] = ()
     allowed: frozenset[str] = frozenset()
+    variant: str = NONE
 
     @property
     def points(self) -> float:
@@ -90,11 +94,16 @@ def check_name(name: str) -> str:
     return name
 
 
-def public(name: str) -> Kit:
+def public(name: str, variant: str = NONE) -> Kit:
     """Read the kit that comes with the package."""
-    check_name(name)
+    variants.check_name(check_name(name), variant)
     with FINGERPRINTS.reading(HANDOUTS / name / "fingerprints.json") as file:
         content = file.json()
+        if variant != NONE:
+            with FINGERPRINTS.reading(
+                variants.handout(name, variant) / "fingerprints.json"
+            ) as changes:
+                content = _changed(content, changes.json())
         answers = Answers(
             {_key(k): from_json(v) for k, v in content["expected"].items()},
             {
@@ -104,18 +113,17 @@ def public(name: str) -> Kit:
         )
         about = {(m["task"], m["name"]): Mistake(**m) for m in content["words"]}
         tasks = [TaskInfo(**{**t, "names": tuple(t["names"])}) for t in content["tasks"]]
-        title = content["title"]
-        return _made(Kit(name, title, PUBLIC_SEED, tasks, _checks(name), answers, about, {}))
+        title, checks = content["title"], _checks(name, variant)
+        kit = Kit(name, title, PUBLIC_SEED, tasks, checks, answers, about, {}, variant=variant)
+        return _made(kit)
 
 
-def full(folder: Path, seed: str) -> Kit:
+def full(folder: Path, seed: str, variant: str = NONE) -> Kit:
     """Make the kit from the source of an assignment, for a secret seed."""
-    assignment = source.read(folder / "assignment.py")
-    solution = banks.namespace(assignment.solution)
-    bank = banks.read(folder, solution)
-    checks = _checks(assignment.name)
-    if seed != PUBLIC_SEED:
-        checks = _with_hidden(checks, folder / "hidden.py")
+    made = materials.read(folder, variant)
+    assignment, solution, bank = made.assignment, made.solution, made.bank
+    hidden = {} if seed == PUBLIC_SEED else _hidden(folder / "hidden.py")
+    checks = _checks(assignment.name, variant, hidden)
     answers = Answers(answer_all(checks, assignment.name, seed, solution))
     for entry in bank.mistakes:
         of_task = [check for check in checks if check.task == entry.about.task]
@@ -123,17 +131,26 @@ def full(folder: Path, seed: str) -> Kit:
         key = (entry.about.task, entry.about.name)
         answers.mistakes.setdefault(key, []).append(found)
     tasks = [TaskInfo(t.number, t.title, t.points, t.minutes, t.names) for t in assignment.tasks]
-    mistakes = {(e.about.task, e.about.name): e.about for e in bank.mistakes}
+    words = {(e.about.task, e.about.name): e.about for e in bank.mistakes}
     given = {t.number: assignment.solution_of(t) for t in assignment.tasks}
-    return _made(
-        Kit(assignment.name, assignment.title, seed, tasks, checks, answers, mistakes, given)
-    )
+    name, title = assignment.name, assignment.title
+    return _made(Kit(name, title, seed, tasks, checks, answers, words, given, variant=variant))
 
 
-def fingerprints(kit: Kit) -> str:
-    """Return what is shipped of a public kit, as JSON."""
+def fingerprints(kit: Kit, ordinary: Kit | None = None) -> str:
+    """Return what is shipped of a public kit, as JSON.
+
+    Of a variant that is only what differs from the ordinary kit.
+    """
+    content = _content(kit)
+    if ordinary is not None:
+        content = _changes(_content(ordinary), content)
+    return json.dumps(content, indent=None, separators=(",", ":"), sort_keys=True) + "\n"
+
+
+def _content(kit: Kit) -> dict[str, Any]:
     printed = kit.answers.printed()
-    content = {
+    return {
         "title": kit.title,
         "tasks": [asdict(task) for task in kit.tasks],
         "words": [asdict(mistake) for mistake in kit.mistakes.values()],
@@ -150,15 +167,41 @@ def fingerprints(kit: Kit) -> str:
             for about, forms in printed.mistakes.items()
         },
     }
-    return json.dumps(content, indent=None, separators=(",", ":"), sort_keys=True) + "\n"
 
 
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"minisd.course.handouts.{name}.checks")
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes the content of a variant from that of the ordinary kit."""
+    changes: dict[str, Any] = {"title": new["title"], "tasks": new["tasks"]}
+    changes["words"] = [about for about in new["words"] if about not in old["words"]]
+    for part in ("expected", "mistakes"):
+        gone = dict.fromkeys(old[part].keys() - new[part].keys())
+        changes[part] = gone | {k: v for k, v in new[part].items() if v != old[part].get(k)}
+    return changes
 
 
-def _checks(name: str) -> list[Check]:
-    return list(_module(name).CHECKS)
+def _changed(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return what `_changes` was given as new. None stands for what is gone."""
+    parts = {
+        part: {k: v for k, v in {**old[part], **changes[part]}.items() if v is not None}
+        for part in ("expected", "mistakes")
+    }
+    return changes | parts | {"words": [*old["words"], *changes["words"]]}
+
+
+def _module(name: str, variant: str = NONE) -> ModuleType:
+    within = name if variant == NONE else f"{name}.variants.{variant}"
+    return importlib.import_module(f"minisd.course.handouts.{within}.checks")
+
+
+def _checks(
+    name: str, variant: str = NONE, hidden: Mapping[str, list[Case]] | None = None
+) -> list[Check]:
+    """Return the checks of a variant, with hidden cases by the name of the check."""
+    checks = [
+        replace(check, cases=[*check.cases, *(hidden or {}).get(check.name, [])])
+        for check in _module(name).CHECKS
+    ]
+    return checks if variant == NONE else list(_module(name, variant).adapted(checks))
 
 
 def _made(kit: Kit) -> Kit:
@@ -171,14 +214,12 @@ def _made(kit: Kit) -> Kit:
     return kit
 
 
-def _with_hidden(checks: list[Check], path: Path) -> list[Check]:
-    """Add the hidden cases of ``path`` to the checks that they are for."""
+def _hidden(path: Path) -> dict[str, list[Case]]:
     with source.ASSIGNMENT.reading(path) as file:
         text = file.text()
     names: dict[str, Any] = {"__name__": "hidden"}
     exec(compile(text, str(path), "exec"), names)
-    hidden = names["HIDDEN"]
-    return [replace(check, cases=[*check.cases, *hidden.get(check.name, [])]) for check in checks]
+    return dict(names["HIDDEN"])
 
 
 def _text(key: tuple[str, str]) -> str:

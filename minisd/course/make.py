@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from minisd.course import bank as banks
-from minisd.course import grading, source
+from minisd.course import grading, source, variants
 from minisd.course import kit as kits
+from minisd.course import material as materials
 from minisd.course.answers import answer_all
 from minisd.course.kit import Kit
 from minisd.files import write_atomically
@@ -66,50 +66,61 @@ def office_hours(folders: Iterable[Path]) -> str:
     """Return what to say of each mistake, as a table for each assignment."""
     parts = ["# What to say of each mistake", "", "Made from the sources by `minisd course build`."]
     for folder in folders:
-        assignment = source.read(folder / "assignment.py")
-        bank = banks.read(folder, banks.namespace(assignment.solution))
-        parts += ["", f"## {assignment.title}", "", "| mistake | found | ask | read again |"]
-        parts.append("| --- | --- | --- | --- |")
-        for about in dict.fromkeys(entry.about for entry in bank.mistakes):
-            words = (about.says, about.look, about.read)
-            cells = " | ".join(word.replace("|", "\\|") for word in words)
-            parts.append(f"| {about.task} {about.name} | {cells} |")
+        for variant in materials.names(folder):
+            made = materials.read(folder, variant)
+            parts += [
+                "",
+                f"## {made.assignment.title}",
+                "",
+                "| mistake | found | ask | read again |",
+            ]
+            parts.append("| --- | --- | --- | --- |")
+            for about in dict.fromkeys(entry.about for entry in made.own.mistakes):
+                words = (about.says, about.look, about.read)
+                cells = " | ".join(word.replace("|", "\\|") for word in words)
+                parts.append(f"| {about.task} {about.name} | {cells} |")
     return "\n".join([*parts, ""])
 
 
 def build(folder: Path) -> list[Path]:
-    """Make everything that the package has of an assignment; return the files.
+    """Make everything that the package has of an assignment and its variants; return the files.
 
     Parameters
     ----------
     folder : path
         The source, ``tutorials/course/a2_convolution``.
     """
-    assignment = source.read(folder / "assignment.py")
-    script = handout(assignment)
-    target = kits.HANDOUTS / assignment.name
-    contents = {
-        f"{assignment.name}.py": script,
-        f"{assignment.name}.ipynb": notebook(script),
-        "README.md": about(assignment),
-        "fingerprints.json": kits.fingerprints(kits.full(folder, kits.PUBLIC_SEED)),
-    }
-    for name, text in contents.items():
-        data = text.encode()
-        write_atomically(target / name, lambda stream, data=data: stream.write(data))  # type: ignore[misc]
-    return [target / name for name in contents]
+    written = []
+    ordinary = kits.full(folder, kits.PUBLIC_SEED)
+    for variant in materials.names(folder):
+        assignment = materials.read(folder, variant).assignment
+        script = handout(assignment)
+        target = variants.handout(assignment.name, variant)
+        prints = kits.fingerprints(ordinary)
+        if variant != variants.NONE:
+            prints = kits.fingerprints(kits.full(folder, kits.PUBLIC_SEED, variant), ordinary)
+        contents = {
+            f"{assignment.name}.py": script,
+            f"{assignment.name}.ipynb": notebook(script),
+            "README.md": about(assignment),
+            "fingerprints.json": prints,
+        }
+        for name, text in contents.items():
+            data = text.encode()
+            write_atomically(target / name, lambda stream, data=data: stream.write(data))  # type: ignore[misc]
+        written += [target / name for name in contents]
+    return written
 
 
-def problems(folder: Path, seed: str) -> Iterator[str]:
+def problems(folder: Path, seed: str, variant: str = variants.NONE) -> Iterator[str]:
     """Yield what is wrong with an assignment: every answer of its bank is judged.
 
     The reference and right answers must have full marks; the handout none; each mistake must lose
     its own properties, no others, and be named.
     """
-    kit = kits.full(folder, seed)
-    assignment = source.read(folder / "assignment.py")
-    solution = banks.namespace(assignment.solution)
-    bank = banks.read(folder, solution)
+    kit = kits.full(folder, seed, variant)
+    made = materials.read(folder, variant)
+    assignment, solution, bank = made.assignment, made.solution, made.bank
     for entry in bank.right_answers:
         wrong = set(lost(kit, {**solution, **entry.functions}))
         if wrong != set(entry.loses):
@@ -119,7 +130,7 @@ def problems(folder: Path, seed: str) -> Iterator[str]:
         what = f"{entry.about.task} {entry.about.name}"
         if set(found) != set(entry.loses):
             yield f"{what} loses {sorted(found)}, not {sorted(entry.loses)}"
-        if set(found.values()) > {entry.about.name}:
+        if not set(found.values()) <= {entry.about.name}:
             yield f"{what} is named {sorted(found.values())}"
     for text, points in ((assignment.solution, kit.points), (handout(assignment), 0)):
         report = grading.grade(kit, text)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from minisd.course import variants
 from minisd.course.kit import NAMES
 from minisd.course.report import HINTS
-from minisd.errors import ConfigError
+from minisd.errors import ConfigError, UserError
 from minisd.files import write_atomically
 from minisd.readers import Kind
 
@@ -39,6 +40,8 @@ class OfAssignment:
         The tasks that are set; default: all.
     points : dict
         Points of a task, instead of the usual ones.
+    variant : str
+        What is asked for: "none" for the ordinary assignment, or one of its variants.
     hints : "what", "where" or "name"
         How much the feedback says of a mistake.
     seconds_per_call, memory_mb : float, int
@@ -50,6 +53,7 @@ class OfAssignment:
     slip_days: int = 0
     tasks: list[str] = field(default_factory=list)
     points: dict[str, float] = field(default_factory=dict)
+    variant: str = variants.NONE
     hints: str = "name"
     seconds_per_call: float = 5.0
     memory_mb: int = 512
@@ -101,6 +105,10 @@ def read(path: Path) -> Settings:
     for name, of in assignments.items():
         if of.hints not in HINTS:
             raise ConfigError(f"{path}: hints of {name} are {', '.join(HINTS)}, not {of.hints!r}")
+        try:
+            variants.check_name(name, of.variant)
+        except UserError as error:
+            raise ConfigError(f"{path}: {error}") from None
         if of.due is not None and of.due.tzinfo is None:
             raise ConfigError(f"{path}: due of {name} needs its zone, as in 2027-03-01T23:59:00Z")
     return settings
@@ -159,6 +167,7 @@ term = ""
 # late_per_day = 0.1
 # slip_days = 2
 # hints = "name"    # or "where", or "what"
+# variant = "none"  # 'minisd course list' has the others
 """
 
 

@@ -7,9 +7,11 @@ function, below its docstring. The handout has an error in its place that says "
 
 import ast
 import re
-from dataclasses import dataclass
+import textwrap
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from minisd.course import variants
 from minisd.errors import UserError
 from minisd.readers import Kind
 
@@ -23,6 +25,7 @@ _CELL = re.compile(r"^# %%(?P<title>.*)$", re.MULTILINE)
 _TASK = re.compile(
     r"task (?P<number>\d\.\d) (?P<title>.+?) points=(?P<points>\d+) minutes=(?P<minutes>\d+)$"
 )
+_HEADING = re.compile(r"# ## (?P<number>\d\.\d) ")
 _REGION = re.compile(
     r"^(?P<indent> *)# solution: begin\n(?P<body>.*?)^ *# solution: end\n", re.DOTALL | re.MULTILINE
 )
@@ -58,12 +61,25 @@ class Task:
 
 @dataclass(frozen=True)
 class Assignment:
-    """An assignment, read from its source."""
+    """An assignment, read from its source.
+
+    Attributes
+    ----------
+    variant : str
+        See `varied`.
+    before : str
+        Of a variant: what its solution needs and no handout has.
+    lift : str
+        Of a variant: code that makes its functions from those of ``ordinary``.
+    """
 
     name: str
     title: str
     cells: list[Cell]
     tasks: list[Task]
+    variant: str = variants.NONE
+    before: str = ""
+    lift: str = ""
 
     @property
     def points(self) -> int:
@@ -78,14 +94,20 @@ class Assignment:
     @property
     def solution(self) -> str:
         """The code of all cells, with the solutions."""
-        return "\n\n".join(cell.text for cell in self.cells if "[markdown]" not in cell.title)
+        code = [cell.text for cell in self.cells if "[markdown]" not in cell.title]
+        return "\n\n".join([self.before, *code] if self.before else code)
+
+    @property
+    def shared(self) -> list[str]:
+        """The code of cells that are no tasks."""
+        return [
+            c.text for c in self.cells if "[markdown]" not in c.title and not _TASK.match(c.title)
+        ]
 
     def solution_of(self, task: Task) -> str:
         """Return the code of a task, with what it needs from cells that are no tasks."""
-        others = [
-            c.text for c in self.cells if "[markdown]" not in c.title and not _TASK.match(c.title)
-        ]
-        return "\n\n".join([*others, task.text])
+        before = [self.before] if "ordinary." in task.text else []
+        return "\n\n".join([*before, *self.shared, task.text])
 
     def blank(self, text: str) -> str:
         """Return ``text`` with each solution replaced by an error that says "not written"."""
@@ -109,32 +131,78 @@ def read(path: Path) -> Assignment:
         If it is missing, or a task has no solution.
     """
     with ASSIGNMENT.reading(path) as file:
-        text = file.text()
-        places = [*_CELL.finditer(text)]
-        ends = [place.start() for place in places[1:]] + [len(text)]
-        cells = [
-            Cell(place["title"].strip(), text[place.end() + 1 : end].strip("\n") + "\n")
-            for place, end in zip(places, ends, strict=True)
-        ]
-        tasks = []
-        for cell in cells:
-            head = _TASK.match(cell.title)
-            if head is None:
-                continue
-            if defined_names(cell.text) and not _REGION.search(cell.text):
-                raise ValueError(f"task {head['number']} has no solution")
-            tasks.append(
-                Task(
-                    head["number"],
-                    head["title"],
-                    int(head["points"]),
-                    int(head["minutes"]),
-                    defined_names(cell.text),
-                    cell.text,
-                )
-            )
+        cells = _cells(file.text())
         title = cells[0].text.partition("\n")[0].lstrip("# ")
-        return Assignment(path.parent.name.partition("_")[0], title, cells, tasks)
+        return Assignment(path.parent.name.partition("_")[0], title, cells, _tasks(cells))
+
+
+def varied(ordinary: Assignment, path: Path) -> Assignment:
+    """Read the source of a variant, ``.../a2_convolution/variants/dilation/assignment.py``.
+
+    It has the cells that are not as in the ordinary assignment: tasks, and prose by the number of
+    its heading. Their solutions may call ``ordinary.conv2d_forward`` and so on, and functions of a
+    cell ``# %% lift``. So the same code *lifts* any implementation of the ordinary assignment,
+    right or wrong: it makes one of the variant.
+
+    Raises
+    ------
+    UserError
+        If it is missing, or one of its cells replaces none.
+    """
+    variant = path.parent.name
+    with ASSIGNMENT.reading(path) as file:
+        cells = _cells(file.text())
+        lift = [cell.text for cell in cells if cell.title == "lift"]
+        new = {_place(cell): cell for cell in cells if cell.title != "lift"}
+        merged = [new.get(_place(cell), cell) for cell in ordinary.cells]
+        if unused := [place for place in new if place not in map(_place, ordinary.cells)]:
+            raise ValueError(f"{', '.join(unused)} replaces nothing")
+        title = f"{ordinary.title} (variant {variant})"
+        merged[0] = replace(merged[0], text=merged[0].text.replace(ordinary.title, title, 1))
+        code = next(i for i, cell in enumerate(merged) if not cell.title)
+        marked = f"{variants.line(variant)}\n{merged[code].text}"
+        merged[code] = replace(merged[code], text=marked)
+        within = textwrap.indent(f"{ordinary.solution}\nreturn locals()\n", "    ")
+        before = [
+            f"import types\n\n\ndef _ordinary():\n{within}",
+            "ordinary = types.SimpleNamespace(**_ordinary())\n",
+            *lift,
+        ]
+        changed = [cell.text for cell in new.values() if "[markdown]" not in cell.title]
+        return Assignment(
+            ordinary.name, title, merged, _tasks(merged), variant,
+            "\n\n".join(before), "\n\n".join([*ordinary.shared, *lift, *changed]),
+        )  # fmt: skip
+
+
+def _cells(text: str) -> list[Cell]:
+    places = [*_CELL.finditer(text)]
+    ends = [place.start() for place in places[1:]] + [len(text)]
+    return [
+        Cell(place["title"].strip(), text[place.end() + 1 : end].strip("\n") + "\n")
+        for place, end in zip(places, ends, strict=True)
+    ]
+
+
+def _tasks(cells: list[Cell]) -> list[Task]:
+    tasks = []
+    for cell in cells:
+        head = _TASK.match(cell.title)
+        if head is None:
+            continue
+        names = defined_names(cell.text)
+        if names and not _REGION.search(cell.text):
+            raise ValueError(f"task {head['number']} has no solution")
+        points, minutes = int(head["points"]), int(head["minutes"])
+        tasks.append(Task(head["number"], head["title"], points, minutes, names, cell.text))
+    return tasks
+
+
+def _place(cell: Cell) -> str:
+    """Return what a cell of a variant has in common with the one that it replaces."""
+    head = _TASK.match(cell.title) or _HEADING.match(cell.text)
+    kind = cell.title.partition(" ")[0]
+    return f"{kind} {head['number']}" if head else cell.text
 
 
 def regions(text: str) -> list[str]:

@@ -1,8 +1,9 @@
-"""Every assignment: its handout, its reference, and each answer of its bank, right and wrong."""
+"""Every assignment in each of its variants: handout, reference, and each answer of its bank."""
 
 import contextlib
 import functools
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -13,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minisd.course import bank as banks
-from minisd.course import grading, make, source
+from minisd.course import grading, make, material, source, variants
 from minisd.course import kit as kits
 from minisd.course.answers import Local, answer_all
 from minisd.course.checks import Failure
@@ -26,53 +26,85 @@ FOLDERS = {folder.name[:2]: folder for folder in sorted(SOURCES.glob("a?_*"))}
 SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in ("one", "two", "3")]
 
 
-@functools.cache
-def assignment(name: str) -> source.Assignment:
-    return source.read(FOLDERS[name] / "assignment.py")
+PAIRS = [(name, variant) for name, folder in FOLDERS.items() for variant in material.names(folder)]
+EACH = [pytest.param(*pair, id=" ".join(pair).removesuffix(" none")) for pair in PAIRS]
+EACH_SLOWLY = [
+    pytest.param(*pair, id=" ".join(pair), marks=[pytest.mark.slow] if pair[1] != "none" else [])
+    for pair in PAIRS
+]
+"""The ordinary ones in the ordinary suite."""
 
 
 @functools.cache
-def solution(name: str) -> dict[str, Any]:
-    return banks.namespace(assignment(name).solution)
+def made(name: str, variant: str = "none") -> material.Material:
+    return material.read(FOLDERS[name], variant)
+
+
+def assignment(name: str, variant: str = "none") -> source.Assignment:
+    return made(name, variant).assignment
 
 
 @functools.cache
-def bank(name: str) -> banks.Bank:
-    return banks.read(FOLDERS[name], solution(name))
+def kit(name: str, seed: str, variant: str = "none") -> Kit:
+    if seed == kits.PUBLIC_SEED:
+        return kits.public(name, variant)
+    return kits.full(FOLDERS[name], seed, variant)
 
 
 @functools.cache
-def kit(name: str, seed: str) -> Kit:
-    return kits.full(FOLDERS[name], seed) if seed != kits.PUBLIC_SEED else kits.public(name)
+def remade(name: str, variant: str) -> Kit:
+    """What `public` reads, made again."""
+    return kits.full(FOLDERS[name], kits.PUBLIC_SEED, variant)
 
 
-def entries(kind: str) -> list[Any]:
+@functools.cache
+def changed(name: str, variant: str) -> set[str]:
+    """The tasks in which a variant differs."""
+    if variant == "none":
+        return {task.number for task in assignment(name).tasks}
+    content = json.loads((variants.handout(name, variant) / "fingerprints.json").read_text())
+    return {key.partition(" ")[0] for key in content["expected"]}
+
+
+def entries(kind: str, slow: Any = lambda variant, is_own: False) -> list[Any]:
+    """All entries of the banks, but for those that are as in the ordinary bank.
+
+    ``slow`` says which are not for the ordinary suite.
+    """
     return [
-        pytest.param(name, number, id=f"{entry.about.task} {entry.about.name} {number}")
-        for name in FOLDERS
-        for number, entry in enumerate(getattr(bank(name), kind))
-    ]
+        pytest.param(
+            name, variant, number, id=f"{variant} {entry.about.task} {entry.about.name} {number}",
+            marks=[pytest.mark.slow] if slow(variant, entry in made(name, variant).own.all) else [],
+        )
+        for name, variant in PAIRS
+        for number, entry in enumerate(getattr(made(name, variant).bank, kind))
+        if entry.about.task in changed(name, variant)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", [kits.PUBLIC_SEED, *SEEDS])
-@pytest.mark.parametrize(("name", "number"), entries("mistakes"))
-def test_a_mistake_loses_exactly_its_points_and_is_named(name, number, seed):
+@pytest.mark.parametrize(("name", "variant", "number"), entries("mistakes"))
+def test_a_mistake_loses_exactly_its_points_and_is_named(name, variant, number, seed):
     """In full, with hidden cases, and from the fingerprints of the package."""
-    entry = bank(name).mistakes[number]
-    names = {**solution(name), **entry.functions}
-    found = make.lost(kit(name, seed), names, task=entry.about.task)
+    entry = made(name, variant).bank.mistakes[number]
+    names = {**made(name, variant).solution, **entry.functions}
+    found = make.lost(kit(name, seed, variant), names, task=entry.about.task)
     hidden_only = seed == kits.PUBLIC_SEED and entry.loses_hidden
     assert set(found) == set(entry.loses) - set(entry.loses_hidden if hidden_only else ())
     assert set(found.values()) <= {entry.about.name}
 
 
 @pytest.mark.parametrize("seed", [kits.PUBLIC_SEED, *SEEDS])
-@pytest.mark.parametrize(("name", "number"), entries("right_answers"))
-def test_a_right_answer_in_an_unusual_form_has_full_marks(name, number, seed):
-    entry = bank(name).right_answers[number]
-    assert set(make.lost(kit(name, seed), {**solution(name), **entry.functions})) == set(
-        entry.loses
-    )
+@pytest.mark.parametrize(
+    ("name", "variant", "number"),
+    entries("right_answers", slow=lambda variant, is_own: variant != "none" and not is_own),
+)
+def test_a_right_answer_in_an_unusual_form_has_full_marks(name, variant, number, seed):
+    entry = made(name, variant).bank.right_answers[number]
+    names = {**made(name, variant).solution, **entry.functions}
+    tasks = sorted(changed(name, variant))
+    lost = [make.lost(kit(name, seed, variant), names, task=task) for task in tasks]
+    assert {name for found in lost for name in found} == set(entry.loses)
 
 
 GARBAGE = [
@@ -83,15 +115,15 @@ GARBAGE = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(GARBAGE)))
-@pytest.mark.parametrize("name", FOLDERS)
-def test_nonsense_has_no_points(name, number):
+@pytest.mark.parametrize(("name", "variant"), EACH)
+def test_nonsense_has_no_points(name, variant, number):
     """And the judge has a verdict, whatever the functions return."""
     nonsense = {
         function: lambda *args, **kwargs: GARBAGE[number]
-        for task in assignment(name).tasks
+        for task in assignment(name, variant).tasks
         for function in task.names
     }
-    graded = kit(name, "one")
+    graded = kit(name, "one", variant)
     found = answer_all(graded.checks, name, "one", nonsense)
     for check in graded.checks:
         held = []  # a case on a kink has nothing to say, so all of them count together
@@ -105,17 +137,21 @@ def test_nonsense_has_no_points(name, number):
             assert diagnose(check, of, outcomes, graded.answers, graded.mistakes), of
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_points_and_words(name):
+@pytest.mark.parametrize(("name", "variant"), EACH)
+def test_points_and_words(name, variant):
     """100 points, shared out in full; every mistake has words, and properties that exist."""
-    found = assignment(name)
+    found = assignment(name, variant)
     assert found.points == 100
     for task in found.tasks:
-        checks = [check for check in kit(name, "one").checks if check.task == task.number]
+        checks = [
+            check
+            for check in kit(name, kits.PUBLIC_SEED, variant).checks
+            if check.task == task.number
+        ]
         names = list(itertools.chain.from_iterable(check.points for check in checks))
         assert sum(sum(check.points.values()) for check in checks) == task.points
         assert len(names) == len(set(names))
-        for entry in bank(name).mistakes:
+        for entry in made(name, variant).bank.mistakes:
             if entry.about.task == task.number:
                 assert entry.loses
                 assert set(entry.loses) <= set(names)
@@ -135,29 +171,34 @@ def words_and_numbers(text: str) -> tuple[list[str], list[float]]:
     return parts[::2], [float(number) for number in parts[1::2]]
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_the_handout_is_made_from_the_source_and_has_no_solution(name):
-    found = assignment(name)
+@pytest.mark.parametrize(("name", "variant"), EACH)
+def test_the_handout_is_made_from_the_source_and_has_no_solution(name, variant):
+    found = assignment(name, variant)
     script = make.handout(found)
-    folder = kits.HANDOUTS / name
+    folder = variants.handout(name, variant)
     assert (folder / f"{name}.py").read_text() == script
     assert (folder / f"{name}.ipynb").read_text() == make.notebook(script)
     assert (folder / "README.md").read_text() == make.about(found)
-    made = kits.fingerprints(kits.full(FOLDERS[name], kits.PUBLIC_SEED))
-    assert_same(made, (folder / "fingerprints.json").read_text())
     kept = {line.strip() for line in script.splitlines()}
-    for region in source.regions(found.solution):
+    for region in source.regions(f"{assignment(name).solution}\n{found.solution}"):
         for line in map(str.strip, region.splitlines()):
             assert len(line) <= 12 or line not in kept, line
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_an_empty_handout_has_no_points_and_the_reference_all(name):
-    script = (kits.HANDOUTS / name / f"{name}.py").read_text()
-    empty = grading.grade(kit(name, "one"), script)
+@pytest.mark.parametrize(("name", "variant"), EACH_SLOWLY)
+def test_the_fingerprints_are_made_from_the_source(name, variant):
+    ordinary = None if variant == "none" else remade(name, "none")
+    text = kits.fingerprints(remade(name, variant), ordinary)
+    assert_same(text, (variants.handout(name, variant) / "fingerprints.json").read_text())
+
+
+@pytest.mark.parametrize(("name", "variant"), EACH_SLOWLY)
+def test_an_empty_handout_has_no_points_and_the_reference_all(name, variant):
+    script = (variants.handout(name, variant) / f"{name}.py").read_text()
+    empty = grading.grade(kit(name, "one", variant), script)
     assert empty.earned == 0
     assert {mistake.partition(" ")[2] for mistake in empty.mistakes} == {"G-empty"}
-    full = grading.grade(kit(name, "one"), assignment(name).solution)
+    full = grading.grade(kit(name, "one", variant), assignment(name, variant).solution)
     assert full.earned == full.points == 100, full.mistakes
 
 
@@ -190,17 +231,20 @@ def test_the_wheel_has_the_handouts_and_no_answers(tmp_path):
         names = archive.namelist()
         course = {name: archive.read(name).decode() for name in names if "/course/" in name}
     assert "minisd/course/worker.py" in course
-    for name in FOLDERS:
+    for name, variant in PAIRS:
+        folder = "" if variant == "none" else f"variants/{variant}/"
         for file in (f"{name}.py", f"{name}.ipynb", "README.md", "fingerprints.json", "checks.py"):
-            assert f"minisd/course/handouts/{name}/{file}" in course
+            assert f"minisd/course/handouts/{name}/{folder}{file}" in course
+        found = assignment(name, variant)
         secret = [
             line.strip()
-            for r in source.regions(assignment(name).solution)
+            for r in source.regions(f"{found.before}\n{found.solution}")
             for line in r.split("\n")
         ]
         for file in ("hidden.py", "mistakes.py", "right.py"):
             assert not [path for path in names if path.endswith(f"/{file}")]
-            secret += (FOLDERS[name] / file).read_text().split("\n")[2:]
+            path = FOLDERS[name] / folder / file
+            secret += path.read_text().split("\n")[2:] if path.exists() else []
         for path, text in course.items():
             if "/handouts/" in path:
                 lines = set(map(str.strip, text.split("\n")))

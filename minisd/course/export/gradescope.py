@@ -81,15 +81,15 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     wheels : path, optional
         A folder with the wheels of minisd and what it needs. Default: they are made and downloaded.
     """
-    course_settings.read(settings_path)  # raises an error if it cannot be used
+    variant = course_settings.read(settings_path).of(folder.name[:2]).variant
     if out.exists():
         raise UserError(f"{out} is there already: move it away, or choose another --out")
     files = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode()}
     with course_settings.SETTINGS.reading(settings_path) as file:
         files["course.toml"] = file.bytes()
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted([*folder.glob("*.py"), *folder.glob(f"variants/{variant}/*.py")]):
         with kits.source.ASSIGNMENT.reading(path) as file:
-            files[f"{folder.name}/{path.name}"] = file.bytes()
+            files[f"{folder.name}/{path.relative_to(folder).as_posix()}"] = file.bytes()
     found = sorted((wheels or _made_wheels(out.parent)).glob("*.whl"))
     for name in ("minisd", *NEEDED):
         if not any(path.name.lower().startswith(f"{name}-") for path in found):
@@ -140,7 +140,7 @@ def run(home: Path) -> None:
     try:
         code = submissions.read(submissions.in_folder(home / "submission", name), name)
         report = grade(
-            kits.full(folder, course.seed),
+            kits.full(folder, course.seed, of.variant),
             code.text,
             tasks=tuple(of.tasks),
             user=_user(),
@@ -203,11 +203,12 @@ def results(report: Report, of: OfAssignment, minutes_late: int = 0) -> dict[str
 
 def self_test(home: Path) -> None:
     """Grade the reference and the empty handout, so that a broken image is seen at once."""
-    from minisd.course import make
+    from minisd.course import make, material
 
     folder = next((home / "source").glob("a?_*"))
-    assignment = kits.source.read(folder / "assignment.py")
-    kit = kits.full(folder, "self-test")
+    variant = course_settings.read(home / "source" / "course.toml").of(folder.name[:2]).variant
+    assignment = material.read(folder, variant).assignment
+    kit = kits.full(folder, "self-test", variant)
     for text, points in ((assignment.solution, kit.points), (make.handout(assignment), 0)):
         report = grade(kit, text, user=_user())
         if report.earned != points:

@@ -228,7 +228,8 @@ def unlikely(K: int, gap: float) -> Any:
 def entropy(student: Student, case: SimpleNamespace, logits: Any = None) -> dict[str, Any]:
     """Ask for loss and gradient."""
     logits = case.logits if logits is None else logits
-    found = by_name(student.call("softmax_cross_entropy", logits, case.labels), "loss", "dlogits")
+    result = student.call("softmax_cross_entropy", logits, case.labels, **case.more)
+    found = by_name(result, "loss", "dlogits")
     return {"loss": number(found["loss"]), "dlogits": found["dlogits"]}
 
 
@@ -331,7 +332,9 @@ def images(n: int, D: int, K: int, *, steps: int, batch: int) -> Any:
 def trained(student: Student, case: SimpleNamespace) -> tuple[Any, str]:
     """Train; return the weights, and the state of the generator afterwards."""
     rng = student.rng(case.seed)
-    found = student.call("train", case.images, case.labels, case.steps, case.batch, case.lr, rng)
+    found = student.call(
+        "train", case.images, case.labels, case.steps, case.batch, case.lr, rng, **case.more
+    )
     return found, student.state(rng)
 
 

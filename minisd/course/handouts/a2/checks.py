@@ -17,7 +17,7 @@ def images(
     """Return a function that draws images, filters, a bias and the gradient that arrives."""
 
     def draw(rng: np.random.Generator) -> dict[str, Any]:
-        OH, OW = (len(range(0, n + 2 * padding - k + 1, stride)) for n, k in ((H, KH), (W, KW)))
+        OH, OW = (windows(n, k, stride, padding) for n, k in ((H, KH), (W, KW)))
         return {
             "x": rng.standard_normal((N, C, H, W)),
             "w": rng.standard_normal((F, C, KH, KW)),
@@ -28,6 +28,11 @@ def images(
         }
 
     return draw
+
+
+def windows(pixels: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+    """Return how many windows there are along one axis."""
+    return len(range(0, pixels + 2 * padding - dilation * (kernel - 1), stride))
 
 
 # ---- 2.1 ----
@@ -42,14 +47,20 @@ def sizes(x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: int, paddi
 
 def size(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """Ask for the size of the output."""
-    found = student.call("conv_output_size", case.x_shape, case.w_shape, case.stride, case.padding)
-    return {"size": found}
+    return {"size": asked_size(student, case)}
+
+
+def asked_size(student: Student, case: SimpleNamespace) -> Any:
+    """Call the student's function."""
+    return student.call(
+        "conv_output_size", case.x_shape, case.w_shape, case.stride, case.padding, **case.more
+    )
 
 
 def refusal(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """Ask for the size where the kernel does not fit: a ValueError."""
     try:
-        student.call("conv_output_size", case.x_shape, case.w_shape, case.stride, case.padding)
+        asked_size(student, case)
     except Failure as failure:
         if failure.kind == "NotImplementedError":
             raise
@@ -64,7 +75,7 @@ def forward(student: Student, case: SimpleNamespace, *, keep: str = "cache") -> 
     """Call the student's forward."""
     return student.call(
         "conv2d_forward", case.x, case.w, case.b,
-        stride=case.stride, padding=case.padding, keep=keep,
+        stride=case.stride, padding=case.padding, keep=keep, **case.more,
     )  # fmt: skip
 
 
@@ -100,7 +111,7 @@ def cache_of(student: Student, case: SimpleNamespace) -> Any:
     except Failure as failure:
         if failure.kind in ("Timeout", "Ended"):
             raise
-    return (case.x, case.w, case.b, case.stride, case.padding)
+    return (case.x, case.w, case.b, case.stride, case.padding, *case.more.values())
 
 
 def backward(student: Student, case: SimpleNamespace) -> dict[str, Any]:
@@ -147,13 +158,13 @@ def growth(student: Student, case: SimpleNamespace) -> dict[str, Any]:
         rng = np.random.default_rng(scale)
         x = rng.standard_normal((2, 2, H, W))
         w = rng.standard_normal((3, 2, 3, 3))
-        dy = rng.standard_normal((2, 3, H, W))
-        sized = SimpleNamespace(x=x, w=w, b=None, stride=1, padding=1)
+        dy = rng.standard_normal((2, 3, *(windows(n, 3, 1, 1, **case.more) for n in (H, W))))
+        sized = SimpleNamespace(x=x, w=w, b=None, stride=1, padding=1, more=case.more)
         y = first_of(forward(student, sized))
         result = student.call("conv2d_backward", dy, cache_of(student, sized))
         if not _is_something([y, *(result if isinstance(result, tuple | list) else [result])]):
             return {"growth": 0.0}
-        work = student.count("conv2d_forward", x, w, None, stride=1, padding=1)
+        work = student.count("conv2d_forward", x, w, None, stride=1, padding=1, **case.more)
         work += student.count("conv2d_backward", dy, cache_of(student, sized))
         counts.append(work)
     ratio = counts[1] / max(counts[0], 1)

@@ -1,0 +1,1 @@
+"""Assignment 4 with zero channels before the real ones."""

@@ -1,0 +1,1 @@
+"""Assignment 5 with survival probabilities that decay by a power."""
