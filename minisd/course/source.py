@@ -202,7 +202,7 @@ def _place(cell: Cell) -> str:
     """Return what a cell of a variant has in common with the one that it replaces."""
     head = _TASK.match(cell.title) or _HEADING.match(cell.text)
     kind = cell.title.partition(" ")[0]
-    return f"{kind} {head['number']}" if head else cell.text
+    return f"{kind} {head['number']}" if head else cell.text.partition("\n")[0]
 
 
 def regions(text: str) -> list[str]:

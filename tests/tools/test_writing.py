@@ -33,11 +33,12 @@ MECHANISM = {
     "course/sandbox.py": {"open 'wb'", "mkdir", "rmtree"},  # in a temporary folder of its own
     "course/staging.py": {"mkdir", "write_text"},  # the same
     "course/answers.py": {"replace"},  # of dataclasses
-    **dict.fromkeys(("course/kit.py", "course/material.py", "course/source.py"), {"replace"}),
-    **{
-        f"course/handouts/{name}/checks.py": {"replace"}
-        for name in ("a1/variants/temperature", "a2/variants/dilation", "a5/variants/power")
-    },
+    "course/kit.py": {"replace"},
+    "course/material.py": {"replace"},
+    "course/source.py": {"replace"},
+    "course/handouts/a1/variants/temperature/checks.py": {"replace"},
+    "course/handouts/a2/variants/dilation/checks.py": {"replace"},
+    "course/handouts/a5/variants/power/checks.py": {"replace"},
     "course/submissions.py": {"replace"},
     "experiments/publish.py": {"savefig"},  # into memory
     "experiments/gradients_by_depth.py": {"TemporaryDirectory"},
