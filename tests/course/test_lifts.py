@@ -64,6 +64,50 @@ def dilation(f: SimpleNamespace) -> None:
         f.conv_output_size((1, 1, 4, 9), (1, 1, 3, 3), 1, 0, 2)
 
 
+def groups(f: SimpleNamespace) -> None:
+    for stride, padding, G in ((1, 1, 2), (2, 0, 4), (3, 2, 1)):
+        x, w = RNG(0).standard_normal((2, 3 * G, 7, 8)), RNG(1).standard_normal((4, 3, 3, 2))
+        b, options = RNG(2).standard_normal(4), {"stride": stride, "padding": padding, "groups": G}
+        leaves = tensor(x), tensor(w), tensor(b)
+        expected = torch.nn.functional.conv2d(*leaves, **options)
+        y, cache = f.conv2d_forward(x, w, b, **options)
+        np.testing.assert_allclose(y, expected.detach(), rtol=1e-9, atol=1e-9)
+        dy = RNG(3).standard_normal(y.shape)
+        pairs = zip(leaves, f.conv2d_backward(dy, cache), strict=True)
+        assert_gradients(expected, dy, **dict(zip(("dx", "dw", "db"), pairs, strict=True)))
+
+
+def pairs(f: SimpleNamespace) -> None:
+    for training in (True, False):
+        x = 2 + RNG(0).standard_normal((3, 4, 2, 3)) * np.arange(1.0, 5)[:, None, None]
+        leaves = tensor(x), tensor(np.array([0.7, -2.0])), tensor(np.array([0.1, 0.2]))
+        running = np.array([0.5, -0.5]), np.array([2.0, 0.4])
+        moved, options = [array.copy() for array in running], {"training": training, "eps": 0.3}
+        arrays = [leaf.detach().numpy() for leaf in leaves]
+        y, cache = f.batchnorm2d_forward(*arrays, *moved, **options, momentum=0.3)
+        in_torch = [torch.tensor(array) for array in running]
+        three = leaves[0].reshape(3, 2, 12)  # PyTorch, too, takes what is behind the channels
+        expected = torch.nn.functional.batch_norm(
+            three, *in_torch, *leaves[1:], training=training, momentum=0.3, eps=0.3
+        ).reshape(x.shape)
+        np.testing.assert_allclose(y, expected.detach(), rtol=1e-10)
+        for array, other in zip(moved, in_torch, strict=True):
+            np.testing.assert_allclose(array, other)
+        dy = RNG(3).standard_normal(y.shape)
+        found = zip(leaves, f.batchnorm2d_backward(dy, cache), strict=True)
+        assert_gradients(expected, dy, **dict(zip(("dx", "dgamma", "dbeta"), found, strict=True)))
+    w, b = RNG(0).standard_normal((4, 2, 3, 3)), RNG(1).standard_normal(4)
+    z = torch.nn.functional.conv2d(
+        torch.tensor(x[:, :2]), torch.tensor(w), torch.tensor(b), padding=1
+    )
+    expected, _ = f.batchnorm2d_forward(z.numpy(), *arrays[1:], *running, **options)
+    folded = map(torch.tensor, f.fold(w, b, *arrays[1:], *running, 0.3))
+    found = torch.nn.functional.conv2d(torch.tensor(x[:, :2]), *folded, padding=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    with pytest.raises(ValueError, match="more than one"):
+        f.batchnorm2d_forward(x[:, :3], *arrays[1:], *running, training=True)
+
+
 def unbiased(f: SimpleNamespace) -> None:
     for training in (True, False):
         x, eps = 2 + RNG(0).standard_normal((3, 2, 2, 3)), 0.3
@@ -110,7 +154,9 @@ def power(f: SimpleNamespace) -> None:
 COMPARED: dict[tuple[str, str], Callable[[SimpleNamespace], None]] = {
     ("a1", "temperature"): temperature,
     ("a2", "dilation"): dilation,
+    ("a2", "groups"): groups,
     ("a3", "unbiased"): unbiased,
+    ("a3", "pairs"): pairs,
     ("a4", "zeros_first"): zeros_first,
     ("a5", "power"): power,
 }
@@ -133,6 +179,13 @@ WRONG = [
     ("a2", "dilation", "wide[:, :, ::dilation, ::dilation] = w", "wide[:, :, :KH, :KW] = w"),
     ("a2", "dilation", "return dx, dw[:, :, ::dilation, ::dilation]", "return dx, dw"),
     ("a2", "dilation", "(kernel - 1) * dilation + 1", "kernel * dilation"),
+    ("a2", "groups", "np.concatenate([y for y, _ in found], axis=1)", "found[0][0]"),
+    ("a2", "groups", "np.split(x, groups, axis=1)", "[x[:, i::groups] for i in range(groups)]"),
+    ("a2", "groups", "return np.concatenate(dx, axis=1)", "return sum(dx)"),
+    ("a3", "pairs", "y.reshape(N, 2 * pairs, H // 2, W)", "y.reshape(N, H // 2, 2 * pairs, W)"),
+    ("a3", "pairs", "x.reshape(N, C // 2, 2 * H, W)", "x[:, ::2]"),
+    ("a3", "pairs", "np.stack(ws, axis=1)", "np.stack(ws)"),
+    ("a3", "pairs", "if x.shape[1] % 2:", "if False:"),
     ("a3", "unbiased", "(M / (M - 1)) ** 0.5", "M / (M - 1)"),
     ("a3", "unbiased", "gamma / factor, running", "gamma, running"),
     ("a3", "unbiased", "return dx, dgamma / cache", "return dx, dgamma * cache"),

@@ -38,6 +38,8 @@ MECHANISM = {
     "course/source.py": {"replace"},
     "course/handouts/a1/variants/temperature/checks.py": {"replace"},
     "course/handouts/a2/variants/dilation/checks.py": {"replace"},
+    "course/handouts/a2/variants/groups/checks.py": {"replace"},
+    "course/handouts/a3/variants/pairs/checks.py": {"replace"},
     "course/handouts/a5/variants/power/checks.py": {"replace"},
     "course/submissions.py": {"replace"},
     "experiments/publish.py": {"savefig"},  # into memory

@@ -30,6 +30,13 @@ def images(
     return draw
 
 
+def redrawn(rng: np.random.Generator, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw images of another shape, in the same order in memory."""
+    other = np.empty_like(x, shape=shape)
+    other[...] = rng.standard_normal(shape)
+    return other
+
+
 def windows(pixels: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
     """Return how many windows there are along one axis."""
     return len(range(0, pixels + 2 * padding - dilation * (kernel - 1), stride))
@@ -158,7 +165,8 @@ def growth(student: Student, case: SimpleNamespace) -> dict[str, Any]:
         rng = np.random.default_rng(scale)
         x = rng.standard_normal((2, 2, H, W))
         w = rng.standard_normal((3, 2, 3, 3))
-        dy = rng.standard_normal((2, 3, *(windows(n, 3, 1, 1, **case.more) for n in (H, W))))
+        dilation = case.more.get("dilation", 1)
+        dy = rng.standard_normal((2, 3, *(windows(n, 3, 1, 1, dilation) for n in (H, W))))
         sized = SimpleNamespace(x=x, w=w, b=None, stride=1, padding=1, more=case.more)
         y = first_of(forward(student, sized))
         result = student.call("conv2d_backward", dy, cache_of(student, sized))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minisd.course.checks import Case, Check
-from minisd.course.handouts.a2.checks import sizes
+from minisd.course.handouts.a2.checks import redrawn, sizes
 
 DILATIONS = (2, 3, 2, 1)
 
@@ -39,9 +39,7 @@ def of_images(case: Case, dilation: int) -> Case:
     def draw(rng: np.random.Generator) -> dict[str, Any]:
         values = case.draw(rng)
         shape = _larger(values["x"].shape, values["w"].shape, dilation)
-        x = np.empty_like(values["x"], shape=shape)  # in the same order in memory
-        x[...] = rng.standard_normal(shape)
-        return {**values, "x": x}
+        return {**values, "x": redrawn(rng, values["x"], shape)}
 
     return _with(replace(case, draw=draw), dilation)
 

@@ -1,0 +1,1 @@
+"""Assignment 3 with statistics over pairs of channels."""
