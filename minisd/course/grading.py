@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minisd.course.answers import difference, digest, outcomes, tolerance
+from minisd.course.answers import difference, digest, fingerprint, outcomes, tolerance
 from minisd.course.checks import CREDIT, Case, Check, Failure, Student
 from minisd.course.diagnose import Diagnosis, diagnose
 from minisd.course.kit import Kit, TaskInfo
-from minisd.course.report import PropertyReport, Report, TaskReport
+from minisd.course.report import PropertyReport, Report, TaskReport, weighted
 from minisd.course.sandbox import Sandbox
 from minisd.course.scan import scan
+from minisd.course.settings import OfAssignment
+from minisd.course.submissions import Code
 
 SPOILING = {"NotImplementedError", "Timeout", "Ended", "TooMuchOutput"}
 """Failures that are taken to be the same in all cases of a check."""
@@ -46,6 +48,19 @@ def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) ->
     return Report(
         kit.name, kit.title, digest(kit.seed), level, reports, scanned.flags, scanned.remarks
     )
+
+
+def grade_as_set(kit: Kit, code: Code, of: OfAssignment, *, user: str | None = None) -> Report:
+    """Judge a submission as the course's settings have it: its tasks, points and limits.
+
+    What has to be said of how the code was taken out is in the report.
+    """
+    limits: dict[str, Any] = {"seconds_per_call": of.seconds_per_call, "memory_mb": of.memory_mb}
+    if user is not None:
+        limits["user"] = user
+    found = weighted(grade(kit, code.text, tasks=tuple(of.tasks), **limits), of.points)
+    found.remarks += code.remarks
+    return found
 
 
 def _grade_task(
@@ -147,10 +162,11 @@ def judge(
         says = f"it is the gradient of your own forward, which is wrong: {CREDIT:.0%} of the points"
         return PropertyReport(name, points, CREDIT * points, right, wrong, Diagnosis("", says))
     said = diagnose(check, name, found, kit.answers, kit.mistakes, named)
+    unknown = None if said.name else {case: fingerprint(value) for case, value in found.items()}
     earned = 0.0
     if check.shares and all(isinstance(share, float | int) for share in found.values()):
         earned = points * min(found.values())
-    return PropertyReport(name, points, earned, right, wrong, said)
+    return PropertyReport(name, points, earned, right, wrong, said, outcome=unknown)
 
 
 def _follows(

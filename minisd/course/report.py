@@ -1,14 +1,16 @@
 """The report of a submission: what was found, property by property, as text, Markdown and JSON."""
 
 import html
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from minisd.course.diagnose import Diagnosis
 
-HINTS = ("what", "where", "name")
+HINTS = ("first", "where", "all")
 """Levels of hints: what fails; where to look, too; the name of the mistake, too."""
+STEPWISE = "stepwise"
+"""Instead of a level: one level more with each submission that has failed in the same property."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,10 @@ class PropertyReport:
         Of ``points``.
     right, wrong : list of str
         The cases for which it holds, and for which not.
+    outcome : dict, optional
+        By case the fingerprint of what was found, where no mistake that has a name explains it.
+    failed_before : int
+        Earlier submissions of this student in which it failed, too.
     """
 
     name: str
@@ -30,6 +36,8 @@ class PropertyReport:
     wrong: list[str]
     diagnosis: Diagnosis | None = None
     remark: str = ""
+    outcome: dict[str, Any] | None = None
+    failed_before: int = 0
 
 
 @dataclass
@@ -84,13 +92,30 @@ class Report:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report as plain JSON."""
+        """Return the report as plain JSON, without fingerprints."""
+        content = asdict(self)
+        for task in content["tasks"]:
+            for line in task["properties"]:
+                del line["outcome"]
         return {
-            **asdict(self),
+            **content,
             "earned": self.earned,
             "points": self.points,
             "mistakes": self.mistakes,
         }
+
+
+def weighted(report: Report, points: Mapping[str, float]) -> Report:
+    """Return the report with these points of some tasks, shared out in the same proportions."""
+    tasks = []
+    for task in report.tasks:
+        scale = points.get(task.number, task.points) / (task.points or 1)
+        lines = [
+            replace(line, points=scale * line.points, earned=scale * line.earned)
+            for line in task.properties
+        ]
+        tasks.append(TaskReport(task.number, task.title, lines) if scale != 1 else task)
+    return replace(report, tasks=tasks)
 
 
 def from_json(content: dict[str, Any]) -> Report:
@@ -109,7 +134,7 @@ def from_json(content: dict[str, Any]) -> Report:
     return Report(**{**content, "tasks": tasks})
 
 
-def as_text(report: Report, *, hints: str = "name") -> str:
+def as_text(report: Report, *, hints: str = "all") -> str:
     """Return the report for a terminal."""
     return "\n".join(_lines(report, hints)) + "\n"
 
@@ -128,7 +153,7 @@ def _lines(report: Report, hints: str) -> Iterator[str]:
 
 def explained(line: PropertyReport, hints: str) -> Iterator[str]:
     """Yield what the report says of a property that is not right."""
-    level = HINTS.index(hints)
+    level = min(line.failed_before, 2) if hints == STEPWISE else HINTS.index(hints)
     found = line.diagnosis
     if found is None:
         return
@@ -144,7 +169,7 @@ def explained(line: PropertyReport, hints: str) -> Iterator[str]:
         yield line.remark
 
 
-def as_markdown(report: Report, *, hints: str = "name") -> str:
+def as_markdown(report: Report, *, hints: str = "all") -> str:
     """Return the report as Markdown; everything that came from a student is escaped."""
     parts = [f"# {report.title}", "", f"**{report.earned:g} of {report.points:g} points**", ""]
     parts += [f"- {_escaped(text)}" for text in report.remarks]
@@ -173,7 +198,7 @@ _STYLE = (
 )
 
 
-def as_html(report: Report, *, hints: str = "name") -> str:
+def as_html(report: Report, *, hints: str = "all") -> str:
     """Return the report as one HTML page, without scripts."""
     title = html.escape(f"{report.title}: {report.earned:g} of {report.points:g} points")
     parts = [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from minisd.course.kit import NAMES
-from minisd.course.report import HINTS
+from minisd.course.report import HINTS, STEPWISE
 from minisd.errors import ConfigError
 from minisd.files import write_atomically
 from minisd.readers import Kind
@@ -39,8 +39,9 @@ class OfAssignment:
         The tasks that are set; default: all.
     points : dict
         Points of a task, instead of the usual ones.
-    hints : "what", "where" or "name"
-        How much the feedback says of a mistake.
+    hints : "first", "where", "all" or "stepwise"
+        How much the feedback says of a mistake: what fails; where to look, too; its name, too; or
+        one step more with each submission that failed in the same property.
     seconds_per_call, memory_mb : float, int
         Limits of the student's process.
     """
@@ -50,7 +51,7 @@ class OfAssignment:
     slip_days: int = 0
     tasks: list[str] = field(default_factory=list)
     points: dict[str, float] = field(default_factory=dict)
-    hints: str = "name"
+    hints: str = "all"
     seconds_per_call: float = 5.0
     memory_mb: int = 512
 
@@ -99,8 +100,9 @@ def read(path: Path) -> Settings:
     if len(settings.seed) < 16:
         raise ConfigError(f"{path}: the seed is too short to be secret: 'minisd course init'")
     for name, of in assignments.items():
-        if of.hints not in HINTS:
-            raise ConfigError(f"{path}: hints of {name} are {', '.join(HINTS)}, not {of.hints!r}")
+        if of.hints not in (*HINTS, STEPWISE):
+            known = ", ".join((*HINTS, STEPWISE))
+            raise ConfigError(f"{path}: hints of {name} are {known}, not {of.hints!r}")
         if of.due is not None and of.due.tzinfo is None:
             raise ConfigError(f"{path}: due of {name} needs its zone, as in 2027-03-01T23:59:00Z")
     return settings
@@ -158,7 +160,7 @@ term = ""
 # due = 2027-03-01T23:59:00Z
 # late_per_day = 0.1
 # slip_days = 2
-# hints = "name"    # or "where", or "what"
+# hints = "all"    # or "stepwise", "where", "first"
 """
 
 

@@ -27,7 +27,10 @@ MECHANISM = {
     "data/unpack.py": {"open 'xb'"},
     "experiments/study.py": {"mkdir"},
     "cli/course_students.py": {"mkdir"},
-    "course/batch.py": {"mkdir"},
+    "course/batch.py": {"mkdir", "replace"},  # of dataclasses
+    "course/graded.py": {"replace"},
+    "course/grades.py": {"mkdir", "replace"},
+    "course/report.py": {"replace"},
     "course/export/gradescope.py": {"mkdir"},
     "course/settings.py": {"mkdir"},
     "course/sandbox.py": {"open 'wb'", "mkdir", "rmtree"},  # in a temporary folder of its own
