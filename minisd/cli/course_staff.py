@@ -1,24 +1,19 @@
 """``minisd course``, for instructors: settings, self-test, grading, exports."""
 
-import argparse
 import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from minisd.cli.course_students import NOT_ALL, OK, a_path
-from minisd.course import batch, grading, make, settings, submissions
+from minisd.cli.course_options import NOT_ALL, OK, a_path, folder_of, with_settings, with_sources
+from minisd.course import batch, make, settings, submissions
 from minisd.course import kit as kits
-from minisd.course import report as reports
 from minisd.course.export import gradescope
-from minisd.course.kit import Kit
 from minisd.course.sandbox import LEVELS, Sandbox
 from minisd.errors import UserError
 from minisd.files import write_atomically
 from minisd.machine import available_cores
 from minisd.runs.progress import Counting
-
-SOURCES = Path("tutorials") / "course"
 
 
 def grade(
@@ -34,7 +29,7 @@ def grade(
 ) -> int:
     """Grade a folder of submissions: grades.csv, feedback for each, a summary."""
     course = settings.read(settings_path)
-    kit = _full(assignment, sources, course.seed)
+    kit = kits.full(folder_of(assignment, sources), course.seed)
     level = _level()
     if level < require:
         raise UserError(
@@ -51,15 +46,6 @@ def grade(
     return OK
 
 
-def explain(*, assignment: str, file: Path, settings_path: Path, sources: Path) -> int:
-    """Judge one submission in full, for the instructor."""
-    course = settings.read(settings_path)
-    kit = _full(assignment, sources, course.seed)
-    code = submissions.read(file, assignment)
-    print(reports.as_text(grading.grade(kit, code.text)), end="")
-    return OK
-
-
 def init(*, folder: Path) -> int:
     """Write course.toml with a fresh secret seed."""
     print(settings.write_new(folder))
@@ -70,7 +56,7 @@ def self_test(*, assignment: str | None, sources: Path) -> int:
     """Grade the reference, the empty handout and every answer of the bank: before a term."""
     failed = 0
     for name in [assignment] if assignment else kits.names():
-        folder = _folder(name, sources)
+        folder = folder_of(name, sources)
         for seed in ("self-test 1", "self-test 2"):
             for problem in make.problems(folder, seed):
                 failed += 1
@@ -85,7 +71,7 @@ def export(
 ) -> int:  # fmt: skip
     """Write what a platform needs to grade: a zip for Gradescope."""
     target = out or Path(f"{assignment}-{kind}.zip")
-    gradescope.export(_folder(assignment, sources), settings_path, target, wheels=wheels)
+    gradescope.export(folder_of(assignment, sources), settings_path, target, wheels=wheels)
     print(f"{target}: upload it; not tried on the platform itself, so try one submission there")
     return OK
 
@@ -102,21 +88,6 @@ def build(*, sources: Path) -> int:
     return OK
 
 
-def _folder(name: str, sources: Path) -> Path:
-    kits.check_name(name)
-    folders = sorted(sources.glob(f"{name}_*"))
-    if not folders:
-        raise UserError(
-            f"{sources} has no source of {name}: grading needs a checkout of minisd; give its "
-            "tutorials/course with --sources"
-        )
-    return folders[0]
-
-
-def _full(name: str, sources: Path, seed: str) -> Kit:
-    return kits.full(_folder(name, sources), seed)
-
-
 def _level() -> int:
     with Sandbox("") as student:
         return student.level
@@ -124,19 +95,6 @@ def _level() -> int:
 
 def add_to(add: Any) -> None:
     """Add these actions to the parser, with ``add(function, name)``."""
-
-    def with_sources(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--sources", type=a_path, metavar="DIR", default=SOURCES,
-            help="tutorials/course of a checkout (default: below this folder)",
-        )  # fmt: skip
-
-    def with_settings(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--settings", dest="settings_path", type=a_path, metavar="FILE",
-            default=Path("course.toml"), help="the course's settings (default: course.toml)",
-        )  # fmt: skip
-        with_sources(sub)
 
     sub = add(grade, "grade")
     sub.add_argument("assignment", metavar="NAME")
@@ -149,11 +107,6 @@ def add_to(add: Any) -> None:
         help="refuse to grade with less isolation than this level",
     )  # fmt: skip
     sub.add_argument("--quiet", action="store_true", help="print errors only")
-
-    sub = add(explain, "explain")
-    sub.add_argument("assignment", metavar="NAME")
-    sub.add_argument("file", type=a_path, metavar="FILE")
-    with_settings(sub)
 
     sub = add(init, "init")
     sub.add_argument("folder", nargs="?", type=a_path, metavar="DIR", default=Path())

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from minisd.cli.course_options import NOT_ALL, OK, a_path
 from minisd.course import grading, submissions
 from minisd.course import kit as kits
 from minisd.course import report as reports
@@ -12,8 +13,6 @@ from minisd.course.kit import Kit
 from minisd.course.sandbox import Sandbox
 from minisd.errors import UserError
 from minisd.files import write_atomically
-
-OK, NOT_ALL = 0, 1
 
 
 def listing() -> int:
@@ -97,11 +96,6 @@ def _tasks(kit: Kit, task: str | None) -> tuple[str, ...]:
     if task is not None and task not in numbers:
         raise UserError(f"{kit.name} has no task {task}; there are {', '.join(numbers)}")
     return (task,) if task else ()
-
-
-def a_path(text: str) -> Path:
-    """Return a path; ``~`` is the home folder."""
-    return Path(text).expanduser()
 
 
 def add_to(add: Any) -> None:

@@ -33,6 +33,7 @@ MECHANISM = {
     "course/report.py": {"replace"},
     "course/export/gradescope.py": {"mkdir"},
     "course/settings.py": {"mkdir"},
+    "course/similar.py": {"mkdir"},
     "course/sandbox.py": {"open 'wb'", "mkdir", "rmtree"},  # in a temporary folder of its own
     "course/staging.py": {"mkdir", "write_text"},  # the same
     "course/answers.py": {"replace"},  # of dataclasses
