@@ -40,6 +40,8 @@ class Diagnosis:
     read: str = ""
 
 
+SLOW = "it works, but the work in your own lines grows with the size of the input"
+LESS_WORK = "How does the number of steps grow with the size of the input?"
 EMPTY = Diagnosis("G-empty", "not written yet")
 COMMON = {
     "G-mutates": (
@@ -75,6 +77,8 @@ def diagnose(
     if mistake is not None:
         about = words[check.task, mistake]
         return Diagnosis(mistake, about.says, about.look, about.read)
+    if check.shares and not failures:
+        return Diagnosis("G-slow", SLOW, LESS_WORK)
     for case in check.cases:
         expected = answers.expected[check.name, case.name][name]
         what = difference(found[case.name], expected, tolerance(case))
@@ -140,8 +144,7 @@ def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagn
             says, look = COMMON[name]
             return Diagnosis(name, f"{says.format(of)} ({case})", look)
         case "error" if what.got == "Timeout":
-            look = "How does the number of steps grow with the size of the input?"
-            return Diagnosis("G-slow", f"it took too long ({case})", look)
+            return Diagnosis("G-slow", f"it took too long ({case})", LESS_WORK)
         case "error" if what.got in ("SystemExit", "Ended"):
             return Diagnosis("G-exit", f"your code has ended the program ({case})")
         case "error" if what.got == "TooMuchOutput":

@@ -39,11 +39,10 @@ def _asked(assignment: Assignment, entries: list[Entry], result: Result) -> Iter
     for entry in questions(entries, result, points):
         about = entry.about
         lost = ", ".join(entry.loses)
-        yield f"- **{about.task}**, right in theirs: {lost}. Of a colleague's the report says: "
-        yield f"  “{about.says}”. Which line of yours prevents that?"
-        yield f"  - a good answer sees: {about.look}" + (
-            f" (tutorial {about.read})" if about.read else ""
-        )
+        read = f" (tutorial {about.read})" if about.read else ""
+        yield f"- **{about.task} {lost}** is right in yours. A colleague's report says:"
+        yield f'  "{about.says}". Which line of yours prevents that?'
+        yield f"  - to a good answer leads: {about.look}{read}"
 
 
 def questions(entries: list[Entry], result: Result, points: dict[str, int]) -> list[Entry]:
