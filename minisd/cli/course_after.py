@@ -23,7 +23,7 @@ def explain(
     else:
         code = Code(_result_of(who, folder).code, [])
     kit = kits.full(folder_of(assignment, sources), course.seed)
-    print(explained(kit, code, course.of(assignment)), end="")
+    print(explained(kit, code, course.for_kit(kit)), end="")
     return OK
 
 

@@ -50,7 +50,7 @@ def grade_class(
     list of dict
         The rows of ``grades.csv``.
     """
-    of = settings.of(kit.name)
+    of = settings.for_kit(kit)
     (out / "results").mkdir(parents=True, exist_ok=True)
     paths = {s.student: graded.path_of(out, s.student) for s in found}
     keys = {s.student: _key(kit, s, of) for s in found}

@@ -158,7 +158,7 @@ def explained(line: PropertyReport, hints: str) -> Iterator[str]:
     if found is None:
         return
     if line.right:
-        yield f"holds for {', '.join(line.right)}; not for {', '.join(line.wrong)}"
+        yield f"holds for: {'; '.join(line.right)}. Not for: {'; '.join(line.wrong)}"
     if level >= 2 or not found.look:
         yield found.says
     if level >= 1 and found.look:

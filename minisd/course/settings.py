@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minisd.course.kit import NAMES
+from minisd.course.kit import NAMES, Kit
 from minisd.course.report import HINTS, STEPWISE
 from minisd.errors import ConfigError
 from minisd.files import write_atomically
@@ -35,6 +35,9 @@ class OfAssignment:
         With its zone. Without it nothing is late.
     late_per_day, slip_days : float, int
         Share of the points that a day of delay costs, after ``slip_days`` days that cost nothing.
+    daily_limit : int
+        On Gradescope: submissions that are graded in 24 hours, and one more, since the first retry
+        is free. 0: no limit.
     tasks : list of str
         The tasks that are set; default: all.
     points : dict
@@ -49,6 +52,7 @@ class OfAssignment:
     due: datetime.datetime | None = None
     late_per_day: float = 0.0
     slip_days: int = 0
+    daily_limit: int = 0
     tasks: list[str] = field(default_factory=list)
     points: dict[str, float] = field(default_factory=dict)
     hints: str = "all"
@@ -79,6 +83,24 @@ class Settings:
     def of(self, assignment: str) -> OfAssignment:
         """Return the settings of an assignment."""
         return self.assignments.get(assignment, OfAssignment())
+
+    def for_kit(self, kit: Kit) -> OfAssignment:
+        """Return the settings of an assignment.
+
+        Raises
+        ------
+        ConfigError
+            If they are about a task that it does not have.
+        """
+        of = self.of(kit.name)
+        numbers = [task.number for task in kit.tasks]
+        for number in (*of.tasks, *of.points):
+            if number not in numbers:
+                raise ConfigError(
+                    f"course.toml: {kit.name} has no task {number!r}; there are "
+                    f"{', '.join(numbers)}"
+                )
+        return of
 
 
 def read(path: Path) -> Settings:
@@ -160,6 +182,7 @@ term = ""
 # due = 2027-03-01T23:59:00Z
 # late_per_day = 0.1
 # slip_days = 2
+# daily_limit = 5    # on Gradescope
 # hints = "all"    # or "stepwise", "where", "first"
 """
 

@@ -215,6 +215,14 @@ def test_settings_that_cannot_be_used_are_refused(tmp_path, text, said):
         settings.read(path)
 
 
+def test_settings_about_a_task_that_is_not_there_are_refused(tmp_path):
+    for of in (OfAssignment(tasks=["2.9"]), OfAssignment(points={"2.9": 3.0})):
+        course = Settings("x" * 16, assignments={"a2": of})
+        with pytest.raises(ConfigError, match=r"a2 has no task '2.9'; there are 2.1, 2.2"):
+            batch.grade_class(kit("a2", "one"), [], course, tmp_path / "out", jobs=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_settings_of_a_course(tmp_path):
     path = settings.write_new(tmp_path)
     first = settings.read(path)
