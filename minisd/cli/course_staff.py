@@ -25,12 +25,13 @@ def grade(
     sources: Path,
     jobs: int | None,
     require: int,
+    user: str | None,
     quiet: bool,
 ) -> int:
     """Grade a folder of submissions: grades.csv, feedback for each, a summary."""
     course = settings.read(settings_path)
     kit = kits.full(folder_of(assignment, sources), course.seed)
-    level = _level()
+    level = _level(user)
     if level < require:
         raise UserError(
             f"this machine isolates at level {level} ({LEVELS[level]}), and --require asks for "
@@ -39,7 +40,9 @@ def grade(
     found = submissions.find(folder, assignment)
     jobs = jobs or available_cores()
     with closing(Counting(len(found), "submissions", quiet=quiet)) as counting:
-        rows = batch.grade_class(kit, found, course, out, jobs=jobs, report=counting.reach)
+        rows = batch.grade_class(
+            kit, found, course, out, jobs=jobs, user=user, report=counting.reach
+        )
     if not quiet:
         print(f"isolation level {level}: {LEVELS[level]}")
         print(f"{len(rows)} submissions: {out / 'grades.csv'}, {out / 'summary.md'}")
@@ -88,8 +91,8 @@ def build(*, sources: Path) -> int:
     return OK
 
 
-def _level() -> int:
-    with Sandbox("") as student:
+def _level(user: str | None) -> int:
+    with Sandbox("", user=user) as student:
         return student.level
 
 
@@ -106,6 +109,9 @@ def add_to(add: Any) -> None:
         "--require", type=int, choices=(1, 2, 3), default=1,
         help="refuse to grade with less isolation than this level",
     )  # fmt: skip
+    sub.add_argument(
+        "--user", metavar="NAME", help="run student code as this user (level 3); only root can"
+    )
     sub.add_argument("--quiet", action="store_true", help="print errors only")
 
     sub = add(init, "init")

@@ -34,6 +34,7 @@ def grade_class(
     out: Path,
     *,
     jobs: int,
+    user: str | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, Any]]:
     """Grade all submissions, and write grades, feedback and a summary into ``out``.
@@ -42,6 +43,8 @@ def grade_class(
     ----------
     jobs : int
         Submissions at the same time.
+    user : str, optional
+        The user that student code runs as; only root can choose.
     report : function of an int
         Called with the number of submissions that are done.
 
@@ -57,7 +60,7 @@ def grade_class(
     waiting = [s for s in found if _done(paths[s.student], keys[s.student]) is None]
     done = len(found) - len(waiting)
     report(done)
-    for _ in _in_processes(kit, waiting, of, paths, keys, jobs):
+    for _ in _in_processes(kit, waiting, of, paths, keys, jobs, user):
         done += 1
         report(done)
     rows = []
@@ -85,6 +88,7 @@ def _in_processes(
     paths: dict[str, Path],
     keys: dict[str, str],
     jobs: int,
+    user: str | None,
 ) -> Iterable[str]:
     """Grade in ``jobs`` processes at a time; yield each student when their process has ended."""
     context = multiprocessing.get_context("fork")
@@ -100,6 +104,7 @@ def _in_processes(
                     of,
                     paths[submission.student],
                     keys[submission.student],
+                    user,
                 )
                 process = context.Process(target=_grade_one, args=arguments)
                 with warnings.catch_warnings():
@@ -122,12 +127,14 @@ def _in_processes(
             process.join()
 
 
-def _grade_one(kit: Kit, submission: Submission, of: OfAssignment, path: Path, key: str) -> None:
+def _grade_one(
+    kit: Kit, submission: Submission, of: OfAssignment, path: Path, key: str, user: str | None
+) -> None:
     """Grade a submission, and write its result. It runs in a process of its own."""
     result = graded.Result(submission.student, key, _digest(submission))
     try:
         code = submissions.read(submission.path, kit.name)
-        found = grade_as_set(kit, code, of)
+        found = grade_as_set(kit, code, of, user=user)
         found = graded.after(found, graded.stored(path), result.submission)
         result = replace(result, report=found, code=code.text)
     except UserError as error:

@@ -129,34 +129,34 @@ def test_a_class_that_was_interrupted_goes_on(folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
     grade(folder, out)
     before = rows(out)
-    graded = []
+    done = []
     original = batch._grade_one
     monkeypatch.setattr(
         batch, "_in_processes",
-        lambda kit, waiting, of, paths, keys, jobs: (
-            graded.append(s.student) or original(kit, s, of, paths[s.student], keys[s.student])
+        lambda kit, waiting, of, paths, keys, jobs, user: (
+            done.append(s.student) or original(kit, s, of, paths[s.student], keys[s.student], user)
             for s in waiting
         ),
     )  # fmt: skip
     grade(folder, out)
-    assert graded == []
+    assert done == []
     (out / "results" / "ada.json").write_text("{")  # damaged
     (folder / "eve_99.py").write_text(RIGHT)  # handed in again
     grade(folder, out)
-    assert graded == ["ada", "eve"]
+    assert done == ["ada", "eve"]
     assert float(rows(out)["eve"]["total"]) == 8
     assert rows(out)["ada"] == before["ada"]
     grade(folder, out, seed="3")
-    assert len(graded) == 2 + 7
+    assert len(done) == 2 + 7
 
 
 def test_a_process_that_is_lost_costs_one_row(folder, tmp_path, monkeypatch):
     original = batch.grade_as_set
 
-    def lost(kit, code, of):
+    def lost(kit, code, of, **options):
         if "2 * padding" not in code.text:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(kit, code, of)
+        return original(kit, code, of, **options)
 
     monkeypatch.setattr(batch, "grade_as_set", lost)
     grade(folder, tmp_path / "out")
