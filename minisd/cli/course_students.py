@@ -16,12 +16,13 @@ from minisd.files import write_atomically
 
 
 def listing() -> int:
-    """List the assignments: points, hours, tasks."""
+    """List the assignments: points, hours, the tutorials that they need, tasks."""
     for name in kits.names():
         kit = kits.public(name)
         hours = sum(task.minutes for task in kit.tasks) / 60
         points = sum(task.points for task in kit.tasks)
-        print(f"{name}  {kit.title}: {points} points, about {hours:.0f} hours")
+        after = ", ".join(map(str, kit.tutorials))
+        print(f"{name}  {kit.title}: {points} points, about {hours:.0f} hours, tutorials {after}")
         for task in kit.tasks:
             print(f"    {task.number}  {task.title} ({task.points})")
     return OK

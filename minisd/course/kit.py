@@ -77,6 +77,12 @@ class Kit:
         return sum(task.points for task in self.tasks)
 
     @property
+    def tutorials(self) -> list[int]:
+        """The tutorials that its mistakes let the student read again."""
+        found = {about.read.partition(":")[0] for about in self.mistakes.values() if about.read}
+        return sorted(map(int, found))
+
+    @property
     def is_public(self) -> bool:
         """Whether this is what comes with the package."""
         return self.seed == PUBLIC_SEED
