@@ -5,7 +5,7 @@ kind of thing is wrong; a constant factor; and in any case for which cases the p
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,12 +79,19 @@ def diagnose(
         return Diagnosis(mistake, about.says, about.look, about.read)
     if check.shares and not failures:
         return Diagnosis("G-slow", SLOW, LESS_WORK)
+    said: dict[str, Diagnosis] = {}  # the first of each kind
     for case in check.cases:
         expected = answers.expected[check.name, case.name][name]
         what = difference(found[case.name], expected, tolerance(case))
-        if what is not None:
-            return _in_words(what, *_part(what, found[case.name], expected), case.name)
-    raise ValueError(f"{name} is right")
+        if what is not None and what.kind not in said:
+            parts = _part(what, found[case.name], expected)
+            said[what.kind] = _in_words(what, *parts, case.name)
+    if not said:
+        raise ValueError(f"{name} is right")
+    first, *others = said.values()
+    if first.name or not others:
+        return first
+    return replace(first, says=f"{first.says}; {others[0].says}")
 
 
 def imitated(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from minisd.course.diagnose import Diagnosis
+from minisd.course.diagnose import EMPTY, Diagnosis
 
 HINTS = ("first", "where", "all")
 """Levels of hints: what fails; where to look, too; the name of the mistake, too."""
@@ -47,6 +47,13 @@ class TaskReport:
     number: str
     title: str
     properties: list[PropertyReport] = field(default_factory=list)
+
+    @property
+    def shown(self) -> list[PropertyReport]:
+        """The properties to list: one for all, if nothing of the task is written."""
+        if self.properties and all(line.diagnosis == EMPTY for line in self.properties):
+            return [PropertyReport("all of it", self.points, 0, [], [], EMPTY)]
+        return self.properties
 
     @property
     def points(self) -> float:
@@ -145,7 +152,7 @@ def _lines(report: Report, hints: str) -> Iterator[str]:
     for task in report.tasks:
         yield ""
         yield f"{task.number} {task.title}: {task.earned:g} of {task.points:g}"
-        for line in task.properties:
+        for line in task.shown:
             mark = "right" if line.earned == line.points else "wrong"
             yield f"  {mark}  {line.name}: {line.earned:g} of {line.points:g}"
             yield from (f"         {text}" for text in explained(line, hints))
@@ -175,7 +182,7 @@ def as_markdown(report: Report, *, hints: str = "all") -> str:
     parts += [f"- {_escaped(text)}" for text in report.remarks]
     for task in report.tasks:
         parts += ["", f"## {task.number} {task.title}: {task.earned:g} of {task.points:g}", ""]
-        for line in task.properties:
+        for line in task.shown:
             mark = "x" if line.earned == line.points else " "
             parts.append(f"- [{mark}] {line.name}: {line.earned:g} of {line.points:g}")
             parts += [f"  - {_escaped(text)}" for text in explained(line, hints)]
@@ -211,7 +218,7 @@ def as_html(report: Report, *, hints: str = "all") -> str:
     for task in report.tasks:
         head = html.escape(f"{task.number} {task.title}: {task.earned:g} of {task.points:g}")
         parts.append(f"<h2>{head}</h2><ul>")
-        for line in task.properties:
+        for line in task.shown:
             mark = "right" if line.earned == line.points else "wrong"
             name = html.escape(f"{line.name}: {line.earned:g} of {line.points:g}")
             said = "".join(f"<p>{html.escape(text)}</p>" for text in explained(line, hints))

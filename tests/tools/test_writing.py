@@ -37,6 +37,7 @@ MECHANISM = {
     "course/sandbox.py": {"open 'wb'", "mkdir", "rmtree"},  # in a temporary folder of its own
     "course/staging.py": {"mkdir", "write_text"},  # the same
     "course/answers.py": {"replace"},  # of dataclasses
+    "course/diagnose.py": {"replace"},
     "course/kit.py": {"replace"},
     "course/submissions.py": {"replace"},
     "experiments/publish.py": {"savefig"},  # into memory
