@@ -4,6 +4,7 @@ There are two. `public` has what comes with the package: public cases and finger
 made from the source, with a secret seed: it has hidden cases, the solution and the bank.
 """
 
+import hashlib
 import importlib
 import json
 from collections.abc import Mapping
@@ -56,6 +57,8 @@ class Kit:
         Source of what stands in the student's module before the file runs.
     staged : tuple of path
         Folders with the modules of minisd that may be imported; ``allowed`` has their names.
+    sources : str
+        Stands for the files that a full kit was made from.
     """
 
     name: str
@@ -70,11 +73,18 @@ class Kit:
     staged: tuple[Path, ...] = ()
     allowed: frozenset[str] = frozenset()
     variant: str = NONE
+    sources: str = ""
 
     @property
     def points(self) -> float:
         """All of its tasks together."""
         return sum(task.points for task in self.tasks)
+
+    @property
+    def tutorials(self) -> list[int]:
+        """The tutorials that its mistakes let the student read again."""
+        found = {about.read.partition(":")[0] for about in self.mistakes.values() if about.read}
+        return sorted(map(int, found))
 
     @property
     def is_public(self) -> bool:
@@ -134,7 +144,17 @@ def full(folder: Path, seed: str, variant: str = NONE) -> Kit:
     words = {(e.about.task, e.about.name): e.about for e in bank.mistakes}
     given = {t.number: assignment.solution_of(t) for t in assignment.tasks}
     name, title = assignment.name, assignment.title
-    return _made(Kit(name, title, seed, tasks, checks, answers, words, given, variant=variant))
+    kit = Kit(name, title, seed, tasks, checks, answers, words, given, variant=variant)
+    kit.sources = _digest(folder, variant)
+    return _made(kit)
+
+
+def _digest(folder: Path, variant: str) -> str:
+    hasher = hashlib.sha256()
+    for path in sorted([*folder.glob("*.py"), *folder.glob(f"variants/{variant}/*.py")]):
+        with source.ASSIGNMENT.reading(path) as file:
+            hasher.update(path.name.encode() + file.bytes())
+    return hasher.hexdigest()
 
 
 def fingerprints(kit: Kit, ordinary: Kit | None = None) -> str:

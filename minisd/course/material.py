@@ -37,6 +37,11 @@ def names(folder: Path) -> list[str]:
     return [variants.NONE, *found]
 
 
+def folder_of(folder: Path, variant: str) -> Path:
+    """Return the folder with the source of a variant."""
+    return folder if variant == variants.NONE else folder / "variants" / variant
+
+
 def read(folder: Path, variant: str = variants.NONE) -> Material:
     """Read the source of an assignment.
 
@@ -58,7 +63,7 @@ def read(folder: Path, variant: str = variants.NONE) -> Material:
     bank = banks.read(folder, functions)
     if variant == variants.NONE:
         return Material(ordinary, functions, bank, bank)
-    path = folder / "variants" / variant
+    path = folder_of(folder, variant)
     assignment = source.varied(ordinary, path / "assignment.py")
     solution = banks.namespace(assignment.solution)
     own = banks.read(path, solution)

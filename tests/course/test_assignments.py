@@ -17,6 +17,7 @@ import pytest
 from minisd.course import grading, make, material, source, variants
 from minisd.course import kit as kits
 from minisd.course.answers import Local, answer_all
+from minisd.course.bank import Bank
 from minisd.course.checks import Failure
 from minisd.course.diagnose import diagnose
 from minisd.course.kit import Kit
@@ -42,6 +43,10 @@ def made(name: str, variant: str = "none") -> material.Material:
 
 def assignment(name: str, variant: str = "none") -> source.Assignment:
     return made(name, variant).assignment
+
+
+def bank(name: str, variant: str = "none") -> Bank:
+    return made(name, variant).bank
 
 
 @functools.cache
@@ -77,7 +82,7 @@ def entries(kind: str, slow: Any = lambda variant, is_own: False) -> list[Any]:
             marks=[pytest.mark.slow] if slow(variant, entry in made(name, variant).own.all) else [],
         )
         for name, variant in PAIRS
-        for number, entry in enumerate(getattr(made(name, variant).bank, kind))
+        for number, entry in enumerate(getattr(bank(name, variant), kind))
         if entry.about.task in changed(name, variant)
     ]  # fmt: skip
 
@@ -86,7 +91,7 @@ def entries(kind: str, slow: Any = lambda variant, is_own: False) -> list[Any]:
 @pytest.mark.parametrize(("name", "variant", "number"), entries("mistakes"))
 def test_a_mistake_loses_exactly_its_points_and_is_named(name, variant, number, seed):
     """In full, with hidden cases, and from the fingerprints of the package."""
-    entry = made(name, variant).bank.mistakes[number]
+    entry = bank(name, variant).mistakes[number]
     names = {**made(name, variant).solution, **entry.functions}
     found = make.lost(kit(name, seed, variant), names, task=entry.about.task)
     hidden_only = seed == kits.PUBLIC_SEED and entry.loses_hidden
@@ -100,7 +105,7 @@ def test_a_mistake_loses_exactly_its_points_and_is_named(name, variant, number, 
     entries("right_answers", slow=lambda variant, is_own: variant != "none" and not is_own),
 )
 def test_a_right_answer_in_an_unusual_form_has_full_marks(name, variant, number, seed):
-    entry = made(name, variant).bank.right_answers[number]
+    entry = bank(name, variant).right_answers[number]
     names = {**made(name, variant).solution, **entry.functions}
     tasks = sorted(changed(name, variant))
     lost = [make.lost(kit(name, seed, variant), names, task=task) for task in tasks]
@@ -153,7 +158,7 @@ def test_points_and_words(name, variant):
         names = list(itertools.chain.from_iterable(check.points for check in checks))
         assert sum(sum(check.points.values()) for check in checks) == task.points
         assert len(names) == len(set(names))
-        for entry in made(name, variant).bank.mistakes:
+        for entry in bank(name, variant).mistakes:
             if entry.about.task == task.number:
                 assert entry.loses
                 assert set(entry.loses) <= set(names)

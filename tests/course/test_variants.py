@@ -1,5 +1,6 @@
 """Variants: how they are found and chosen, what their banks leave out, and how one is graded."""
 
+import csv
 import json
 import zipfile
 from dataclasses import replace
@@ -238,10 +239,16 @@ def test_a_class_is_graded_by_the_variant_of_the_course(course, tmp_path, capsys
         .startswith("# Assignment 2: Convolution (variant dilation)\n")
     )
     assert json.loads((tmp_path / "graded" / "run.json").read_text())["variant"] == "dilation"
-    grades = (tmp_path / "graded" / "grades.csv").read_text().splitlines()
-    assert grades[1].startswith("ada,8.0,")
-    assert grades[2].startswith("bob,0.0,")
-    assert "2.1 dilation-ignored" in grades[2]
+    with (tmp_path / "graded" / "grades.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["student"], float(row["raw"])) for row in rows] == [("ada", 8), ("bob", 0)]
+    assert "2.1 dilation-ignored" in rows[1]["mistakes"]
+    for action in ("cluster", "similar", "viva"):
+        assert main(["course", action, *sources]) == 0
+    assert "(variant dilation)" in (tmp_path / "graded" / "viva.md").read_text()
+    base = tmp_path / "graded" / "similar" / "base" / "a2.py"
+    assert LINE in base.read_text()
+    assert "ordinary" not in base.read_text()
     assert main(["course", "explain", "a2", "handed/ada/a2.py", *sources]) == 0
     assert "2.1 The size of the output: 8 of 8" in capsys.readouterr().out
 
