@@ -55,8 +55,8 @@ def explain(*, assignment: str, file: Path, settings_path: Path, sources: Path) 
     """Judge one submission in full, for the instructor."""
     course = settings.read(settings_path)
     kit = _full(assignment, sources, course.seed)
-    code = submissions.read(file, assignment)
-    print(reports.as_text(grading.grade(kit, code.text)), end="")
+    code = submissions.read(file, assignment, kit.files, file.parent)
+    print(reports.as_text(grading.grade(kit, code.text, files=code.files)), end="")
     return OK
 
 

@@ -18,10 +18,11 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-from minisd.course import submissions
+from minisd.course import rubric, submissions
 from minisd.course.grading import grade
 from minisd.course.kit import Kit
 from minisd.course.report import Report, as_html, as_markdown, from_json
+from minisd.course.rubric import NOTHING, Judged
 from minisd.course.settings import OfAssignment, Settings
 from minisd.course.submissions import Submission
 from minisd.errors import UserError
@@ -63,6 +64,7 @@ def grade_class(
     paths = {s.student: results / f"{submissions.safe_name(s.student)}.json" for s in found}
     keys = {s.student: _key(kit, s, of) for s in found}
     waiting = [s for s in found if _stored(paths[s.student], keys[s.student]) is None]
+    judged = rubric.judged(kit, [s.student for s in found], of.tasks, out / "rubric.csv")
     done = len(found) - len(waiting)
     report(done)
     for _ in _in_processes(kit, waiting, of, paths, keys, jobs):
@@ -71,8 +73,9 @@ def grade_class(
     rows = []
     for submission in found:
         stored = _stored(paths[submission.student], keys[submission.student])
-        rows.append(_row(kit, submission, stored, settings))
-        _write_feedback(kit, submission, stored, of, out)
+        given = judged[submission.student]
+        rows.append(_row(kit, submission, stored, settings, given))
+        _write_feedback(kit, submission, stored, of, out, given)
     _write_grades(rows, out / "grades.csv")
     _write_text(out / "summary.md", summary(kit, rows))
     about = {"assignment": kit.name, "term": settings.term, "version": __version__}
@@ -128,10 +131,11 @@ def _grade_one(kit: Kit, submission: Submission, of: OfAssignment, path: Path, k
     """Grade a submission, and write its result. It runs in a process of its own."""
     content: dict[str, Any] = {"key": key}
     try:
-        code = submissions.read(submission.path, kit.name)
+        code = submissions.read(submission.path, kit.name, kit.files, submission.folder)
         found = grade(
             kit,
             code.text,
+            files=code.files,
             tasks=tuple(of.tasks),
             seconds_per_call=of.seconds_per_call,
             memory_mb=of.memory_mb,
@@ -149,6 +153,9 @@ def _key(kit: Kit, submission: Submission, of: OfAssignment) -> str:
     try:
         with submissions.SUBMISSION.reading(submission.path) as file:
             hasher.update(file.bytes())
+        code = submissions.read(submission.path, kit.name, kit.files, submission.folder)
+        for name, content in code.files.items():
+            hasher.update(f" {name} {len(content)} ".encode() + content)
     except UserError as error:
         hasher.update(str(error).encode())
     return hasher.hexdigest()
@@ -165,8 +172,20 @@ def _stored(path: Path, key: str) -> dict[str, Any] | None:
         return None
 
 
+def _report(kit: Kit, stored: dict[str, Any] | None, problem: str, given: Judged) -> Report:
+    """Return the report with what a person has judged; of what could not be graded, only that."""
+    if stored is not None and "report" in stored:
+        return from_json(given.added_to(stored["report"]))
+    empty = Report(kit.name, kit.title, "", 0, [], [], [problem])
+    return from_json({**given.added_to(asdict(empty)), "tasks": list(given.tasks.values())})
+
+
 def _row(
-    kit: Kit, submission: Submission, stored: dict[str, Any] | None, settings: Settings
+    kit: Kit,
+    submission: Submission,
+    stored: dict[str, Any] | None,
+    settings: Settings,
+    given: Judged = NOTHING,
 ) -> dict[str, Any]:
     """Return the row of a student: raw points, what delay takes off, and each property."""
     of = settings.of(kit.name)
@@ -174,21 +193,25 @@ def _row(
     minutes = _minutes_late(submission, of)
     row |= {"minutes_late": minutes, "problem": "", "flags": "", "mistakes": "", "isolation": ""}
     if stored is None or "problem" in stored:
-        gone = "it could not be graded: look at it yourself"
-        return {**row, "problem": stored["problem"] if stored else gone}
-    report = from_json(stored["report"])
+        row["problem"] = (
+            stored["problem"] if stored else "it could not be graded: look at it yourself"
+        )
+    report = _report(kit, stored, row["problem"], given)
     for task in report.tasks:
         scale = of.points.get(task.number, task.points) / (task.points or 1)
+        if task.waiting:
+            row[task.number] = "not yet"
+            continue
         row[task.number] = round(task.earned * scale, 2)
         row |= {f"{task.number} {p.name}": round(p.earned * scale, 2) for p in task.properties}
-    row["raw"] = round(sum(row[task.number] for task in report.tasks), 2)
+    row["raw"] = round(sum(row[t.number] for t in report.tasks if not t.waiting), 2)
     free = of.slip_days + settings.extra_days.get(submission.student, 0)
     days = max(0, -(-minutes // 1440) - free)
     row["late"] = round(-min(1.0, days * of.late_per_day) * row["raw"], 2)
     row["total"] = round(row["raw"] + row["late"], 2)
     row["flags"] = "; ".join(report.flags)
     row["mistakes"] = "; ".join(report.mistakes)
-    row["isolation"] = report.isolation
+    row["isolation"] = report.isolation or ""
     return row
 
 
@@ -204,15 +227,13 @@ def _write_feedback(
     stored: dict[str, Any] | None,
     of: OfAssignment,
     out: Path,
+    given: Judged,
 ) -> None:
     folder = out / "feedback"
     folder.mkdir(exist_ok=True)
     name = submissions.safe_name(submission.student)
-    if stored is not None and "report" in stored:
-        report: Report = from_json(stored["report"])
-    else:
-        problem = stored["problem"] if stored else "it could not be graded; that is not your fault"
-        report = Report(kit.name, kit.title, "", 0, [], [], [problem])
+    gone = {"problem": "it could not be graded; that is not your fault"}
+    report = _report(kit, stored, (stored or gone).get("problem", ""), given)
     _write_text(folder / f"{name}.md", as_markdown(report, hints=of.hints))
     _write_text(folder / f"{name}.html", as_html(report, hints=of.hints))
 
@@ -222,13 +243,10 @@ def _write_grades(rows: list[dict[str, Any]], path: Path) -> None:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, restval=0, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+    writer.writerows(
+        {k: rubric.harmless(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
+    )
     _write_text(path, stream.getvalue())
-
-
-def _harmless(value: Any) -> Any:
-    """Keep a spreadsheet from taking a student's name for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@") else value
 
 
 def summary(kit: Kit, rows: list[dict[str, Any]]) -> str:
@@ -257,6 +275,12 @@ def summary(kit: Kit, rows: list[dict[str, Any]]) -> str:
             column = f"{check.task} {name}"
             right = sum(row.get(column, 0) >= points for row in rows)
             lines.append(f"| {column} | {right} | {len(rows)} |")
+    for task in kit.manual:
+        left = sum(row.get(task.number) == "not yet" for row in rows)
+        lines += [
+            "",
+            f"{task.number} {task.title}: {left} to be judged by a person, in rubric.csv.",
+        ]
     problems = [f"- {row['student']}: {row['problem']}" for row in rows if row["problem"]]
     flagged = [f"- {row['student']}: {row['flags']}" for row in rows if row["flags"]]
     for title, listed in (("Not graded", problems), ("To look at", flagged)):

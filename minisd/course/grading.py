@@ -15,7 +15,14 @@ SPOILING = {"NotImplementedError", "Timeout", "Ended", "TooMuchOutput"}
 """Failures that are taken to be the same in all cases of a check."""
 
 
-def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) -> Report:
+def grade(
+    kit: Kit,
+    text: str,
+    *,
+    tasks: tuple[str, ...] = (),
+    files: Mapping[str, bytes] | None = None,
+    **limits: Any,
+) -> Report:
     """Judge a student's file.
 
     Parameters
@@ -25,6 +32,8 @@ def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) ->
         The file, as Python.
     tasks : tuple of str
         Only these; default: all.
+    files : dict, optional
+        What is handed in with it, by name.
     **limits
         ``seconds_per_call`` and ``memory_mb``, see `Sandbox`.
     """
@@ -35,10 +44,13 @@ def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) ->
     for task in kit.tasks:
         if tasks and task.number not in tasks:
             continue
+        if task.criteria:
+            reports.append(TaskReport(task.number, task.title, waiting=task.points))
+            continue
         if scanned.answers:
             report = _refused(kit, task, f"it imports {', '.join(scanned.answers)}")
         else:
-            report, reached = _grade_task(kit, task, text, failed, limits)
+            report, reached = _grade_task(kit, task, text, failed, files or {}, limits)
             level = min(level, reached)
         reports.append(report)
         if report.earned < report.points:
@@ -49,7 +61,12 @@ def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) ->
 
 
 def _grade_task(
-    kit: Kit, task: TaskInfo, text: str, failed: set[str], limits: Mapping[str, Any]
+    kit: Kit,
+    task: TaskInfo,
+    text: str,
+    failed: set[str],
+    files: Mapping[str, bytes],
+    limits: Mapping[str, Any],
 ) -> tuple[TaskReport, int]:
     """Judge one task, in a process of its own."""
     report = TaskReport(task.number, task.title)
@@ -64,6 +81,7 @@ def _grade_task(
         staged=kit.staged,
         **limits,
     ) as student:
+        student.files = dict(files)
         for check in checks:
             found = _ask(kit, check, student)
             follows = _follows(kit, check, student, found) if check.after in failed else {}

@@ -34,11 +34,18 @@ class PropertyReport:
 
 @dataclass
 class TaskReport:
-    """The properties of one task."""
+    """The properties of one task.
+
+    Attributes
+    ----------
+    waiting : float
+        Points that a person will give, and has not given yet.
+    """
 
     number: str
     title: str
     properties: list[PropertyReport] = field(default_factory=list)
+    waiting: float = 0
 
     @property
     def points(self) -> float:
@@ -49,6 +56,14 @@ class TaskReport:
     def earned(self) -> float:
         """That are earned."""
         return sum(p.earned for p in self.properties)
+
+    @property
+    def head(self) -> str:
+        """Number, title, and how many points."""
+        points = f"{self.earned:g} of {self.points:g}"
+        if self.waiting:
+            points = f"{self.waiting:g} points, judged by a person: not yet"
+        return f"{self.number} {self.title}: {points}"
 
 
 @dataclass
@@ -103,6 +118,7 @@ def from_json(content: dict[str, Any]) -> Report:
                 PropertyReport(**{**p, "diagnosis": p["diagnosis"] and Diagnosis(**p["diagnosis"])})
                 for p in task["properties"]
             ],
+            task.get("waiting", 0),
         )
         for task in content["tasks"]
     ]
@@ -119,7 +135,7 @@ def _lines(report: Report, hints: str) -> Iterator[str]:
     yield from (f"note: {remark}" for remark in report.remarks)
     for task in report.tasks:
         yield ""
-        yield f"{task.number} {task.title}: {task.earned:g} of {task.points:g}"
+        yield task.head
         for line in task.properties:
             mark = "right" if line.earned == line.points else "wrong"
             yield f"  {mark}  {line.name}: {line.earned:g} of {line.points:g}"
@@ -131,6 +147,7 @@ def explained(line: PropertyReport, hints: str) -> Iterator[str]:
     level = HINTS.index(hints)
     found = line.diagnosis
     if found is None:
+        yield from [line.remark] * bool(line.remark)
         return
     if line.right:
         yield f"holds for {', '.join(line.right)}; not for {', '.join(line.wrong)}"
@@ -149,7 +166,7 @@ def as_markdown(report: Report, *, hints: str = "name") -> str:
     parts = [f"# {report.title}", "", f"**{report.earned:g} of {report.points:g} points**", ""]
     parts += [f"- {_escaped(text)}" for text in report.remarks]
     for task in report.tasks:
-        parts += ["", f"## {task.number} {task.title}: {task.earned:g} of {task.points:g}", ""]
+        parts += ["", f"## {task.head}", ""]
         for line in task.properties:
             mark = "x" if line.earned == line.points else " "
             parts.append(f"- [{mark}] {line.name}: {line.earned:g} of {line.points:g}")
@@ -184,8 +201,7 @@ def as_html(report: Report, *, hints: str = "name") -> str:
         *(f"<p>{html.escape(text)}</p>" for text in report.remarks),
     ]
     for task in report.tasks:
-        head = html.escape(f"{task.number} {task.title}: {task.earned:g} of {task.points:g}")
-        parts.append(f"<h2>{head}</h2><ul>")
+        parts.append(f"<h2>{html.escape(task.head)}</h2><ul>")
         for line in task.properties:
             mark = "right" if line.earned == line.points else "wrong"
             name = html.escape(f"{line.name}: {line.earned:g} of {line.points:g}")

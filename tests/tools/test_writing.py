@@ -31,7 +31,7 @@ MECHANISM = {
     "course/export/gradescope.py": {"mkdir"},
     "course/settings.py": {"mkdir"},
     "course/sandbox.py": {"open 'wb'", "mkdir", "rmtree"},  # in a temporary folder of its own
-    "course/staging.py": {"mkdir", "write_text"},  # the same
+    "course/staging.py": {"mkdir", "write_bytes"},  # the same
     "course/answers.py": {"replace"},  # of dataclasses
     "course/kit.py": {"replace"},
     "course/submissions.py": {"replace"},

@@ -87,7 +87,7 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     files = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode()}
     with course_settings.SETTINGS.reading(settings_path) as file:
         files["course.toml"] = file.bytes()
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".py", ".md", ".csv", ".json")):
         with kits.source.ASSIGNMENT.reading(path) as file:
             files[f"{folder.name}/{path.name}"] = file.bytes()
     found = sorted((wheels or _made_wheels(out.parent)).glob("*.whl"))
@@ -138,10 +138,13 @@ def run(home: Path) -> None:
     name = folder.name[:2]
     late = _minutes_late(home / "submission_metadata.json", of)
     try:
-        code = submissions.read(submissions.in_folder(home / "submission", name), name)
+        kit = kits.full(folder, course.seed)
+        path = submissions.in_folder(home / "submission", name)
+        code = submissions.read(path, name, kit.files, path.parent)
         report = grade(
-            kits.full(folder, course.seed),
+            kit,
             code.text,
+            files=code.files,
             tasks=tuple(of.tasks),
             user=_user(),
             seconds_per_call=of.seconds_per_call,
@@ -188,7 +191,7 @@ def results(report: Report, of: OfAssignment, minutes_late: int = 0) -> dict[str
         for task in report.tasks
         for line in task.properties
     ]
-    said = [*report.remarks]
+    said = [*report.remarks, *(task.head for task in report.tasks if task.waiting)]
     if share < 1:
         said.append(f"{days} days late: {1 - share:.0%} of {report.earned:g} points are taken off")
     return {
@@ -208,8 +211,11 @@ def self_test(home: Path) -> None:
     folder = next((home / "source").glob("a?_*"))
     assignment = kits.source.read(folder / "assignment.py")
     kit = kits.full(folder, "self-test")
-    for text, points in ((assignment.solution, kit.points), (make.handout(assignment), 0)):
-        report = grade(kit, text, user=_user())
+    for text, files, points in (
+        (assignment.solution, assignment.files, kit.points),
+        (make.handout(assignment), {}, 0),
+    ):
+        report = grade(kit, text, files=files, user=_user())
         if report.earned != points:
             raise UserError(f"{report.earned:g} points where {points:g} are right")
     print(f"{assignment.title}: the reference has {kit.points:g} points, the empty handout none")

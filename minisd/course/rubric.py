@@ -1,0 +1,150 @@
+"""What a person judges: ``rubric.csv``, a row for each student and a column for each criterion.
+
+`minisd course grade` writes it with empty cells, and reads it again the next time. What a person
+has filled in is never replaced: rows are added, nothing else.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from minisd.course.kit import Kit, TaskInfo
+from minisd.errors import UserError
+from minisd.files import write_atomically
+from minisd.readers import Kind
+
+RUBRIC = Kind(
+    "a table of points that a person gives",
+    UserError,
+    if_missing="grade again",
+    if_damaged="mend it, or move it away and grade again",
+)
+STUDENT, REMARKS = "student", "remarks"
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a person has given to a student.
+
+    Attributes
+    ----------
+    tasks : dict
+        By number, as the JSON of a report has them. A task with an empty cell is not there.
+    remarks : str
+    """
+
+    tasks: dict[str, Any] = field(default_factory=dict)
+    remarks: str = ""
+
+    def added_to(self, report: dict[str, Any]) -> dict[str, Any]:
+        """Return the JSON of a report with these tasks in their places."""
+        tasks = [self.tasks.get(task["number"], task) for task in report["tasks"]]
+        more = [f"from who has read your work: {self.remarks}"] if self.remarks else []
+        return {**report, "tasks": tasks, "remarks": [*report["remarks"], *more]}
+
+
+NOTHING = Judged()
+
+
+def judged(
+    kit: Kit, students: Sequence[str], tasks: Sequence[str], path: Path
+) -> dict[str, Judged]:
+    """Return what a person has given to each student; add rows for those that have none.
+
+    Parameters
+    ----------
+    students : list of str
+    tasks : list of str
+        The tasks that are set; empty: all.
+    path : path
+        ``rubric.csv``. It is not written if there is nothing for a person to judge.
+
+    Returns
+    -------
+    judged : dict
+        By student.
+
+    Raises
+    ------
+    UserError
+        If the table is damaged, lacks a column, or has points that cannot be given.
+    """
+    manual = [task for task in kit.manual if not tasks or task.number in tasks]
+    if not manual:
+        return dict.fromkeys(students, NOTHING)
+    columns = [STUDENT, *(c for task in manual for c in task.criteria), REMARKS]
+    rows = _read(path, columns) if path.exists() else []
+    known = {row[STUDENT] for row in rows}
+    new = [{STUDENT: harmless(student)} for student in students if harmless(student) not in known]
+    if new:
+        _write(path, [*rows, *new], list(dict.fromkeys([*columns, *(k for r in rows for k in r)])))
+    of = {row[STUDENT]: row for row in [*rows, *new]}
+    return {s: _given(manual, of[harmless(s)], path) for s in students}
+
+
+def harmless(text: str) -> str:
+    """Keep a spreadsheet from taking a student's name for a formula."""
+    return f"'{text}" if text[:1] in tuple("=+-@") else text
+
+
+def _given(manual: Sequence[TaskInfo], row: Row, path: Path) -> Judged:
+    found = {}
+    for task in manual:
+        cells = [row.get(criterion, "").strip() for criterion in task.criteria]
+        if not all(cells):
+            continue
+        most = task.points / len(task.criteria)
+        lines: list[dict[str, Any]] = [
+            {
+                "name": criterion,
+                "points": most,
+                "earned": _points(cell, most, f"{path}: {criterion} of {row[STUDENT]}"),
+                "right": [],
+                "wrong": [],
+                "diagnosis": None,
+            }
+            for criterion, cell in zip(task.criteria, cells, strict=True)
+        ]
+        found[task.number] = {"number": task.number, "title": task.title, "properties": lines}
+    return Judged(found, row.get(REMARKS, "").strip())
+
+
+def _points(cell: str, most: float, where: str) -> float:
+    try:
+        points = float(cell.replace(",", "."))
+    except ValueError:
+        points = -1.0
+    if not 0 <= points <= most:  # nor NaN
+        raise UserError(f"{where} is {cell!r}: give a number from 0 to {most:g}, or leave it empty")
+    return points
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[Row]:
+    with RUBRIC.reading(path) as file:
+        text = file.bytes().decode("utf-8-sig")
+        head = text.partition("\n")[0]
+        mark = ";" if head.count(";") > head.count(",") else ","  # as some spreadsheets have it
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
+        missing = [c for c in columns if c not in (reader.fieldnames or ()) and c != REMARKS]
+        if missing:
+            raise ValueError(f"it has no column {missing[0]}")
+        rows = []
+        for number, row in enumerate(reader, start=2):
+            if None in row:
+                raise ValueError(f"row {number} has more cells than the head")
+            if any(row.values()):  # a spreadsheet may leave empty rows
+                rows.append({name: value or "" for name, value in row.items()})
+        return rows
+
+
+def _write(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    text = stream.getvalue().encode()
+    write_atomically(path, lambda file: file.write(text))
