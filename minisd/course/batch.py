@@ -277,10 +277,8 @@ def summary(kit: Kit, rows: list[dict[str, Any]]) -> str:
             lines.append(f"| {column} | {right} | {len(rows)} |")
     for task in kit.manual:
         left = sum(row.get(task.number) == "not yet" for row in rows)
-        lines += [
-            "",
-            f"{task.number} {task.title}: {left} to be judged by a person, in rubric.csv.",
-        ]
+        if any(task.number in row for row in rows):
+            lines += ["", f"{task.number} {task.title}: {left} wait for a person, in rubric.csv."]
     problems = [f"- {row['student']}: {row['problem']}" for row in rows if row["problem"]]
     flagged = [f"- {row['student']}: {row['flags']}" for row in rows if row["flags"]]
     for title, listed in (("Not graded", problems), ("To look at", flagged)):
