@@ -132,13 +132,16 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
         missing = [c for c in columns if c not in (reader.fieldnames or ()) and c != REMARKS]
         if missing:
             raise ValueError(f"it has no column {missing[0]}")
-        rows = []
+        rows: dict[str, Row] = {}
         for number, row in enumerate(reader, start=2):
             if None in row:
                 raise ValueError(f"row {number} has more cells than the head")
-            if any(row.values()):  # a spreadsheet may leave empty rows
-                rows.append({name: value or "" for name, value in row.items()})
-        return rows
+            if not any(row.values()):  # a spreadsheet may leave empty rows
+                continue
+            if row[STUDENT] in rows:
+                raise ValueError(f"row {number} is a second one of {row[STUDENT]}")
+            rows[row[STUDENT]] = {name: value or "" for name, value in row.items()}
+        return list(rows.values())
 
 
 def _write(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -117,6 +117,7 @@ def test_points_and_tasks_of_the_settings_hold_for_a_person_too(folder):
         (("ada,,", "ada,good,"), "is 'good': give"),
         (("figure", "picture"), "it has no column figure"),
         (("ada,", "ada,,,,,,,,,,,,,,"), "row 3 has more cells"),
+        (("bob,", "ada,"), "row 3 is a second one of ada"),
     ],
 )
 def test_a_table_with_points_that_cannot_be_given_is_a_sentence(change, said, tmp_path):

@@ -198,7 +198,7 @@ def summary(records):
 # its records as `results.csv`: a row for each step, and columns seed, depth, p_last, arm, step,
 # loss, validation_error, test_error, g1, g2, ... (the gradients, empty where the block was closed).
 #
-# What you say in the report stands on numbers, and those are in `claims.json`, at least three:
+# What you say in the report stands on numbers, and those are in `claims.json`, 3 to 20 claims:
 #
 #     {"claims": [{"sentence": "Late in training, the gradients of the first block are 1.2 times
 #                               as large with stochastic depth as with constant depth.",

@@ -35,6 +35,7 @@ OPERATIONS = ("ratio", "difference")
 OVER_RUNS = ("mean", "sd", "min", "max")
 KEYS = {"of", "arm", "take", "by", "steps", "runs", *SETTINGS}
 TEST = "test_error"
+LARGEST = 1e100
 MOST_OFF = 0.05
 """How much a rounded number may be off: numbers are given with two digits at least."""
 
@@ -57,6 +58,8 @@ def read_claims(content: bytes) -> list[dict[str, Any]]:
         for key, kind in (("sentence", str), ("number", int | float), ("how", dict)):
             if not isinstance(claim.get(key), kind) or isinstance(claim.get(key), bool):
                 raise ValueError(f'claim {count} needs "{key}", {_WORDS[key]}')
+        if abs(claim["number"]) > LARGEST:
+            raise ValueError(f"the number of claim {count} is too large")
         if not claim["sentence"].strip():
             raise ValueError(f"claim {count} says nothing")
     return claims
