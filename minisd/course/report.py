@@ -31,6 +31,13 @@ class PropertyReport:
     diagnosis: Diagnosis | None = None
     remark: str = ""
 
+    @property
+    def mark(self) -> str:
+        """Return "right" or "wrong"; or "given" if a person has given the points, not cases."""
+        if not self.right and not self.wrong:
+            return "given"
+        return "right" if self.earned == self.points else "wrong"
+
 
 @dataclass
 class TaskReport:
@@ -137,8 +144,7 @@ def _lines(report: Report, hints: str) -> Iterator[str]:
         yield ""
         yield task.head
         for line in task.properties:
-            mark = "right" if line.earned == line.points else "wrong"
-            yield f"  {mark}  {line.name}: {line.earned:g} of {line.points:g}"
+            yield f"  {line.mark}  {line.name}: {line.earned:g} of {line.points:g}"
             yield from (f"         {text}" for text in explained(line, hints))
 
 
@@ -168,8 +174,8 @@ def as_markdown(report: Report, *, hints: str = "name") -> str:
     for task in report.tasks:
         parts += ["", f"## {task.head}", ""]
         for line in task.properties:
-            mark = "x" if line.earned == line.points else " "
-            parts.append(f"- [{mark}] {line.name}: {line.earned:g} of {line.points:g}")
+            mark = {"right": "[x] ", "wrong": "[ ] ", "given": ""}[line.mark]
+            parts.append(f"- {mark}{line.name}: {line.earned:g} of {line.points:g}")
             parts += [f"  - {_escaped(text)}" for text in explained(line, hints)]
     foot = f"Graded with seed {report.seed_digest}, isolation {report.isolation}."
     return "\n".join([*parts, "", foot, ""])
@@ -203,10 +209,9 @@ def as_html(report: Report, *, hints: str = "name") -> str:
     for task in report.tasks:
         parts.append(f"<h2>{html.escape(task.head)}</h2><ul>")
         for line in task.properties:
-            mark = "right" if line.earned == line.points else "wrong"
             name = html.escape(f"{line.name}: {line.earned:g} of {line.points:g}")
             said = "".join(f"<p>{html.escape(text)}</p>" for text in explained(line, hints))
-            parts.append(f'<li><span class="{mark}">{name}</span>{said}</li>')
+            parts.append(f'<li><span class="{line.mark}">{name}</span>{said}</li>')
         parts.append("</ul>")
     foot = f"Graded with seed {report.seed_digest}, isolation {report.isolation}."
     return "\n".join([*parts, f"<footer>{foot}</footer></body></html>", ""])

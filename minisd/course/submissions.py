@@ -95,6 +95,9 @@ def read(
     for name, most in (wanted or {}).items():
         if folder is None or not (folder / name).exists():
             continue
+        if (folder / name).is_symlink():  # it may lead to a file that is not the student's
+            code.remarks.append(f"{name} was left out: it is a link")
+            continue
         try:
             with ENCLOSED.reading(folder / name) as file:
                 if file.size > most:

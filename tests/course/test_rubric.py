@@ -81,6 +81,8 @@ def test_points_of_a_person_are_added_and_never_replaced(folder):
     assert "44.5 of 50 points" in page
     assert "6.5 Report: 34.5 of 40" in page
     assert "a good &lt;figure&gt;" in page
+    assert '<span class="given">figure: 4.5 of 5' in page
+    assert "\n- figure: 4.5 of 5" in (out / "feedback" / "ada.md").read_text()
     kept = {row["student"]: row for row in table(out)}
     assert list(kept) == ["'=bob", "ada", "cleo", "dan"]
     assert kept["ada"]["figure"] == "4.5"
@@ -183,6 +185,10 @@ def test_a_file_that_is_too_large_or_none_is_left_out_and_said(tmp_path):
     assert "101 bytes, 100 are allowed" in large
     assert "claims.json was left out: it is a folder" in no_file
     assert str(tmp_path) not in large + no_file
+    (tmp_path / "claims.json").rmdir()
+    (tmp_path / "claims.json").symlink_to(tmp_path / "a6.py")
+    found = submissions.read(path, "a6", {"claims.json": 100}, tmp_path)
+    assert (found.files, found.remarks) == ({}, ["claims.json was left out: it is a link"])
     with zipfile.ZipFile(tmp_path / "a6.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a6.py", "x = 1")
         archive.writestr("results.csv", "a" * 10**6)
