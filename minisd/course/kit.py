@@ -4,6 +4,7 @@ There are two. `public` has what comes with the package: public cases and finger
 made from the source, with a secret seed: it has hidden cases, the solution and the bank.
 """
 
+import hashlib
 import importlib
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -59,6 +60,8 @@ class Kit:
         What may be handed in with the code and is judged: the most bytes, by name.
     enclosed : dict
         The same of what a person reads.
+    sources : str
+        Stands for the files that a full kit was made from.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Kit:
     allowed: frozenset[str] = frozenset()
     files: dict[str, int] = field(default_factory=dict)
     enclosed: dict[str, int] = field(default_factory=dict)
+    sources: str = ""
 
     @property
     def points(self) -> float:
@@ -84,6 +88,12 @@ class Kit:
     def manual(self) -> list[TaskInfo]:
         """The tasks that a person judges."""
         return [task for task in self.tasks if task.criteria]
+
+    @property
+    def tutorials(self) -> list[int]:
+        """The tutorials that its mistakes let the student read again."""
+        found = {about.read.partition(":")[0] for about in self.mistakes.values() if about.read}
+        return sorted(map(int, found))
 
     @property
     def is_public(self) -> bool:
@@ -150,9 +160,17 @@ def full(folder: Path, seed: str) -> Kit:
     ]
     mistakes = {(e.about.task, e.about.name): e.about for e in bank.mistakes}
     given = {t.number: assignment.solution_of(t) for t in assignment.tasks}
-    return _made(
-        Kit(assignment.name, assignment.title, seed, tasks, checks, answers, mistakes, given)
-    )
+    kit = Kit(assignment.name, assignment.title, seed, tasks, checks, answers, mistakes, given)
+    kit.sources = _digest(folder)
+    return _made(kit)
+
+
+def _digest(folder: Path) -> str:
+    hasher = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with source.ASSIGNMENT.reading(path) as file:
+            hasher.update(path.name.encode() + file.bytes())
+    return hasher.hexdigest()
 
 
 def fingerprints(kit: Kit) -> str:

@@ -7,11 +7,13 @@ has filled in is never replaced: rows are added, nothing else.
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from minisd.course.graded import Result
 from minisd.course.kit import Kit, TaskInfo
+from minisd.course.report import PropertyReport, Report, TaskReport
+from minisd.course.settings import OfAssignment
 from minisd.errors import UserError
 from minisd.files import write_atomically
 from minisd.readers import Kind
@@ -33,33 +35,38 @@ class Judged:
     Attributes
     ----------
     tasks : dict
-        By number, as the JSON of a report has them. A task with an empty cell is not there.
+        By number. A task with an empty cell is not there.
     remarks : str
     """
 
-    tasks: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[str, TaskReport] = field(default_factory=dict)
     remarks: str = ""
 
-    def added_to(self, report: dict[str, Any]) -> dict[str, Any]:
-        """Return the JSON of a report with these tasks in their places."""
-        tasks = [self.tasks.get(task["number"], task) for task in report["tasks"]]
+    def added_to(self, result: Result | None, kit: Kit) -> Result | None:
+        """Return a result with these tasks in its report, also where nothing else is in it."""
+        if not self.tasks and not self.remarks:
+            return result
+        result = result or Result("", "", "", problem="it could not be graded")
+        report, tasks = result.report, list(self.tasks.values())
+        if report is None:
+            report = Report(kit.name, kit.title, "", 0, tasks, remarks=[result.problem])
+        tasks = [self.tasks.get(task.number, task) for task in report.tasks]
         more = [f"from who has read your work: {self.remarks}"] if self.remarks else []
-        return {**report, "tasks": tasks, "remarks": [*report["remarks"], *more]}
+        report = replace(report, tasks=tasks, remarks=[*report.remarks, *more])
+        return replace(result, report=report)
 
 
 NOTHING = Judged()
 
 
-def judged(
-    kit: Kit, students: Sequence[str], tasks: Sequence[str], path: Path
-) -> dict[str, Judged]:
+def judged(kit: Kit, students: Sequence[str], of: OfAssignment, path: Path) -> dict[str, Judged]:
     """Return what a person has given to each student; add rows for those that have none.
 
     Parameters
     ----------
     students : list of str
-    tasks : list of str
-        The tasks that are set; empty: all.
+    of : OfAssignment
+        The tasks that are set, and their points. In the table the points are those of the rubric.
     path : path
         ``rubric.csv``. It is not written if there is nothing for a person to judge.
 
@@ -73,7 +80,7 @@ def judged(
     UserError
         If the table is damaged, lacks a column, or has points that cannot be given.
     """
-    manual = [task for task in kit.manual if not tasks or task.number in tasks]
+    manual = [task for task in kit.manual if not of.tasks or task.number in of.tasks]
     if not manual:
         return dict.fromkeys(students, NOTHING)
     columns = [STUDENT, *(c for task in manual for c in task.criteria), REMARKS]
@@ -82,8 +89,8 @@ def judged(
     new = [{STUDENT: harmless(student)} for student in students if harmless(student) not in known]
     if new:
         _write(path, [*rows, *new], list(dict.fromkeys([*columns, *(k for r in rows for k in r)])))
-    of = {row[STUDENT]: row for row in [*rows, *new]}
-    return {s: _given(manual, of[harmless(s)], path) for s in students}
+    by_student = {row[STUDENT]: row for row in [*rows, *new]}
+    return {s: _given(manual, by_student[harmless(s)], of, path) for s in students}
 
 
 def harmless(text: str) -> str:
@@ -91,25 +98,19 @@ def harmless(text: str) -> str:
     return f"'{text}" if text[:1] in tuple("=+-@") else text
 
 
-def _given(manual: Sequence[TaskInfo], row: Row, path: Path) -> Judged:
+def _given(manual: Sequence[TaskInfo], row: Row, of: OfAssignment, path: Path) -> Judged:
     found = {}
     for task in manual:
         cells = [row.get(criterion, "").strip() for criterion in task.criteria]
         if not all(cells):
             continue
         most = task.points / len(task.criteria)
-        lines: list[dict[str, Any]] = [
-            {
-                "name": criterion,
-                "points": most,
-                "earned": _points(cell, most, f"{path}: {criterion} of {row[STUDENT]}"),
-                "right": [],
-                "wrong": [],
-                "diagnosis": None,
-            }
-            for criterion, cell in zip(task.criteria, cells, strict=True)
-        ]
-        found[task.number] = {"number": task.number, "title": task.title, "properties": lines}
+        scale = of.points.get(task.number, task.points) / task.points
+        lines = []
+        for criterion, cell in zip(task.criteria, cells, strict=True):
+            points = _points(cell, most, f"{path}: {criterion} of {row[STUDENT]}")
+            lines.append(PropertyReport(criterion, scale * most, scale * points, [], []))
+        found[task.number] = TaskReport(task.number, task.title, lines)
     return Judged(found, row.get(REMARKS, "").strip())
 
 

@@ -25,6 +25,7 @@ def stage(files: Mapping[str, str | None], libraries: Iterable[str] = ()) -> Pat
         Installed modules and packages that are copied, too; of Python files alone.
     """
     folder = Path(tempfile.mkdtemp(prefix="minisd-staged-"))
+    folder.chmod(0o755)  # student code may run as another user
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name, text in {"__init__.py": "", **files}.items():
         content = _content(PACKAGE / name) if text is None else text.encode()

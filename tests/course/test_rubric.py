@@ -124,21 +124,22 @@ def test_points_and_tasks_of_the_settings_hold_for_a_person_too(folder):
 )
 def test_a_table_with_points_that_cannot_be_given_is_a_sentence(change, said, tmp_path):
     path, graded = tmp_path / "rubric.csv", kit("a6", "public")
-    rubric.judged(graded, ["bob", "ada"], (), path)
+    rubric.judged(graded, ["bob", "ada"], OfAssignment(), path)
     text = path.read_text().replace(*change, 1)
     lines = text.split("\n")
     row = lines.index(next(line for line in lines if line.startswith("ada")))
     lines[row] = lines[row].replace(",,", ",1,").replace(",,", ",1,")  # the others are filled in
     path.write_text("\n".join(lines) if "cells" not in said else text)
     with pytest.raises(UserError) as error:
-        rubric.judged(graded, ["bob", "ada"], (), path)
+        rubric.judged(graded, ["bob", "ada"], OfAssignment(), path)
     assert said in str(error.value)
     assert str(path) in str(error.value)
 
 
 def test_without_a_task_for_a_person_there_is_no_table(tmp_path):
     for name, tasks in (("a2", ()), ("a6", ("6.1",))):
-        found = rubric.judged(kit(name, "public"), ["ada"], tasks, tmp_path / "rubric.csv")
+        of = OfAssignment(tasks=list(tasks))
+        found = rubric.judged(kit(name, "public"), ["ada"], of, tmp_path / "rubric.csv")
         assert found["ada"].tasks == {}
     assert list(tmp_path.iterdir()) == []
 
