@@ -71,7 +71,7 @@ def questions(*, folder: Path, sources: Path) -> int:
     assignment, results = graded.read_run(folder)
     of = folder_of(assignment, sources)
     found = source.read(of / "assignment.py")
-    bank = banks.read(of, banks.namespace(found.solution))
+    bank = banks.read(of, banks.of(found))
     graded.save_text(folder / "viva.md", viva.as_markdown(found, bank.mistakes, results))
     print(folder / "viva.md")
     return OK

@@ -202,7 +202,8 @@ def _of_arrays(
 
 def printed(array: np.ndarray) -> Print:
     """Return the fingerprint of an array."""
-    flat = np.ascontiguousarray(array, np.float64).reshape(-1)
+    parts = [array.real, array.imag] if np.iscomplexobj(array) else [array]
+    flat = np.concatenate([np.asarray(part, np.float64).reshape(-1) for part in parts])
     with np.errstate(all="ignore"):
         scale = _scale(flat)
         projections = _directions(flat.size) @ flat

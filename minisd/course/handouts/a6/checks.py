@@ -133,9 +133,7 @@ def left_alone(student: Student, case: SimpleNamespace) -> dict[str, Any]:
 # ---- 6.2 ----
 
 
-def images(
-    depth: int, steps: int, p_last: float, *, channels: int = 1, kind: str = "", width: int = 2
-) -> Any:
+def images(depth: int, steps: int, p_last: float, *, channels: int = 1, kind: str = "") -> Any:
     """Return a function that draws the arguments of `two_arms`.
 
     Parameters
@@ -151,17 +149,25 @@ def images(
             x[:], labels[:] = x[0], labels[0]
         return x * (kind != "zero"), labels
 
+    def varied(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return images bright and dark: a network that has hardly learnt tells them apart, too."""
+        x, labels = part(rng, count)
+        size = count, channels, 1, 1
+        return rng.uniform(0, 2, size) * x + rng.standard_normal(size), labels
+
     def draw(rng: np.random.Generator) -> dict[str, Any]:
-        counts = {"train": 24, "validation": 40, "test": 45}
         return {
-            "data": {name: part(rng, count) for name, count in counts.items()},
+            "data": {
+                "train": part(rng, 24), "validation": varied(rng, 40), "test": varied(rng, 45)
+            },
             "seed": int(rng.integers(1000)),
             "depth": depth,
             "steps": steps,
             "p_last": p_last,
-            "width": width,
+            "width": 4,
             "batch": 8,
-        }
+            "lr": 0.3,
+        }  # fmt: skip
 
     return draw
 
@@ -170,7 +176,7 @@ def trained(student: Student, case: SimpleNamespace) -> dict[str, Any]:
     """Return what `two_arms` gives, by arm; raise a `Failure` if it has another form."""
     value = student.call(
         "two_arms", case.data, case.seed, case.depth, case.steps, case.p_last,
-        width=case.width, batch=case.batch,
+        width=case.width, batch=case.batch, lr=case.lr,
     )  # fmt: skip
     if student.changed:
         raise Failure(CHANGED)
