@@ -251,3 +251,6 @@ def test_a_student_checks_and_packs_an_experiment_and_it_is_graded(tmp_path, mon
     fill(tmp_path / "graded", "ada", [5] * 8)
     assert main(line) == 0
     assert rows(tmp_path / "graded")["ada"]["total"] == "100.0"
+    capsys.readouterr()
+    assert main(["course", "explain", "a6", "ada", "--sources", str(SOURCES)]) == 0
+    assert "60 of 60 points" in capsys.readouterr().out  # with the files that were handed in
