@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from minisd.course import submissions
-from minisd.course.grading import grade
+from minisd.course.bundle import judged
 from minisd.course.kit import Kit
 from minisd.course.report import Report, as_html, as_markdown, from_json
 from minisd.course.settings import OfAssignment, Settings
@@ -129,15 +129,7 @@ def _grade_one(kit: Kit, submission: Submission, of: OfAssignment, path: Path, k
     content: dict[str, Any] = {"key": key}
     try:
         code = submissions.read(submission.path, kit.name)
-        found = grade(
-            kit,
-            code.text,
-            tasks=tuple(of.tasks),
-            seconds_per_call=of.seconds_per_call,
-            memory_mb=of.memory_mb,
-        )
-        found.remarks += code.remarks
-        content["report"] = asdict(found)
+        content["report"] = asdict(judged(kit, code, of))
     except UserError as error:
         content["problem"] = str(error)
     _write_text(path, json.dumps(content) + "\n")
@@ -176,15 +168,13 @@ def _row(
     if stored is None or "problem" in stored:
         gone = "it could not be graded: look at it yourself"
         return {**row, "problem": stored["problem"] if stored else gone}
-    report = from_json(stored["report"])
+    report = from_json(stored["report"]).weighted(of.points)
     for task in report.tasks:
-        scale = of.points.get(task.number, task.points) / (task.points or 1)
-        row[task.number] = round(task.earned * scale, 2)
-        row |= {f"{task.number} {p.name}": round(p.earned * scale, 2) for p in task.properties}
+        row[task.number] = round(task.earned, 2)
+        row |= {f"{task.number} {p.name}": round(p.earned, 2) for p in task.properties}
     row["raw"] = round(sum(row[task.number] for task in report.tasks), 2)
-    free = of.slip_days + settings.extra_days.get(submission.student, 0)
-    days = max(0, -(-minutes // 1440) - free)
-    row["late"] = round(-min(1.0, days * of.late_per_day) * row["raw"], 2)
+    _, share = of.late(minutes, settings.extra_days.get(submission.student, 0))
+    row["late"] = round(-share * row["raw"], 2)
     row["total"] = round(row["raw"] + row["late"], 2)
     row["flags"] = "; ".join(report.flags)
     row["mistakes"] = "; ".join(report.mistakes)
@@ -209,7 +199,7 @@ def _write_feedback(
     folder.mkdir(exist_ok=True)
     name = submissions.safe_name(submission.student)
     if stored is not None and "report" in stored:
-        report: Report = from_json(stored["report"])
+        report: Report = from_json(stored["report"]).weighted(of.points)
     else:
         problem = stored["problem"] if stored else "it could not be graded; that is not your fault"
         report = Report(kit.name, kit.title, "", 0, [], [], [problem])

@@ -1,8 +1,8 @@
 """The report of a submission: what was found, property by property, as text, Markdown and JSON."""
 
 import html
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from minisd.course.diagnose import Diagnosis
@@ -83,6 +83,18 @@ class Report:
             if line.diagnosis and line.diagnosis.name
         ]
 
+    def weighted(self, points: Mapping[str, float]) -> "Report":
+        """Return the same report with other points for the tasks that ``points`` has."""
+        tasks = []
+        for task in self.tasks:
+            scale = points.get(task.number, task.points) / (task.points or 1)
+            lines = [
+                replace(line, points=line.points * scale, earned=line.earned * scale)
+                for line in task.properties
+            ]
+            tasks.append(replace(task, properties=lines))
+        return replace(self, tasks=tasks)
+
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain JSON."""
         return {
@@ -121,9 +133,14 @@ def _lines(report: Report, hints: str) -> Iterator[str]:
         yield ""
         yield f"{task.number} {task.title}: {task.earned:g} of {task.points:g}"
         for line in task.properties:
-            mark = "right" if line.earned == line.points else "wrong"
-            yield f"  {mark}  {line.name}: {line.earned:g} of {line.points:g}"
-            yield from (f"         {text}" for text in explained(line, hints))
+            yield from (f"  {text}" for text in of_property(line, hints))
+
+
+def of_property(line: PropertyReport, hints: str) -> Iterator[str]:
+    """Yield the lines of the report on a property."""
+    mark = "right" if line.earned == line.points else "wrong"
+    yield f"{mark}  {line.name}: {line.earned:g} of {line.points:g}"
+    yield from (f"       {text}" for text in explained(line, hints))
 
 
 def explained(line: PropertyReport, hints: str) -> Iterator[str]:

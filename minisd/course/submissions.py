@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from minisd.errors import UserError
 from minisd.readers import Contents, Kind, json_object
@@ -69,21 +70,35 @@ def read(path: Path, assignment: str) -> Code:
 def _code(name: str, content: bytes) -> Code:
     if not name.lower().endswith(".ipynb"):
         return Code(content.decode("utf-8-sig"), [])
-    cells = json_object(content)["cells"]
-    lines, dropped = [], 0
-    for cell in cells:
-        if cell["cell_type"] == "code":
+    parts, dropped = [], 0
+    for cell in json_object(content)["cells"]:
+        if cell["cell_type"] == "code" and not _is_locked(cell):
             source = cell["source"]
-            text = source if isinstance(source, str) else "".join(source)
-            for line in text.split("\n"):
-                is_magic = line.lstrip().startswith(("%", "!"))
-                dropped += is_magic
-                lines.append(
-                    "pass" if is_magic and line[:1].isspace() else "" if is_magic else line
-                )
-            lines.append("")
+            text, magics = without_magics(source if isinstance(source, str) else "".join(source))
+            parts.append(f"{text}\n")
+            dropped += magics
     said = f"{dropped} lines with % or ! were left out" if dropped else ""
-    return Code("\n".join(lines), [said] if said else [])
+    return Code("\n".join(parts), [said] if said else [])
+
+
+def _is_locked(cell: dict[str, Any]) -> bool:
+    """Whether a cell is a platform's: otter and nbgrader lock the cells with which they grade."""
+    about = cell.get("metadata", {})
+    of_nbgrader = about.get("nbgrader", {})
+    return about.get("editable") is False or (
+        bool(of_nbgrader.get("grade") or of_nbgrader.get("locked"))
+        and not of_nbgrader.get("solution")
+    )
+
+
+def without_magics(text: str) -> tuple[str, int]:
+    """Return the code of a cell without lines that only a notebook can run, and their number."""
+    lines, dropped = [], 0
+    for line in text.split("\n"):
+        is_magic = line.lstrip().startswith(("%", "!"))
+        dropped += is_magic
+        lines.append("pass" if is_magic and line[:1].isspace() else "" if is_magic else line)
+    return "\n".join(lines), dropped
 
 
 def _of_zip(file: Contents, assignment: str) -> Code:

@@ -150,14 +150,14 @@ def test_a_class_that_was_interrupted_goes_on(folder, tmp_path, monkeypatch):
 
 
 def test_a_process_that_is_lost_costs_one_row(folder, tmp_path, monkeypatch):
-    original = batch.grade
+    original = batch.judged
 
-    def lost(kit, text, **limits):
-        if "2 * padding" not in text:
+    def lost(kit, code, of):
+        if "2 * padding" not in code.text:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(kit, text, **limits)
+        return original(kit, code, of)
 
-    monkeypatch.setattr(batch, "grade", lost)
+    monkeypatch.setattr(batch, "judged", lost)
     grade(folder, tmp_path / "out")
     found = rows(tmp_path / "out")
     assert found["Bob Box_123"]["problem"] == "it could not be graded: look at it yourself"
