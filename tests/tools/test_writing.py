@@ -30,7 +30,7 @@ MECHANISM = {
     "course/batch.py": {"mkdir"},
     "course/bundle.py": {"TemporaryDirectory", "extractall"},  # of its own
     "course/export/gradescope.py": {"mkdir"},
-    "course/export/packages.py": {"mkdir"},
+    "course/export/packages.py": {"mkdir", "TemporaryDirectory"},
     "course/export/prairielearn.py": {"mkdir"},
     "course/settings.py": {"mkdir"},
     "course/sandbox.py": {"open 'wb'", "mkdir", "rmtree"},  # in a temporary folder of its own

@@ -71,7 +71,7 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
         "README.md": make.about(assignment) + NOTE.format(name=name),
         ".github/workflows/classroom.yml": HEAD + "".join(steps),
     }
-    for wheel, content in packages.wheels(out.parent, wheels, needed=()).items():
+    for wheel, content in packages.wheels(wheels, needed=()).items():
         files[f"wheels/{wheel}"] = content
     packages.write_folder(out, files)
     return (

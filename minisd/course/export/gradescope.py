@@ -68,7 +68,7 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
         raise UserError(f"{out} is there already: move it away, or choose another --out")
     files = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode()}
     files |= bundle.contents(folder, settings_path)
-    for name, content in packages.wheels(out.parent, wheels).items():
+    for name, content in packages.wheels(wheels).items():
         files[f"wheels/{name}"] = content
     packed = bundle.zipped(files)
     write_atomically(out, lambda stream: stream.write(packed))

@@ -38,7 +38,7 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     assignment = source.read(folder / "assignment.py")
     name = assignment.name
     asked = notebooks.graded(name, settings_path)
-    packed = packages.wheels(out.parent, wheels, needed=())
+    packed = packages.wheels(wheels, needed=())
     (wheel,) = packed
 
     def of_task(task: Task, text: str) -> Cells:

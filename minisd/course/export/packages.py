@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,36 +18,41 @@ NEEDED = ("numpy", "threadpoolctl", "filelock", "tqdm")
 WHEEL = Kind("a wheel", UserError, if_missing="give its folder", if_damaged="make it again")
 
 
-def wheels(parent: Path, given: Path | None, needed: tuple[str, ...] = NEEDED) -> dict[str, bytes]:
+def wheels(given: Path | None, needed: tuple[str, ...] = NEEDED) -> dict[str, bytes]:
     """Return the wheels of minisd and of what it needs, by file name.
 
     Parameters
     ----------
-    parent : path
-        Where a folder for them is made, if none is given: they are made and downloaded.
     given : path, optional
-        A folder that has them.
+        A folder that has them. Without it they are made and downloaded.
 
     Raises
     ------
     UserError
-        If one is not there, or cannot be made.
+        If one is not there, or there are several, or it cannot be made.
     """
-    found = sorted((given or _made(parent, needed)).glob("*.whl"))
+    if given is not None:
+        return _read(given, needed)
+    with tempfile.TemporaryDirectory(prefix="minisd-wheels-") as folder:
+        _make(Path(folder), needed)
+        return _read(Path(folder), needed)
+
+
+def _read(folder: Path, needed: tuple[str, ...]) -> dict[str, bytes]:
     files = {}
     for name in ("minisd", *needed):
-        of_name = [path for path in found if path.name.lower().startswith(f"{name}-")]
-        if not of_name:
-            raise UserError(f"there is no wheel of {name} in {given}")
-        with WHEEL.reading(of_name[-1]) as file:
-            files[of_name[-1].name] = file.bytes()
+        found = [p for p in folder.glob("*.whl") if p.name.lower().startswith(f"{name}-")]
+        if not found:
+            raise UserError(f"there is no wheel of {name} in {folder}")
+        if len(found) > 1:
+            raise UserError(f"there are {len(found)} wheels of {name} in {folder}: leave one")
+        with WHEEL.reading(found[0]) as file:
+            files[found[0].name] = file.bytes()
     return files
 
 
-def _made(parent: Path, needed: tuple[str, ...]) -> Path:
+def _make(folder: Path, needed: tuple[str, ...]) -> None:
     """Make the wheel of minisd, and download those that it needs."""
-    folder = parent / "wheels"
-    folder.mkdir(parents=True, exist_ok=True)
     root = Path(minisd.version.__file__).parents[1]
     if not (root / "pyproject.toml").exists():
         raise UserError("the wheel of minisd is made from a checkout: give a folder with --wheels")
@@ -61,7 +67,6 @@ def _made(parent: Path, needed: tuple[str, ...]) -> Path:
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
             raise UserError(f"the wheels cannot be made ({last}): give a folder with --wheels")
-    return folder
 
 
 def write_folder(out: Path, files: Mapping[str, str | bytes]) -> None:

@@ -96,7 +96,7 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     }
     for name, content in bundle.contents(folder, settings_path).items():
         files[f"tests/{name}"] = content
-    for name, content in packages.wheels(out.parent, wheels).items():
+    for name, content in packages.wheels(wheels).items():
         files[f"tests/wheels/{name}"] = content
     packages.write_folder(out, files)
     return (
