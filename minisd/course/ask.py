@@ -11,6 +11,8 @@ import ast
 import functools
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,14 +28,30 @@ SECONDS = 300
 """Judging a notebook may take so long."""
 
 
-class NotRightError(AssertionError):
-    """What was asked for is not right; the text says what was found."""
+class _Said:
+    """An error of which a notebook shows the text alone: no line of the judge helps a student."""
 
     def _render_traceback_(self) -> list[str]:
-        """Let a notebook show the text alone: no line of the judge helps a student."""
         return str(self).splitlines()
 
 
+class NotRightError(_Said, AssertionError):
+    """What was asked for is not right; the text says what was found."""
+
+
+class CannotAskError(_Said, UserError):
+    """It could not be asked for; the text says why."""
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise CannotAskError(str(error)) from error
+
+
+@_in_a_sentence()
 def ask(assignment: str, what: str, bundle: str, *, at_least: float | None = None) -> float:
     """Return which share of the points of a task or property the notebook has earned.
 
@@ -54,7 +72,7 @@ def ask(assignment: str, what: str, bundle: str, *, at_least: float | None = Non
     ------
     NotRightError
         If the share is smaller than ``at_least``.
-    UserError
+    CannotAskError
         If there is no such notebook, bundle or property.
     """
     path = _notebook(assignment)
@@ -68,6 +86,7 @@ def ask(assignment: str, what: str, bundle: str, *, at_least: float | None = Non
     return share
 
 
+@_in_a_sentence()
 def check(assignment: str, task: str) -> None:
     """Check a task of the saved notebook, as ``minisd course check`` does: with public cases.
 
@@ -75,7 +94,7 @@ def check(assignment: str, task: str) -> None:
     ------
     NotRightError
         If something is not right; its text says what.
-    UserError
+    CannotAskError
         If there is no such notebook, or it is not saved.
     """
     path = _notebook(assignment)

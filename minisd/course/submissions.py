@@ -1,6 +1,6 @@
 """Finding the submissions in a folder, and taking the code out of them.
 
-A submission is one script or one notebook of at most 200 kB; everything else that comes with it is
+A submission is one script or one notebook of at most 200 kB of code; all else that comes with it is
 left alone. Nothing of it is run here.
 """
 
@@ -17,11 +17,13 @@ from minisd.errors import UserError
 from minisd.readers import Contents, Kind, json_object
 
 MOST_BYTES = 200_000
+"""Of code. The file of a notebook may have more: its pictures."""
+MOST_OF_NOTEBOOK = 10_000_000
 SUBMISSION = Kind(
     "a submission",
     UserError,
     if_missing="give the file of your answers",
-    if_damaged="hand in a script (.py) or a notebook (.ipynb) of at most 200 kB",
+    if_damaged="hand in a script (.py) or a notebook (.ipynb) of at most 200 kB of code",
 )
 
 
@@ -62,9 +64,14 @@ def read(path: Path, assignment: str) -> Code:
     with SUBMISSION.reading(path) as file:
         if path.suffix.lower() == ".zip":
             return _of_zip(file, assignment)
-        if file.size > MOST_BYTES:
+        if file.size > _most(path.name):
             raise ValueError(f"it has {file.size:,} bytes")
         return _code(path.name, file.bytes())
+
+
+def _most(name: str) -> int:
+    """Return how many bytes a file may have."""
+    return MOST_OF_NOTEBOOK if name.lower().endswith(".ipynb") else MOST_BYTES
 
 
 def _code(name: str, content: bytes) -> Code:
@@ -77,8 +84,10 @@ def _code(name: str, content: bytes) -> Code:
             text, magics = without_magics(source if isinstance(source, str) else "".join(source))
             parts.append(f"{text}\n")
             dropped += magics
-    said = f"{dropped} lines with % or ! were left out" if dropped else ""
-    return Code("\n".join(parts), [said] if said else [])
+    code = "\n".join(parts)
+    if len(code) > MOST_BYTES:
+        raise ValueError(f"its code has {len(code):,} characters")
+    return Code(code, [f"{dropped} lines with % or ! were left out"] if dropped else [])
 
 
 def _is_locked(cell: dict[str, Any]) -> bool:
@@ -108,11 +117,11 @@ def _of_zip(file: Contents, assignment: str) -> Code:
         if best is None:
             raise ValueError("it has no script and no notebook")
         entry = archive.getinfo(best)
-        if entry.file_size > MOST_BYTES:
+        if entry.file_size > _most(best):
             raise ValueError(f"{best} has {entry.file_size:,} bytes")
         with archive.open(entry) as stream:
-            content = stream.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
+            content = stream.read(_most(best) + 1)
+        if len(content) > _most(best):
             raise ValueError(f"{best} has more than it says")
         return _code(best, content)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from exporting import SEED
@@ -61,6 +62,24 @@ def test_locked_cells_are_the_platforms(graded):
     assert "minisd" in submissions.read(path, "a2").text
 
 
+def test_pictures_of_a_notebook_are_no_code(tmp_path):
+    content = json.loads(notebook(RIGHT))
+    content["cells"][2]["outputs"] = [{"data": {"image/png": "x" * 2_000_000}}]
+    path = tmp_path / "a2.ipynb"
+    packed = tmp_path / "a2.zip"
+    for source, said in ((RIGHT, ""), ("# " + "x" * 200_000, "its code has 200,0.. characters")):
+        content["cells"][2]["source"] = source
+        path.write_text(json.dumps(content))
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.write(path, "a2.ipynb")
+        for file in (path, packed):
+            if said:
+                with pytest.raises(UserError, match=said):
+                    submissions.read(file, "a2")
+            else:
+                assert RIGHT in submissions.read(file, "a2").text
+
+
 def test_what_stands_beside_the_notebook_does_not_matter(graded):
     """Neither modules that have a name of the library's, nor another notebook."""
     (graded / "a2.ipynb").write_text(notebook(RIGHT))
@@ -80,8 +99,9 @@ def test_what_stands_beside_the_notebook_does_not_matter(graded):
 def test_what_cannot_be_asked_is_a_sentence(graded, text, said):
     if text is not None:
         (graded / "a2.ipynb").write_text(text)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(ask.CannotAskError, match=said) as caught:
         asked()
+    assert len(caught.value._render_traceback_()) == 1
 
 
 def test_a_bundle_that_is_missing_or_damaged_is_a_sentence(graded):
