@@ -56,10 +56,11 @@ def test_locked_cells_are_the_platforms(graded):
     path.write_text(json.dumps(content))
     assert "minisd" not in submissions.read(path, "a2").text
     assert asked() == 1
-    of_student = {"nbgrader": {"grade": False, "solution": True, "locked": False}}
-    content["cells"].append({**cell, "metadata": of_student})
-    path.write_text(json.dumps(content))
-    assert "minisd" in submissions.read(path, "a2").text
+    for is_graded in (False, True):  # by a person
+        of_student = {"nbgrader": {"grade": is_graded, "solution": True, "locked": False}}
+        content["cells"][-1] = {**cell, "metadata": of_student}
+        path.write_text(json.dumps(content))
+        assert "minisd" in submissions.read(path, "a2").text
 
 
 def test_pictures_of_a_notebook_are_no_code(tmp_path):
