@@ -4,7 +4,7 @@ import argparse
 import typing
 from typing import Any
 
-from minisd.cli import course_staff, course_students
+from minisd.cli import course_after, course_staff, course_students
 
 
 def add_to(parsers: Any) -> None:
@@ -24,3 +24,4 @@ def add_to(parsers: Any) -> None:
 
     course_students.add_to(add)
     course_staff.add_to(add)
+    course_after.add_to(add)

@@ -1,24 +1,20 @@
 """``minisd course``, for instructors: settings, self-test, grading, exports."""
 
-import argparse
 import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from minisd.cli.course_students import NOT_ALL, OK, a_path
-from minisd.course import batch, grading, make, settings, submissions
+from minisd.cli.course_options import NOT_ALL, OK, a_path, folder_of, with_settings, with_sources
+from minisd.course import batch, make, settings, submissions
 from minisd.course import kit as kits
-from minisd.course import report as reports
 from minisd.course.export import classroom, gradescope, nbgrader, otter, prairielearn
-from minisd.course.kit import Kit
 from minisd.course.sandbox import LEVELS, Sandbox
 from minisd.errors import UserError
 from minisd.files import write_atomically
 from minisd.machine import available_cores
 from minisd.runs.progress import Counting
 
-SOURCES = Path("tutorials") / "course"
 EXPORTS = {
     "gradescope": (gradescope.export, ".zip"),
     "otter": (otter.export, ""),
@@ -38,12 +34,13 @@ def grade(
     sources: Path,
     jobs: int | None,
     require: int,
+    user: str | None,
     quiet: bool,
 ) -> int:
     """Grade a folder of submissions: grades.csv, feedback for each, a summary."""
     course = settings.read(settings_path)
-    kit = _full(assignment, sources, course.seed)
-    level = _level()
+    kit = kits.full(folder_of(assignment, sources), course.seed)
+    level = _level(user)
     if level < require:
         raise UserError(
             f"this machine isolates at level {level} ({LEVELS[level]}), and --require asks for "
@@ -52,19 +49,12 @@ def grade(
     found = submissions.find(folder, assignment)
     jobs = jobs or available_cores()
     with closing(Counting(len(found), "submissions", quiet=quiet)) as counting:
-        rows = batch.grade_class(kit, found, course, out, jobs=jobs, report=counting.reach)
+        rows = batch.grade_class(
+            kit, found, course, out, jobs=jobs, user=user, report=counting.reach
+        )
     if not quiet:
         print(f"isolation level {level}: {LEVELS[level]}")
         print(f"{len(rows)} submissions: {out / 'grades.csv'}, {out / 'summary.md'}")
-    return OK
-
-
-def explain(*, assignment: str, file: Path, settings_path: Path, sources: Path) -> int:
-    """Judge one submission in full, for the instructor."""
-    course = settings.read(settings_path)
-    kit = _full(assignment, sources, course.seed)
-    code = submissions.read(file, assignment)
-    print(reports.as_text(grading.grade(kit, code.text)), end="")
     return OK
 
 
@@ -78,7 +68,7 @@ def self_test(*, assignment: str | None, sources: Path) -> int:
     """Grade the reference, the empty handout and every answer of the bank: before a term."""
     failed = 0
     for name in [assignment] if assignment else kits.names():
-        folder = _folder(name, sources)
+        folder = folder_of(name, sources)
         for seed in ("self-test 1", "self-test 2"):
             for problem in make.problems(folder, seed):
                 failed += 1
@@ -94,7 +84,7 @@ def export(
     """Write what a platform needs to grade: a zip for Gradescope, else a folder."""
     write, suffix = EXPORTS[kind]
     target = out or Path(f"{assignment}-{kind}{suffix}")
-    next_step = write(_folder(assignment, sources), settings_path, target, wheels=wheels)
+    next_step = write(folder_of(assignment, sources), settings_path, target, wheels=wheels)
     print(f"{target}: {next_step}")
     return OK
 
@@ -111,41 +101,13 @@ def build(*, sources: Path) -> int:
     return OK
 
 
-def _folder(name: str, sources: Path) -> Path:
-    kits.check_name(name)
-    folders = sorted(sources.glob(f"{name}_*"))
-    if not folders:
-        raise UserError(
-            f"{sources} has no source of {name}: grading needs a checkout of minisd; give its "
-            "tutorials/course with --sources"
-        )
-    return folders[0]
-
-
-def _full(name: str, sources: Path, seed: str) -> Kit:
-    return kits.full(_folder(name, sources), seed)
-
-
-def _level() -> int:
-    with Sandbox("") as student:
+def _level(user: str | None) -> int:
+    with Sandbox("", user=user) as student:
         return student.level
 
 
 def add_to(add: Any) -> None:
     """Add these actions to the parser, with ``add(function, name)``."""
-
-    def with_sources(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--sources", type=a_path, metavar="DIR", default=SOURCES,
-            help="tutorials/course of a checkout (default: below this folder)",
-        )  # fmt: skip
-
-    def with_settings(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--settings", dest="settings_path", type=a_path, metavar="FILE",
-            default=Path("course.toml"), help="the course's settings (default: course.toml)",
-        )  # fmt: skip
-        with_sources(sub)
 
     sub = add(grade, "grade")
     sub.add_argument("assignment", metavar="NAME")
@@ -157,12 +119,10 @@ def add_to(add: Any) -> None:
         "--require", type=int, choices=(1, 2, 3), default=1,
         help="refuse to grade with less isolation than this level",
     )  # fmt: skip
+    sub.add_argument(
+        "--user", metavar="NAME", help="run student code as this user (level 3); only root can"
+    )
     sub.add_argument("--quiet", action="store_true", help="print errors only")
-
-    sub = add(explain, "explain")
-    sub.add_argument("assignment", metavar="NAME")
-    sub.add_argument("file", type=a_path, metavar="FILE")
-    with_settings(sub)
 
     sub = add(init, "init")
     sub.add_argument("folder", nargs="?", type=a_path, metavar="DIR", default=Path())

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from minisd.cli.course_options import NOT_ALL, OK, a_path
 from minisd.course import grading, submissions
 from minisd.course import kit as kits
 from minisd.course import report as reports
@@ -13,16 +14,15 @@ from minisd.course.sandbox import Sandbox
 from minisd.errors import UserError
 from minisd.files import write_atomically
 
-OK, NOT_ALL = 0, 1
-
 
 def listing() -> int:
-    """List the assignments: points, hours, tasks."""
+    """List the assignments: points, hours, the tutorials that they need, tasks."""
     for name in kits.names():
         kit = kits.public(name)
         hours = sum(task.minutes for task in kit.tasks) / 60
         points = sum(task.points for task in kit.tasks)
-        print(f"{name}  {kit.title}: {points} points, about {hours:.0f} hours")
+        after = ", ".join(map(str, kit.tutorials))
+        print(f"{name}  {kit.title}: {points} points, about {hours:.0f} hours, tutorials {after}")
         for task in kit.tasks:
             print(f"    {task.number}  {task.title} ({task.points})")
     return OK
@@ -97,11 +97,6 @@ def _tasks(kit: Kit, task: str | None) -> tuple[str, ...]:
     if task is not None and task not in numbers:
         raise UserError(f"{kit.name} has no task {task}; there are {', '.join(numbers)}")
     return (task,) if task else ()
-
-
-def a_path(text: str) -> Path:
-    """Return a path; ``~`` is the home folder."""
-    return Path(text).expanduser()
 
 
 def add_to(add: Any) -> None:

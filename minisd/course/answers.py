@@ -242,6 +242,11 @@ def _kind(value: Any) -> str:
     return "None" if value is None else f"{type(value).__name__}"
 
 
+def fingerprint(value: Any) -> Any:
+    """Return the fingerprint of an outcome, as JSON has it."""
+    return to_json(_printed(value))
+
+
 # ---- as JSON ----
 
 

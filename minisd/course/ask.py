@@ -107,8 +107,6 @@ def check(assignment: str, task: str) -> None:
         path, code.text, "-m", "minisd", "course", "check", assignment, str(path),
         *("--task", task, "--json"),
     )  # fmt: skip
-    if "problem" not in judged:
-        judged = {"report": {field.name: judged[field.name] for field in fields(Report)}}
     share, said = _found(judged, task)
     if share < 1:
         raise NotRightError(said)
@@ -119,7 +117,7 @@ def _found(judged: dict[str, Any], what: str) -> tuple[float, str]:
     """Return a share, and what the report says of what is not right."""
     if "problem" in judged:
         raise UserError(judged["problem"])
-    report = reports.from_json(judged["report"])
+    report = reports.from_json({field.name: judged[field.name] for field in fields(Report)})
     lines = [
         line
         for task in report.tasks
@@ -131,7 +129,7 @@ def _found(judged: dict[str, Any], what: str) -> tuple[float, str]:
     said = [*report.remarks]
     for line in lines:
         if line.earned < line.points:
-            said += reports.of_property(line, judged.get("hints", "name"))
+            said += reports.of_property(line, judged.get("hints", "all"))
     points = sum(line.points for line in lines)
     share = sum(line.earned for line in lines) / points
     return share, "".join(f"{text}\n" for text in said)

@@ -4,34 +4,27 @@ Each submission is graded in a process of its own. Its result goes into a file o
 interrupted run goes on where it was, and a process that is killed loses one result.
 """
 
-import csv
 import hashlib
-import io
-import json
 import multiprocessing
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import replace
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-from minisd.course import submissions
-from minisd.course.bundle import judged
+from minisd.course import graded, grades, submissions
+from minisd.course.answers import digest
+from minisd.course.grading import grade_as_set
 from minisd.course.kit import Kit
-from minisd.course.report import Report, as_html, as_markdown, from_json
 from minisd.course.settings import OfAssignment, Settings
 from minisd.course.submissions import Submission
 from minisd.errors import UserError
-from minisd.files import write_atomically
-from minisd.readers import Kind
 from minisd.version import __version__
 
 SECONDS = 300
 """A submission that takes longer is given up."""
-RESULT = Kind("a result", UserError, if_missing="grade again", if_damaged="remove it")
 
 
 def grade_class(
@@ -41,6 +34,7 @@ def grade_class(
     out: Path,
     *,
     jobs: int,
+    user: str | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, Any]]:
     """Grade all submissions, and write grades, feedback and a summary into ``out``.
@@ -49,6 +43,8 @@ def grade_class(
     ----------
     jobs : int
         Submissions at the same time.
+    user : str, optional
+        The user that student code runs as; only root can choose.
     report : function of an int
         Called with the number of submissions that are done.
 
@@ -57,26 +53,31 @@ def grade_class(
     list of dict
         The rows of ``grades.csv``.
     """
-    of = settings.of(kit.name)
-    results = out / "results"
-    results.mkdir(parents=True, exist_ok=True)
-    paths = {s.student: results / f"{submissions.safe_name(s.student)}.json" for s in found}
+    of = settings.for_kit(kit)
+    (out / "results").mkdir(parents=True, exist_ok=True)
+    paths = {s.student: graded.path_of(out, s.student) for s in found}
     keys = {s.student: _key(kit, s, of) for s in found}
-    waiting = [s for s in found if _stored(paths[s.student], keys[s.student]) is None]
+    waiting = [s for s in found if _done(paths[s.student], keys[s.student]) is None]
     done = len(found) - len(waiting)
     report(done)
-    for _ in _in_processes(kit, waiting, of, paths, keys, jobs):
+    for _ in _in_processes(kit, waiting, of, paths, keys, jobs, user):
         done += 1
         report(done)
     rows = []
     for submission in found:
-        stored = _stored(paths[submission.student], keys[submission.student])
-        rows.append(_row(kit, submission, stored, settings))
-        _write_feedback(kit, submission, stored, of, out)
-    _write_grades(rows, out / "grades.csv")
-    _write_text(out / "summary.md", summary(kit, rows))
-    about = {"assignment": kit.name, "term": settings.term, "version": __version__}
-    _write_text(out / "run.json", json.dumps(about, indent=2) + "\n")
+        result = _done(paths[submission.student], keys[submission.student])
+        rows.append(grades.row(submission, result, of, settings))
+        grades.write_feedback(kit, result, rows[-1], of, out)
+    grades.write_csv(rows, out / "grades.csv")
+    graded.save_text(out / "summary.md", grades.summary(kit, rows))
+    graded.write_run(
+        out,
+        kit.name,
+        term=settings.term,
+        seed=digest(kit.seed),
+        version=__version__,
+        students=[s.student for s in found if paths[s.student].exists()],
+    )
     return rows
 
 
@@ -87,6 +88,7 @@ def _in_processes(
     paths: dict[str, Path],
     keys: dict[str, str],
     jobs: int,
+    user: str | None,
 ) -> Iterable[str]:
     """Grade in ``jobs`` processes at a time; yield each student when their process has ended."""
     context = multiprocessing.get_context("fork")
@@ -102,6 +104,7 @@ def _in_processes(
                     of,
                     paths[submission.student],
                     keys[submission.student],
+                    user,
                 )
                 process = context.Process(target=_grade_one, args=arguments)
                 with warnings.catch_warnings():
@@ -124,135 +127,37 @@ def _in_processes(
             process.join()
 
 
-def _grade_one(kit: Kit, submission: Submission, of: OfAssignment, path: Path, key: str) -> None:
+def _grade_one(
+    kit: Kit, submission: Submission, of: OfAssignment, path: Path, key: str, user: str | None
+) -> None:
     """Grade a submission, and write its result. It runs in a process of its own."""
-    content: dict[str, Any] = {"key": key}
+    result = graded.Result(submission.student, key, _digest(submission))
     try:
         code = submissions.read(submission.path, kit.name)
-        content["report"] = asdict(judged(kit, code, of))
+        found = grade_as_set(kit, code, of, user=user)
+        found = graded.after(found, graded.stored(path), result.submission)
+        result = replace(result, report=found, code=code.text)
     except UserError as error:
-        content["problem"] = str(error)
-    _write_text(path, json.dumps(content) + "\n")
+        result = replace(result, problem=str(error))
+    graded.write(result, path)
+
+
+def _done(path: Path, key: str) -> graded.Result | None:
+    """Return the result of what is to be graded, if it is there."""
+    result = graded.stored(path)
+    return result if result is not None and result.key == key else None
 
 
 def _key(kit: Kit, submission: Submission, of: OfAssignment) -> str:
-    """Return what decides a result: the submission, the seed, the version and the settings."""
-    hasher = hashlib.sha256(f"{kit.name} {kit.seed} {__version__} {of}".encode())
+    """Return what decides a result: the submission, the seed, the sources and the settings."""
+    words = f"{kit.name} {kit.seed} {kit.sources} {__version__} {of} {_digest(submission)}"
+    return hashlib.sha256(words.encode()).hexdigest()
+
+
+def _digest(submission: Submission) -> str:
     try:
         with submissions.SUBMISSION.reading(submission.path) as file:
-            hasher.update(file.bytes())
+            content = file.bytes()
     except UserError as error:
-        hasher.update(str(error).encode())
-    return hasher.hexdigest()
-
-
-def _stored(path: Path, key: str) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        with RESULT.reading(path) as file:
-            content = file.json()
-            return content if content["key"] == key else None
-    except UserError:  # it is made again
-        return None
-
-
-def _row(
-    kit: Kit, submission: Submission, stored: dict[str, Any] | None, settings: Settings
-) -> dict[str, Any]:
-    """Return the row of a student: raw points, what delay takes off, and each property."""
-    of = settings.of(kit.name)
-    row: dict[str, Any] = {"student": submission.student, "raw": 0.0, "late": 0.0, "total": 0.0}
-    minutes = _minutes_late(submission, of)
-    row |= {"minutes_late": minutes, "problem": "", "flags": "", "mistakes": "", "isolation": ""}
-    if stored is None or "problem" in stored:
-        gone = "it could not be graded: look at it yourself"
-        return {**row, "problem": stored["problem"] if stored else gone}
-    report = from_json(stored["report"]).weighted(of.points)
-    for task in report.tasks:
-        row[task.number] = round(task.earned, 2)
-        row |= {f"{task.number} {p.name}": round(p.earned, 2) for p in task.properties}
-    row["raw"] = round(sum(row[task.number] for task in report.tasks), 2)
-    _, share = of.late(minutes, settings.extra_days.get(submission.student, 0))
-    row["late"] = round(-share * row["raw"], 2)
-    row["total"] = round(row["raw"] + row["late"], 2)
-    row["flags"] = "; ".join(report.flags)
-    row["mistakes"] = "; ".join(report.mistakes)
-    row["isolation"] = report.isolation
-    return row
-
-
-def _minutes_late(submission: Submission, of: OfAssignment) -> int:
-    if of.due is None or submission.handed_in is None:
-        return 0
-    return max(0, int((submission.handed_in - of.due).total_seconds() // 60))
-
-
-def _write_feedback(
-    kit: Kit,
-    submission: Submission,
-    stored: dict[str, Any] | None,
-    of: OfAssignment,
-    out: Path,
-) -> None:
-    folder = out / "feedback"
-    folder.mkdir(exist_ok=True)
-    name = submissions.safe_name(submission.student)
-    if stored is not None and "report" in stored:
-        report: Report = from_json(stored["report"]).weighted(of.points)
-    else:
-        problem = stored["problem"] if stored else "it could not be graded; that is not your fault"
-        report = Report(kit.name, kit.title, "", 0, [], [], [problem])
-    _write_text(folder / f"{name}.md", as_markdown(report, hints=of.hints))
-    _write_text(folder / f"{name}.html", as_html(report, hints=of.hints))
-
-
-def _write_grades(rows: list[dict[str, Any]], path: Path) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval=0, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
-    _write_text(path, stream.getvalue())
-
-
-def _harmless(value: Any) -> Any:
-    """Keep a spreadsheet from taking a student's name for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@") else value
-
-
-def summary(kit: Kit, rows: list[dict[str, Any]]) -> str:
-    """Return what an instructor wants to know first: points, mistakes by frequency, problems."""
-    total = sorted(row["raw"] for row in rows)
-    mistakes = Counter(
-        name for row in rows for name in dict.fromkeys(row["mistakes"].split("; ")) if name
-    )
-    lines = [
-        f"# {kit.title}",
-        "",
-        f"{len(rows)} submissions. Points: median {total[len(total) // 2]:g}, from {total[0]:g} to "
-        f"{total[-1]:g}.",
-        "",
-        "## Mistakes by frequency",
-        "",
-        "| students | mistake | what it says |",
-        "| --- | --- | --- |",
-    ]
-    for name, count in sorted(mistakes.items(), key=lambda item: (-item[1], item[0])):
-        about = kit.mistakes.get(tuple(name.split(" ", 1)))
-        lines.append(f"| {count} | {name} | {about.says if about else ''} |")
-    lines += ["", "## Points by property", "", "| property | right | of |", "| --- | --- | --- |"]
-    for check in kit.checks:
-        for name, points in check.points.items():
-            column = f"{check.task} {name}"
-            right = sum(row.get(column, 0) >= points for row in rows)
-            lines.append(f"| {column} | {right} | {len(rows)} |")
-    problems = [f"- {row['student']}: {row['problem']}" for row in rows if row["problem"]]
-    flagged = [f"- {row['student']}: {row['flags']}" for row in rows if row["flags"]]
-    for title, listed in (("Not graded", problems), ("To look at", flagged)):
-        lines += ["", f"## {title}", "", *(listed or ["none"])]
-    return "\n".join([*lines, ""])
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+        content = str(error).encode()
+    return hashlib.sha256(content).hexdigest()

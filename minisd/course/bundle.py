@@ -12,16 +12,12 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from minisd.course import kit as kits
 from minisd.course import make, settings, source, submissions
-from minisd.course.grading import grade
-from minisd.course.kit import Kit
+from minisd.course.grading import grade, grade_as_set
 from minisd.course.report import Report
-from minisd.course.settings import OfAssignment
 from minisd.course.submissions import Code
 from minisd.errors import UserError
 from minisd.readers import Kind
@@ -60,12 +56,12 @@ class Bundle:
         return submissions.read(found, self.name)
 
     def grade(self, code: Code, *, user: str | None = None) -> Report:
-        """Judge a submission, with the points of the settings.
+        """Judge a submission as the settings have it.
 
         ``user`` runs the student's code, if that can be chosen; see `Sandbox`.
         """
         kit = kits.full(self._folder, self._course.seed)
-        return judged(kit, code, self.of, user=user).weighted(self.of.points)
+        return grade_as_set(kit, code, self._course.for_kit(kit), user=user)
 
     def check(self, *, user: str | None = None) -> str:
         """Grade the reference and the empty handout; return what to say if all is well.
@@ -86,20 +82,6 @@ class Bundle:
         )
 
 
-def judged(kit: Kit, code: Code, of: OfAssignment, **more: Any) -> Report:
-    """Judge the code of a submission as the settings of the assignment say."""
-    report = grade(
-        kit,
-        code.text,
-        tasks=tuple(of.tasks),
-        seconds_per_call=of.seconds_per_call,
-        memory_mb=of.memory_mb,
-        **more,
-    )
-    report.remarks += code.remarks
-    return report
-
-
 def contents(folder: Path, settings_path: Path) -> dict[str, bytes]:
     """Return the files of a bundle by name.
 
@@ -110,7 +92,8 @@ def contents(folder: Path, settings_path: Path) -> dict[str, bytes]:
     settings_path : path
         ``course.toml``.
     """
-    settings.read(settings_path)  # raises an error if it cannot be used
+    kit = kits.public(folder.name.partition("_")[0])
+    settings.read(settings_path).for_kit(kit)  # raises an error if it cannot be used
     with settings.SETTINGS.reading(settings_path) as file:
         files = {"course.toml": file.bytes()}
     for path in sorted(folder.rglob("*.py")):
@@ -144,7 +127,7 @@ def main(bundle: str, submission: str) -> None:
     try:
         with unpacked(Path(bundle)) as opened:
             report = opened.grade(opened.read(Path(submission)))
-            content = {"report": asdict(report), "hints": opened.of.hints}
+            content = {**report.as_json(), "hints": opened.of.hints}
     except UserError as error:
         content = {"problem": str(error)}
     print(json.dumps(content))

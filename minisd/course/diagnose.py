@@ -5,7 +5,7 @@ kind of thing is wrong; a constant factor; and in any case for which cases the p
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class Diagnosis:
     read: str = ""
 
 
+SLOW = "it works, but the work in your own lines grows with the size of the input"
+LESS_WORK = "How does the number of steps grow with the size of the input?"
 EMPTY = Diagnosis("G-empty", "not written yet")
 COMMON = {
     "G-mutates": (
@@ -75,12 +77,21 @@ def diagnose(
     if mistake is not None:
         about = words[check.task, mistake]
         return Diagnosis(mistake, about.says, about.look, about.read)
+    if check.shares and not failures:
+        return Diagnosis("G-slow", SLOW, LESS_WORK)
+    said: dict[str, Diagnosis] = {}  # the first of each kind
     for case in check.cases:
         expected = answers.expected[check.name, case.name][name]
         what = difference(found[case.name], expected, tolerance(case))
-        if what is not None:
-            return _in_words(what, *_part(what, found[case.name], expected), case.name)
-    raise ValueError(f"{name} is right")
+        if what is not None and what.kind not in said:
+            parts = _part(what, found[case.name], expected)
+            said[what.kind] = _in_words(what, *parts, case.name)
+    if not said:
+        raise ValueError(f"{name} is right")
+    first, *others = said.values()
+    if first.name or not others:
+        return first
+    return replace(first, says=f"{first.says}; {others[0].says}")
 
 
 def imitated(
@@ -140,8 +151,7 @@ def _in_words(what: Difference, outcome: Any, expected: Any, case: str) -> Diagn
             says, look = COMMON[name]
             return Diagnosis(name, f"{says.format(of)} ({case})", look)
         case "error" if what.got == "Timeout":
-            look = "How does the number of steps grow with the size of the input?"
-            return Diagnosis("G-slow", f"it took too long ({case})", look)
+            return Diagnosis("G-slow", f"it took too long ({case})", LESS_WORK)
         case "error" if what.got in ("SystemExit", "Ended"):
             return Diagnosis("G-exit", f"your code has ended the program ({case})")
         case "error" if what.got == "TooMuchOutput":

@@ -1,21 +1,32 @@
 """Judging one submission: run its checks in the student's process, compare, and give points."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from minisd.course.answers import difference, digest, outcomes, tolerance
+from minisd.course.answers import difference, digest, fingerprint, outcomes, tolerance
 from minisd.course.checks import CREDIT, Case, Check, Failure, Student
 from minisd.course.diagnose import Diagnosis, diagnose
 from minisd.course.kit import Kit, TaskInfo
-from minisd.course.report import PropertyReport, Report, TaskReport
+from minisd.course.report import PropertyReport, Report, TaskReport, weighted
 from minisd.course.sandbox import Sandbox
 from minisd.course.scan import scan
+from minisd.course.settings import OfAssignment
+from minisd.course.submissions import Code
 
 SPOILING = {"NotImplementedError", "Timeout", "Ended", "TooMuchOutput"}
 """Failures that are taken to be the same in all cases of a check."""
 
 
-def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) -> Report:
+See = Callable[[Check, Case, Any, Mapping[str, Any]], None]
+
+
+def _nothing(check: Check, case: Case, inputs: Any, outcome: Mapping[str, Any]) -> None:
+    """Look away: nobody wants to see the numbers."""
+
+
+def grade(
+    kit: Kit, text: str, *, tasks: tuple[str, ...] = (), see: See = _nothing, **limits: Any
+) -> Report:
     """Judge a student's file.
 
     Parameters
@@ -25,6 +36,8 @@ def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) ->
         The file, as Python.
     tasks : tuple of str
         Only these; default: all.
+    see : function of (check, case, inputs, outcomes)
+        Called with all that is judged.
     **limits
         ``seconds_per_call`` and ``memory_mb``, see `Sandbox`.
     """
@@ -38,7 +51,7 @@ def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) ->
         if scanned.answers:
             report = _refused(kit, task, f"it imports {', '.join(scanned.answers)}")
         else:
-            report, reached = _grade_task(kit, task, text, failed, limits)
+            report, reached = _grade_task(kit, task, text, failed, see, limits)
             level = min(level, reached)
         reports.append(report)
         if report.earned < report.points:
@@ -48,8 +61,28 @@ def grade(kit: Kit, text: str, *, tasks: tuple[str, ...] = (), **limits: Any) ->
     )
 
 
+def grade_as_set(
+    kit: Kit, code: Code, of: OfAssignment, *, user: str | None = None, see: See = _nothing
+) -> Report:
+    """Judge a submission as the course's settings have it: its tasks, points and limits.
+
+    What has to be said of how the code was taken out is in the report.
+    """
+    found = grade(
+        kit,
+        code.text,
+        tasks=tuple(of.tasks),
+        see=see,
+        user=user,
+        seconds_per_call=of.seconds_per_call,
+        memory_mb=of.memory_mb,
+    )
+    found.remarks += code.remarks
+    return weighted(found, of.points)
+
+
 def _grade_task(
-    kit: Kit, task: TaskInfo, text: str, failed: set[str], limits: Mapping[str, Any]
+    kit: Kit, task: TaskInfo, text: str, failed: set[str], see: See, limits: Mapping[str, Any]
 ) -> tuple[TaskReport, int]:
     """Judge one task, in a process of its own."""
     report = TaskReport(task.number, task.title)
@@ -65,7 +98,7 @@ def _grade_task(
         **limits,
     ) as student:
         for check in checks:
-            found = _ask(kit, check, student)
+            found = _ask(kit, check, student, see)
             follows = _follows(kit, check, student, found) if check.after in failed else {}
             for name in check.points:
                 of_case = {case: outcome[name] for case, outcome in found.items()}
@@ -79,7 +112,7 @@ def _grade_task(
         return report, student.level
 
 
-def _ask(kit: Kit, check: Check, student: Sandbox) -> dict[str, Mapping[str, Any]]:
+def _ask(kit: Kit, check: Check, student: Sandbox, see: See) -> dict[str, Mapping[str, Any]]:
     """Return the outcomes of a check by case.
 
     If one is wrong, it is asked again in a fresh process, once in a check: a mistake in what is
@@ -92,6 +125,7 @@ def _ask(kit: Kit, check: Check, student: Sandbox) -> dict[str, Mapping[str, Any
         outcome = _outcomes(check, student, inputs)
         kinds = {value.kind for value in outcome.values() if isinstance(value, Failure)}
         if student.broken or kinds & SPOILING:
+            see(check, case, inputs, outcome)
             if not student.broken:
                 student.again()
             return {case.name: outcome for case in check.cases}
@@ -101,6 +135,7 @@ def _ask(kit: Kit, check: Check, student: Sandbox) -> dict[str, Mapping[str, Any
             repeated = _outcomes(check, student, inputs)
             may_repeat = bool(_wrong(outcome, repeated, case))
             outcome = repeated
+        see(check, case, inputs, outcome)
         found[case.name] = outcome
     return found
 
@@ -147,10 +182,11 @@ def judge(
         says = f"it is the gradient of your own forward, which is wrong: {CREDIT:.0%} of the points"
         return PropertyReport(name, points, CREDIT * points, right, wrong, Diagnosis("", says))
     said = diagnose(check, name, found, kit.answers, kit.mistakes, named)
+    unknown = None if said.name else {case: fingerprint(value) for case, value in found.items()}
     earned = 0.0
     if check.shares and all(isinstance(share, float | int) for share in found.values()):
         earned = points * min(found.values())
-    return PropertyReport(name, points, earned, right, wrong, said)
+    return PropertyReport(name, points, earned, right, wrong, said, outcome=unknown)
 
 
 def _follows(

@@ -4,6 +4,7 @@ There are two. `public` has what comes with the package: public cases and finger
 made from the source, with a secret seed: it has hidden cases, the solution and the bank.
 """
 
+import hashlib
 import importlib
 import json
 from dataclasses import asdict, dataclass, replace
@@ -53,6 +54,8 @@ class Kit:
         Source of what stands in the student's module before the file runs.
     staged : tuple of path
         Folders with the modules of minisd that may be imported; ``allowed`` has their names.
+    sources : str
+        Stands for the files that a full kit was made from.
     """
 
     name: str
@@ -66,11 +69,18 @@ class Kit:
     given_names: str = ""
     staged: tuple[Path, ...] = ()
     allowed: frozenset[str] = frozenset()
+    sources: str = ""
 
     @property
     def points(self) -> float:
         """All of its tasks together."""
         return sum(task.points for task in self.tasks)
+
+    @property
+    def tutorials(self) -> list[int]:
+        """The tutorials that its mistakes let the student read again."""
+        found = {about.read.partition(":")[0] for about in self.mistakes.values() if about.read}
+        return sorted(map(int, found))
 
     @property
     def is_public(self) -> bool:
@@ -125,9 +135,17 @@ def full(folder: Path, seed: str) -> Kit:
     tasks = [TaskInfo(t.number, t.title, t.points, t.minutes, t.names) for t in assignment.tasks]
     mistakes = {(e.about.task, e.about.name): e.about for e in bank.mistakes}
     given = {t.number: assignment.solution_of(t) for t in assignment.tasks}
-    return _made(
-        Kit(assignment.name, assignment.title, seed, tasks, checks, answers, mistakes, given)
-    )
+    kit = Kit(assignment.name, assignment.title, seed, tasks, checks, answers, mistakes, given)
+    kit.sources = _digest(folder)
+    return _made(kit)
+
+
+def _digest(folder: Path) -> str:
+    hasher = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        with source.ASSIGNMENT.reading(path) as file:
+            hasher.update(path.name.encode() + file.bytes())
+    return hasher.hexdigest()
 
 
 def fingerprints(kit: Kit) -> str:

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from minisd.course.diagnose import Diagnosis
+from minisd.course.diagnose import EMPTY, Diagnosis
 
-HINTS = ("what", "where", "name")
+HINTS = ("first", "where", "all")
 """Levels of hints: what fails; where to look, too; the name of the mistake, too."""
+STEPWISE = "stepwise"
+"""Instead of a level: one level more with each submission that has failed in the same property."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,10 @@ class PropertyReport:
         Of ``points``.
     right, wrong : list of str
         The cases for which it holds, and for which not.
+    outcome : dict, optional
+        By case the fingerprint of what was found, where no mistake that has a name explains it.
+    failed_before : int
+        Earlier submissions of this student in which it failed, too.
     """
 
     name: str
@@ -30,6 +36,8 @@ class PropertyReport:
     wrong: list[str]
     diagnosis: Diagnosis | None = None
     remark: str = ""
+    outcome: dict[str, Any] | None = None
+    failed_before: int = 0
 
 
 @dataclass
@@ -39,6 +47,13 @@ class TaskReport:
     number: str
     title: str
     properties: list[PropertyReport] = field(default_factory=list)
+
+    @property
+    def shown(self) -> list[PropertyReport]:
+        """The properties to list: one for all, if nothing of the task is written."""
+        if self.properties and all(line.diagnosis == EMPTY for line in self.properties):
+            return [PropertyReport("all of it", self.points, 0, [], [], EMPTY)]
+        return self.properties
 
     @property
     def points(self) -> float:
@@ -83,26 +98,31 @@ class Report:
             if line.diagnosis and line.diagnosis.name
         ]
 
-    def weighted(self, points: Mapping[str, float]) -> "Report":
-        """Return the same report with other points for the tasks that ``points`` has."""
-        tasks = []
-        for task in self.tasks:
-            scale = points.get(task.number, task.points) / (task.points or 1)
-            lines = [
-                replace(line, points=line.points * scale, earned=line.earned * scale)
-                for line in task.properties
-            ]
-            tasks.append(replace(task, properties=lines))
-        return replace(self, tasks=tasks)
-
     def as_json(self) -> dict[str, Any]:
-        """Return the report as plain JSON."""
+        """Return the report as plain JSON, without fingerprints."""
+        content = asdict(self)
+        for task in content["tasks"]:
+            for line in task["properties"]:
+                del line["outcome"]
         return {
-            **asdict(self),
+            **content,
             "earned": self.earned,
             "points": self.points,
             "mistakes": self.mistakes,
         }
+
+
+def weighted(report: Report, points: Mapping[str, float]) -> Report:
+    """Return the report with these points of some tasks, shared out in the same proportions."""
+    tasks = []
+    for task in report.tasks:
+        scale = points.get(task.number, task.points) / (task.points or 1)
+        lines = [
+            replace(line, points=scale * line.points, earned=scale * line.earned)
+            for line in task.properties
+        ]
+        tasks.append(TaskReport(task.number, task.title, lines) if scale != 1 else task)
+    return replace(report, tasks=tasks)
 
 
 def from_json(content: dict[str, Any]) -> Report:
@@ -121,7 +141,7 @@ def from_json(content: dict[str, Any]) -> Report:
     return Report(**{**content, "tasks": tasks})
 
 
-def as_text(report: Report, *, hints: str = "name") -> str:
+def as_text(report: Report, *, hints: str = "all") -> str:
     """Return the report for a terminal."""
     return "\n".join(_lines(report, hints)) + "\n"
 
@@ -132,7 +152,7 @@ def _lines(report: Report, hints: str) -> Iterator[str]:
     for task in report.tasks:
         yield ""
         yield f"{task.number} {task.title}: {task.earned:g} of {task.points:g}"
-        for line in task.properties:
+        for line in task.shown:
             yield from (f"  {text}" for text in of_property(line, hints))
 
 
@@ -145,12 +165,12 @@ def of_property(line: PropertyReport, hints: str) -> Iterator[str]:
 
 def explained(line: PropertyReport, hints: str) -> Iterator[str]:
     """Yield what the report says of a property that is not right."""
-    level = HINTS.index(hints)
+    level = min(line.failed_before, 2) if hints == STEPWISE else HINTS.index(hints)
     found = line.diagnosis
     if found is None:
         return
     if line.right:
-        yield f"holds for {', '.join(line.right)}; not for {', '.join(line.wrong)}"
+        yield f"holds for: {'; '.join(line.right)}. Not for: {'; '.join(line.wrong)}"
     if level >= 2 or not found.look:
         yield found.says
     if level >= 1 and found.look:
@@ -161,13 +181,13 @@ def explained(line: PropertyReport, hints: str) -> Iterator[str]:
         yield line.remark
 
 
-def as_markdown(report: Report, *, hints: str = "name") -> str:
+def as_markdown(report: Report, *, hints: str = "all") -> str:
     """Return the report as Markdown; everything that came from a student is escaped."""
     parts = [f"# {report.title}", "", f"**{report.earned:g} of {report.points:g} points**", ""]
     parts += [f"- {_escaped(text)}" for text in report.remarks]
     for task in report.tasks:
         parts += ["", f"## {task.number} {task.title}: {task.earned:g} of {task.points:g}", ""]
-        for line in task.properties:
+        for line in task.shown:
             mark = "x" if line.earned == line.points else " "
             parts.append(f"- [{mark}] {line.name}: {line.earned:g} of {line.points:g}")
             parts += [f"  - {_escaped(text)}" for text in explained(line, hints)]
@@ -190,7 +210,7 @@ _STYLE = (
 )
 
 
-def as_html(report: Report, *, hints: str = "name") -> str:
+def as_html(report: Report, *, hints: str = "all") -> str:
     """Return the report as one HTML page, without scripts."""
     title = html.escape(f"{report.title}: {report.earned:g} of {report.points:g} points")
     parts = [
@@ -203,7 +223,7 @@ def as_html(report: Report, *, hints: str = "name") -> str:
     for task in report.tasks:
         head = html.escape(f"{task.number} {task.title}: {task.earned:g} of {task.points:g}")
         parts.append(f"<h2>{head}</h2><ul>")
-        for line in task.properties:
+        for line in task.shown:
             mark = "right" if line.earned == line.points else "wrong"
             name = html.escape(f"{line.name}: {line.earned:g} of {line.points:g}")
             said = "".join(f"<p>{html.escape(text)}</p>" for text in explained(line, hints))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -91,9 +92,9 @@ class Sandbox(Student):
         as_user: dict[str, Any] = {}
         if self._user is not None:
             self._folder.chmod(0o711)
-            shutil.chown(folder, self._user)
-            as_user = {"user": self._user, "group": self._user, "extra_groups": []}
-        with open(self._folder / "output", "wb") as output:
+            as_user = _as_user(self._user)
+            os.chown(folder, as_user["user"], as_user["group"])
+        with open(self._folder / "output", "wb") as output, _in_words(self._user):
             self._process = subprocess.Popen(
                 [sys.executable, "-I", worker.__file__, *map(str, numbers)],
                 stdin=subprocess.DEVNULL,
@@ -215,3 +216,30 @@ class Sandbox(Student):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _as_user(name: str) -> dict[str, Any]:
+    """Return how a process is started as another user; raise a UserError if it cannot be."""
+    import pwd
+
+    if os.geteuid() != 0:
+        raise UserError(f"only root can run student code as {name}: run this as root, or without")
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError as error:
+        raise UserError(f"this machine has no user {name!r}: add one, or name another") from error
+    return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
+
+
+@contextlib.contextmanager
+def _in_words(user: str | None) -> Iterator[None]:
+    """Say what is wrong if another user cannot start Python."""
+    try:
+        yield
+    except PermissionError as error:
+        if user is None:
+            raise
+        raise UserError(
+            f"{user} cannot run {sys.executable}: install Python and minisd where other users can "
+            "read them"
+        ) from error

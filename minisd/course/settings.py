@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minisd.course.kit import NAMES
-from minisd.course.report import HINTS
+from minisd.course.kit import NAMES, Kit
+from minisd.course.report import HINTS, STEPWISE
 from minisd.errors import ConfigError
 from minisd.files import write_atomically
 from minisd.readers import Kind
@@ -35,12 +35,16 @@ class OfAssignment:
         With its zone. Without it nothing is late.
     late_per_day, slip_days : float, int
         Share of the points that a day of delay costs, after ``slip_days`` days that cost nothing.
+    daily_limit : int
+        On Gradescope: submissions that are graded in 24 hours, and one more, since the first retry
+        is free. 0: no limit.
     tasks : list of str
         The tasks that are set; default: all.
     points : dict
         Points of a task, instead of the usual ones.
-    hints : "what", "where" or "name"
-        How much the feedback says of a mistake.
+    hints : "first", "where", "all" or "stepwise"
+        How much the feedback says of a mistake: what fails; where to look, too; its name, too; or
+        one step more with each submission that failed in the same property.
     seconds_per_call, memory_mb : float, int
         Limits of the student's process.
     """
@@ -48,9 +52,10 @@ class OfAssignment:
     due: datetime.datetime | None = None
     late_per_day: float = 0.0
     slip_days: int = 0
+    daily_limit: int = 0
     tasks: list[str] = field(default_factory=list)
     points: dict[str, float] = field(default_factory=dict)
-    hints: str = "name"
+    hints: str = "all"
     seconds_per_call: float = 5.0
     memory_mb: int = 512
 
@@ -84,6 +89,24 @@ class Settings:
         """Return the settings of an assignment."""
         return self.assignments.get(assignment, OfAssignment())
 
+    def for_kit(self, kit: Kit) -> OfAssignment:
+        """Return the settings of an assignment.
+
+        Raises
+        ------
+        ConfigError
+            If they are about a task that it does not have.
+        """
+        of = self.of(kit.name)
+        numbers = [task.number for task in kit.tasks]
+        for number in (*of.tasks, *of.points):
+            if number not in numbers:
+                raise ConfigError(
+                    f"course.toml: {kit.name} has no task {number!r}; there are "
+                    f"{', '.join(numbers)}"
+                )
+        return of
+
 
 def read(path: Path) -> Settings:
     """Read ``course.toml``.
@@ -104,8 +127,9 @@ def read(path: Path) -> Settings:
     if len(settings.seed) < 16:
         raise ConfigError(f"{path}: the seed is too short to be secret: 'minisd course init'")
     for name, of in assignments.items():
-        if of.hints not in HINTS:
-            raise ConfigError(f"{path}: hints of {name} are {', '.join(HINTS)}, not {of.hints!r}")
+        if of.hints not in (*HINTS, STEPWISE):
+            known = ", ".join((*HINTS, STEPWISE))
+            raise ConfigError(f"{path}: hints of {name} are {known}, not {of.hints!r}")
         if of.due is not None and of.due.tzinfo is None:
             raise ConfigError(f"{path}: due of {name} needs its zone, as in 2027-03-01T23:59:00Z")
     return settings
@@ -163,7 +187,8 @@ term = ""
 # due = 2027-03-01T23:59:00Z
 # late_per_day = 0.1
 # slip_days = 2
-# hints = "name"    # or "where", or "what"
+# daily_limit = 5    # on Gradescope
+# hints = "all"    # or "stepwise", "where", "first"
 """
 
 

@@ -21,6 +21,7 @@ def stage(files: Mapping[str, str | None]) -> Path:
         By path below ``minisd/``: the text of the file, or None for a copy of the library's own.
     """
     folder = Path(tempfile.mkdtemp(prefix="minisd-staged-"))
+    folder.chmod(0o755)  # student code may run as another user
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name, text in {"__init__.py": "", **files}.items():
         target = folder / "minisd" / name

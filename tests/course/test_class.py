@@ -14,7 +14,8 @@ import pytest
 from test_assignments import assignment, kit
 
 from minisd.cli import main
-from minisd.course import batch, settings, submissions
+from minisd.course import batch, graded, grades, settings, submissions
+from minisd.course.report import PropertyReport, Report, TaskReport, weighted
 from minisd.course.settings import OfAssignment, Settings
 from minisd.course.submissions import Submission
 from minisd.errors import ConfigError, UserError
@@ -128,36 +129,36 @@ def test_a_class_that_was_interrupted_goes_on(folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
     grade(folder, out)
     before = rows(out)
-    graded = []
+    done = []
     original = batch._grade_one
     monkeypatch.setattr(
         batch, "_in_processes",
-        lambda kit, waiting, of, paths, keys, jobs: (
-            graded.append(s.student) or original(kit, s, of, paths[s.student], keys[s.student])
+        lambda kit, waiting, of, paths, keys, jobs, user: (
+            done.append(s.student) or original(kit, s, of, paths[s.student], keys[s.student], user)
             for s in waiting
         ),
     )  # fmt: skip
     grade(folder, out)
-    assert graded == []
+    assert done == []
     (out / "results" / "ada.json").write_text("{")  # damaged
     (folder / "eve_99.py").write_text(RIGHT)  # handed in again
     grade(folder, out)
-    assert graded == ["ada", "eve"]
+    assert done == ["ada", "eve"]
     assert float(rows(out)["eve"]["total"]) == 8
     assert rows(out)["ada"] == before["ada"]
     grade(folder, out, seed="3")
-    assert len(graded) == 2 + 7
+    assert len(done) == 2 + 7
 
 
 def test_a_process_that_is_lost_costs_one_row(folder, tmp_path, monkeypatch):
-    original = batch.judged
+    original = batch.grade_as_set
 
-    def lost(kit, code, of):
+    def lost(kit, code, of, **options):
         if "2 * padding" not in code.text:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(kit, code, of)
+        return original(kit, code, of, **options)
 
-    monkeypatch.setattr(batch, "judged", lost)
+    monkeypatch.setattr(batch, "grade_as_set", lost)
     grade(folder, tmp_path / "out")
     found = rows(tmp_path / "out")
     assert found["Bob Box_123"]["problem"] == "it could not be graded: look at it yourself"
@@ -166,20 +167,14 @@ def test_a_process_that_is_lost_costs_one_row(folder, tmp_path, monkeypatch):
 
 def test_delay_slip_days_and_extra_days():
     due = datetime(2027, 3, 1, 12, tzinfo=UTC)
-    of = OfAssignment(due=due, late_per_day=0.25, slip_days=1, points={"2.1": 16})
+    of = OfAssignment(due=due, late_per_day=0.25, slip_days=1, points={"2.1": 32})
     course = Settings(seed="x" * 16, extra_days={"ada": 1}, assignments={"a2": of})
-    stored = {
-        "report": {
-            "assignment": "a2", "title": "", "seed_digest": "", "isolation": 2, "flags": [],
-            "remarks": [],
-            "tasks": [{"number": "2.1", "title": "", "properties": [
-                {"name": "size", "points": 8, "earned": 8, "right": [], "wrong": [],
-                 "diagnosis": None, "remark": ""}]}],
-        }
-    }  # fmt: skip
+    lines = [PropertyReport("size", 8, 8, [], []), PropertyReport("error", 8, 0, [], [])]
+    report = Report("a2", "", "", 2, [TaskReport("2.1", "", lines)])
+    result = graded.Result("", "", "", weighted(report, of.points))
     for student, hour, late in (("bob", 11, 0), ("bob", 36, 0), ("bob", 37, -4), ("ada", 37, 0)):
         when = due.replace(day=1 + (12 + hour - 12) // 24, hour=(12 + hour - 12) % 24)
-        row = batch._row(kit("a2", "one"), Submission(student, None, when), stored, course)
+        row = grades.row(Submission(student, None, when), result, of, course)
         assert (row["raw"], row["late"], row["total"]) == (16, late, 16 + late), (student, hour)
 
 
@@ -202,8 +197,11 @@ def test_an_export_of_gradescope(tmp_path):
         ("", "lacks seed"),
         ('seed = "short"', "too short"),
         ('seed = "0123456789abcdef"\ncolour = 1', "'colour', which is unknown"),
-        ('seed = "0123456789abcdef"\n[a2]\nhint = "name"', "did you mean 'hints'"),
-        ('seed = "0123456789abcdef"\n[a2]\nhints = "all"', "hints of a2 are what, where, name"),
+        ('seed = "0123456789abcdef"\n[a2]\nhint = "all"', "did you mean 'hints'"),
+        (
+            'seed = "0123456789abcdef"\n[a2]\nhints = "x"',
+            "hints of a2 are first, where, all, step",
+        ),
         ('seed = "0123456789abcdef"\n[a2]\nmemory_mb = -1', "memory_mb in .* cannot be -1"),
         ('seed = "0123456789abcdef"\n[a2]\ndue = 2027-03-01T10:00:00', "needs its zone"),
         ("seed = ", "is damaged"),
@@ -215,6 +213,14 @@ def test_settings_that_cannot_be_used_are_refused(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(ConfigError, match=said):
         settings.read(path)
+
+
+def test_settings_about_a_task_that_is_not_there_are_refused(tmp_path):
+    for of in (OfAssignment(tasks=["2.9"]), OfAssignment(points={"2.9": 3.0})):
+        course = Settings("x" * 16, assignments={"a2": of})
+        with pytest.raises(ConfigError, match=r"a2 has no task '2.9'; there are 2.1, 2.2"):
+            batch.grade_class(kit("a2", "one"), [], course, tmp_path / "out", jobs=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_of_a_course(tmp_path):

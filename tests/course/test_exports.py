@@ -43,6 +43,14 @@ def test_an_export_is_the_same_each_time_and_replaces_nothing(course, kind, caps
     assert changed.read_text() == "mine"
 
 
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_settings_about_a_task_that_is_not_there_are_refused(course, kind, capsys):
+    (course / "course.toml").write_text(SHORT.replace("2.1", "2.9"))
+    assert export(kind) == 2
+    assert "a2 has no task '2.9'" in capsys.readouterr().err
+    assert not (course / "out").exists()
+
+
 SECRET_FILES = {
     "nbgrader": {"minisd-grading-a2.zip"},
     "otter": {"minisd-grading.zip"},

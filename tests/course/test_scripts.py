@@ -17,6 +17,7 @@ import minisd
 from minisd.course import grading
 from minisd.course import kit as kits
 from minisd.course.export import packages, prairielearn
+from minisd.course.report import weighted
 from minisd.course.settings import OfAssignment
 
 pytestmark = [
@@ -105,8 +106,8 @@ def test_submissions_in_a_folder_like_prairielearns(graded, kind, score):
 
 
 def test_points_of_the_settings_are_prairielearns(graded):
-    report = grading.grade(kit("a2", "one"), ONCE, tasks=("2.1",)).weighted({"2.1": 80})
-    content = prairielearn.results(report, OfAssignment(hints="what"))
+    report = weighted(grading.grade(kit("a2", "one"), ONCE, tasks=("2.1",)), {"2.1": 80})
+    content = prairielearn.results(report, OfAssignment(hints="first"))
     check_results(content, 3 / 8)
     assert [test["max_points"] for test in content["tests"]] == [50, 30]
     assert "the padding" not in content["tests"][0]["message"]

@@ -7,6 +7,7 @@ grades come from ``minisd course grade`` on the cloned repositories.
 import json
 from pathlib import Path
 
+from minisd.course import kit as kits
 from minisd.course import make, settings, source
 from minisd.course.export import packages
 from minisd.course.export.packages import PYTHON
@@ -60,7 +61,7 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     """
     assignment = source.read(folder / "assignment.py")
     name = assignment.name
-    of = settings.read(settings_path).of(name)
+    of = settings.read(settings_path).for_kit(kits.public(name))
     steps = [
         STEP.format(title=json.dumps(f"{task.number} {task.title}"), name=name, number=task.number)
         for task in assignment.tasks

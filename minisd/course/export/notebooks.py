@@ -45,8 +45,8 @@ class Graded:
 
 def graded(assignment: str, settings_path: Path) -> list[Graded]:
     """Return the properties of the tasks that are set, in their order."""
-    of = settings.read(settings_path).of(assignment)
     kit = kits.public(assignment)
+    of = settings.read(settings_path).for_kit(kit)
     points = {task.number: task.points for task in kit.tasks}
     return [
         Graded(

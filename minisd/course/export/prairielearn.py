@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minisd.course import bundle, make, settings, source
+from minisd.course import kit as kits
 from minisd.course.export import packages
 from minisd.course.export.packages import PYTHON
 from minisd.course.report import Report, explained
@@ -87,7 +88,7 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     See `minisd.course.export`.
     """
     assignment = source.read(folder / "assignment.py")
-    of = settings.read(settings_path).of(assignment.name)
+    of = settings.read(settings_path).for_kit(kits.public(assignment.name))
     files: dict[str, str | bytes] = {
         "info.json": json.dumps(about(assignment), indent=2) + "\n",
         "question.html": page(assignment, of),

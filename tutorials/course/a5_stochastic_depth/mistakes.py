@@ -505,6 +505,9 @@ def block_with(*, train=None, test=None, back=weight_of, relu_in_test=True):
 
     class GatedBlock(solution.GatedBlock):
         def forward(self, x):
+            if self.training and not self.is_open:
+                return super().forward(x)
+
             def f():
                 return self.branch.forward(x)
 

@@ -1,0 +1,110 @@
+"""What an instructor gets of a graded class: grades.csv, feedback for each student, a summary."""
+
+import csv
+import io
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from minisd.course.graded import Result, save_text
+from minisd.course.kit import Kit
+from minisd.course.report import Report, as_html, as_markdown
+from minisd.course.settings import OfAssignment, Settings
+from minisd.course.submissions import Submission, safe_name
+
+
+def row(
+    submission: Submission, result: Result | None, of: OfAssignment, settings: Settings
+) -> dict[str, Any]:
+    """Return the row of a student: raw points, what delay takes off, and each property."""
+    found: dict[str, Any] = {"student": submission.student, "raw": 0.0, "late": 0.0, "total": 0.0}
+    minutes = _minutes_late(submission, of)
+    found |= {"minutes_late": minutes, "problem": "", "flags": "", "mistakes": "", "isolation": ""}
+    if result is None or result.report is None:
+        gone = "it could not be graded: look at it yourself"
+        return {**found, "problem": result.problem if result else gone}
+    report = result.report
+    for task in report.tasks:
+        found[task.number] = round(task.earned, 2)
+        found |= {f"{task.number} {p.name}": round(p.earned, 2) for p in task.properties}
+    found["raw"] = round(report.earned, 2)
+    _, share = of.late(minutes, settings.extra_days.get(submission.student, 0))
+    found["late"] = round(-share * found["raw"], 2)
+    found["total"] = round(found["raw"] + found["late"], 2)
+    found["flags"] = "; ".join(report.flags)
+    found["mistakes"] = "; ".join(report.mistakes)
+    found["isolation"] = report.isolation
+    return found
+
+
+def _minutes_late(submission: Submission, of: OfAssignment) -> int:
+    if of.due is None or submission.handed_in is None:
+        return 0
+    return max(0, int((submission.handed_in - of.due).total_seconds() // 60))
+
+
+def write_feedback(
+    kit: Kit, result: Result | None, found: dict[str, Any], of: OfAssignment, out: Path
+) -> None:
+    """Write the feedback for one student, whose row is ``found``, as Markdown and as HTML."""
+    folder = out / "feedback"
+    folder.mkdir(exist_ok=True)
+    name = safe_name(found["student"])
+    report = result.report if result else None
+    if report is None:
+        problem = result.problem if result else "it could not be graded; that is not your fault"
+        report = Report(kit.name, kit.title, "", 0, [], [], [problem])
+    if found["late"]:
+        said = f"handed in late: {found['late']:g} points, which makes {found['total']:g} in all"
+        report = replace(report, remarks=[*report.remarks, said])
+    save_text(folder / f"{name}.md", as_markdown(report, hints=of.hints))
+    save_text(folder / f"{name}.html", as_html(report, hints=of.hints))
+
+
+def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write grades.csv."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, restval=0, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+    save_text(path, stream.getvalue())
+
+
+def _harmless(value: Any) -> Any:
+    """Keep a spreadsheet from taking a student's name for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@") else value
+
+
+def summary(kit: Kit, rows: list[dict[str, Any]]) -> str:
+    """Return what an instructor wants to know first: points, mistakes by frequency, problems."""
+    total = sorted(row["raw"] for row in rows)
+    mistakes = Counter(
+        name for row in rows for name in dict.fromkeys(row["mistakes"].split("; ")) if name
+    )
+    lines = [
+        f"# {kit.title}",
+        "",
+        f"{len(rows)} submissions. Points: median {total[len(total) // 2]:g}, from {total[0]:g} to "
+        f"{total[-1]:g}.",
+        "",
+        "## Mistakes by frequency",
+        "",
+        "| students | mistake | what it says |",
+        "| --- | --- | --- |",
+    ]
+    for name, count in sorted(mistakes.items(), key=lambda item: (-item[1], item[0])):
+        about = kit.mistakes.get(tuple(name.split(" ", 1)))
+        lines.append(f"| {count} | {name} | {about.says if about else ''} |")
+    lines += ["", "## Points by property", "", "| property | right | of |", "| --- | --- | --- |"]
+    for check in kit.checks:
+        for name, points in check.points.items():
+            column = f"{check.task} {name}"
+            right = sum(row.get(column, 0) >= points for row in rows)
+            lines.append(f"| {column} | {right} | {len(rows)} |")
+    problems = [f"- {row['student']}: {row['problem']}" for row in rows if row["problem"]]
+    flagged = [f"- {row['student']}: {row['flags']}" for row in rows if row["flags"]]
+    for title, listed in (("Not graded", problems), ("To look at", flagged)):
+        lines += ["", f"## {title}", "", *(listed or ["none"])]
+    return "\n".join([*lines, ""])
