@@ -12,12 +12,16 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from minisd.course import kit as kits
 from minisd.course import make, settings, source, submissions
 from minisd.course.grading import grade, grade_as_set
+from minisd.course.kit import Kit
 from minisd.course.report import Report
+from minisd.course.settings import OfAssignment
+from minisd.course.source import Assignment, Task
 from minisd.course.submissions import Code
 from minisd.errors import UserError
 from minisd.readers import Kind
@@ -82,8 +86,44 @@ class Bundle:
         )
 
 
-def contents(folder: Path, settings_path: Path) -> dict[str, bytes]:
-    """Return the files of a bundle by name.
+@dataclass(frozen=True)
+class Export:
+    """What is exported.
+
+    Attributes
+    ----------
+    assignment : Assignment
+    kit : Kit
+        The public one.
+    of : OfAssignment
+        The settings of the course.
+    secret : dict
+        The files of the bundle by name.
+    """
+
+    assignment: Assignment
+    kit: Kit
+    of: OfAssignment
+    secret: dict[str, bytes]
+
+    @property
+    def name(self) -> str:
+        """Of the assignment."""
+        return self.assignment.name
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Those that are set."""
+        return [t for t in self.assignment.tasks if not self.of.tasks or t.number in self.of.tasks]
+
+    def points(self, task: str) -> float:
+        """Return the points of a task, as they are set."""
+        usual = next(t.points for t in self.assignment.tasks if t.number == task)
+        return self.of.points.get(task, usual)
+
+
+def export(folder: Path, settings_path: Path) -> Export:
+    """Return what is exported.
 
     Parameters
     ----------
@@ -92,14 +132,15 @@ def contents(folder: Path, settings_path: Path) -> dict[str, bytes]:
     settings_path : path
         ``course.toml``.
     """
-    kit = kits.public(folder.name.partition("_")[0])
-    settings.read(settings_path).for_kit(kit)  # raises an error if it cannot be used
+    assignment = source.read(folder / "assignment.py")
+    kit = kits.public(assignment.name)
+    of = settings.read(settings_path).for_kit(kit)
     with settings.SETTINGS.reading(settings_path) as file:
         files = {"course.toml": file.bytes()}
     for path in sorted(folder.rglob("*.py")):
         with source.ASSIGNMENT.reading(path) as file:
             files[f"{folder.name}/{path.relative_to(folder).as_posix()}"] = file.bytes()
-    return files
+    return Export(assignment, kit, of, files)
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:

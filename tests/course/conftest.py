@@ -23,7 +23,7 @@ def course(tmp_path, monkeypatch):
 def graded(course, monkeypatch):
     """A working folder with what the graders of otter have: a2.ipynb is to be written."""
     (course / "course.toml").write_text(SHORT)
-    content = bundle.contents(FOLDERS["a2"], course / "course.toml")
-    (course / "minisd-grading.zip").write_bytes(bundle.zipped(content))
+    exported = bundle.export(FOLDERS["a2"], course / "course.toml")
+    (course / "minisd-grading.zip").write_bytes(bundle.zipped(exported.secret))
     ask._answer.cache_clear()
     return course

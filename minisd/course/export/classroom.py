@@ -7,8 +7,7 @@ grades come from ``minisd course grade`` on the cloned repositories.
 import json
 from pathlib import Path
 
-from minisd.course import kit as kits
-from minisd.course import make, settings, source
+from minisd.course import bundle, make
 from minisd.course.export import packages
 from minisd.course.export.packages import PYTHON
 
@@ -59,17 +58,15 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     Nothing of the settings goes into it but which tasks are set. Returns what is to be done with
     it. See `minisd.course.export`.
     """
-    assignment = source.read(folder / "assignment.py")
-    name = assignment.name
-    of = settings.read(settings_path).for_kit(kits.public(name))
+    exported = bundle.export(folder, settings_path)
+    name = exported.name
     steps = [
         STEP.format(title=json.dumps(f"{task.number} {task.title}"), name=name, number=task.number)
-        for task in assignment.tasks
-        if not of.tasks or task.number in of.tasks
+        for task in exported.tasks
     ]
     files: dict[str, str | bytes] = {
-        f"{name}.py": make.handout(assignment),
-        "README.md": make.about(assignment) + NOTE.format(name=name),
+        f"{name}.py": make.handout(exported.assignment),
+        "README.md": make.about(exported.assignment) + NOTE.format(name=name),
         ".github/workflows/classroom.yml": HEAD + "".join(steps),
     }
     for wheel, content in packages.wheels(wheels, needed=()).items():

@@ -67,7 +67,7 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     if out.exists():
         raise UserError(f"{out} is there already: move it away, or choose another --out")
     files = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode()}
-    files |= bundle.contents(folder, settings_path)
+    files |= bundle.export(folder, settings_path).secret
     for name, content in packages.wheels(wheels).items():
         files[f"wheels/{name}"] = content
     packed = bundle.zipped(files)

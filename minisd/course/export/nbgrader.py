@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from minisd.course import bundle, source
+from minisd.course import bundle
 from minisd.course.ask import SECONDS
 from minisd.course.export import notebooks, packages
 from minisd.course.export.notebooks import Cells, Graded
@@ -29,10 +29,10 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     """
     if wheels is not None:
         raise UserError("nbgrader runs where minisd is installed: leave out --wheels")
-    assignment = source.read(folder / "assignment.py")
-    name = assignment.name
+    exported = bundle.export(folder, settings_path)
+    name = exported.name
     secret = f"minisd-grading-{name}.zip"
-    asked = notebooks.graded(name, settings_path)
+    asked = notebooks.graded(exported)
 
     def of_task(task: Task, text: str) -> Cells:
         identifier = f"{name}-{task.number.replace('.', '-')}"
@@ -47,9 +47,9 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
 
     files: dict[str, str | bytes] = {
         f"source/{name}/{name}.ipynb": notebooks.notebook(
-            list(notebooks.cells_of(assignment, _marked, of_task))
+            list(notebooks.cells_of(exported.assignment, _marked, of_task))
         ),
-        secret: bundle.zipped(bundle.contents(folder, settings_path)),
+        secret: bundle.zipped(exported.secret),
         "nbgrader_config.py": CONFIG,
     }
     packages.write_folder(out, files)

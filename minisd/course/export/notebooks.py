@@ -4,11 +4,9 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from minisd.course import kit as kits
-from minisd.course import settings
+from minisd.course.bundle import Export
 from minisd.course.checks import CREDIT, Check
 from minisd.course.source import Assignment, Cell, Task
 
@@ -43,21 +41,20 @@ class Graded:
         return re.sub(r"[^a-z0-9]+", "_", self.what.lower()).strip("_")
 
 
-def graded(assignment: str, settings_path: Path) -> list[Graded]:
+def graded(exported: Export) -> list[Graded]:
     """Return the properties of the tasks that are set, in their order."""
-    kit = kits.public(assignment)
-    of = settings.read(settings_path).for_kit(kit)
-    points = {task.number: task.points for task in kit.tasks}
+    usual = {task.number: task.points for task in exported.assignment.tasks}
+    numbers = [task.number for task in exported.tasks]
     return [
         Graded(
             check.task,
             name,
-            round(share * of.points.get(check.task, points[check.task]) / points[check.task], 4),
+            round(points * exported.points(check.task) / usual[check.task], 4),
             _steps(check),
         )
-        for check in kit.checks
-        for name, share in check.points.items()
-        if not of.tasks or check.task in of.tasks
+        for check in exported.kit.checks
+        for name, points in check.points.items()
+        if check.task in numbers
     ]
 
 

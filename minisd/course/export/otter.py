@@ -7,7 +7,7 @@ sum is the same as with ``minisd course grade``.
 import json
 from pathlib import Path
 
-from minisd.course import bundle, source
+from minisd.course import bundle
 from minisd.course.export import notebooks, packages
 from minisd.course.export.notebooks import Cells, Graded
 from minisd.course.source import Task
@@ -35,9 +35,9 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
 
     Returns what is to be done with it. See `minisd.course.export`.
     """
-    assignment = source.read(folder / "assignment.py")
-    name = assignment.name
-    asked = notebooks.graded(name, settings_path)
+    exported = bundle.export(folder, settings_path)
+    name = exported.name
+    asked = notebooks.graded(exported)
     packed = packages.wheels(wheels, needed=())
     (wheel,) = packed
 
@@ -65,10 +65,10 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
 
     config = CONFIG.format(name=name, secret=SECRET, wheel=wheel)
     cells = [notebooks.cell("raw", config)]
-    cells += notebooks.cells_of(assignment, _marked, of_task)
+    cells += notebooks.cells_of(exported.assignment, _marked, of_task)
     files: dict[str, str | bytes] = {
         f"{name}.ipynb": notebooks.notebook(cells),
-        SECRET: bundle.zipped(bundle.contents(folder, settings_path)),
+        SECRET: bundle.zipped(exported.secret),
         **packed,
     }
     packages.write_folder(out, files)

@@ -12,14 +12,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from minisd.course import bundle, make, settings, source
-from minisd.course import kit as kits
+from minisd.course import bundle, make
+from minisd.course.bundle import Export
 from minisd.course.export import packages
 from minisd.course.export.packages import PYTHON
 from minisd.course.report import Report, explained
 from minisd.course.scan import scan
 from minisd.course.settings import OfAssignment
-from minisd.course.source import Assignment
 from minisd.errors import UserError
 from minisd.files import write_atomically
 
@@ -87,15 +86,14 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
 
     See `minisd.course.export`.
     """
-    assignment = source.read(folder / "assignment.py")
-    of = settings.read(settings_path).for_kit(kits.public(assignment.name))
+    exported = bundle.export(folder, settings_path)
     files: dict[str, str | bytes] = {
-        "info.json": json.dumps(about(assignment), indent=2) + "\n",
-        "question.html": page(assignment, of),
-        f"clientFilesQuestion/{assignment.name}.py": make.handout(assignment),
+        "info.json": json.dumps(about(exported), indent=2) + "\n",
+        "question.html": page(exported),
+        f"clientFilesQuestion/{exported.name}.py": make.handout(exported.assignment),
         "tests/run.sh": RUN,
     }
-    for name, content in bundle.contents(folder, settings_path).items():
+    for name, content in exported.secret.items():
         files[f"tests/{name}"] = content
     for name, content in packages.wheels(wheels).items():
         files[f"tests/wheels/{name}"] = content
@@ -106,11 +104,11 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     )
 
 
-def about(assignment: Assignment) -> dict[str, Any]:
+def about(exported: Export) -> dict[str, Any]:
     """Return ``info.json``. The same assignment has the same identifier each time."""
     return {
-        "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"minisd course {assignment.name}")),
-        "title": assignment.title,
+        "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"minisd course {exported.name}")),
+        "title": exported.assignment.title,
         "topic": "Deep learning",
         "tags": ["minisd"],
         "type": "v3",
@@ -128,19 +126,18 @@ def about(assignment: Assignment) -> dict[str, Any]:
     }
 
 
-def page(assignment: Assignment, of: OfAssignment) -> str:
+def page(exported: Export) -> str:
     """Return ``question.html``: the tasks, the handout, and where to upload it."""
-    tasks = [task for task in assignment.tasks if not of.tasks or task.number in of.tasks]
-    points = {task.number: of.points.get(task.number, task.points) for task in tasks}
+    tasks = exported.tasks
     rows = [
         f"    <tr><td>{task.number}</td><td>{html.escape(task.title)}</td>"
-        f"<td>{points[task.number]:g}</td></tr>"
+        f"<td>{exported.points(task.number):g}</td></tr>"
         for task in tasks
     ]
     return PAGE.format(
-        title=html.escape(assignment.title),
-        name=assignment.name,
-        points=sum(points.values()),
+        title=html.escape(exported.assignment.title),
+        name=exported.name,
+        points=sum(exported.points(task.number) for task in tasks),
         hours=sum(task.minutes for task in tasks) / 60,
         rows="\n".join(rows),
     )
