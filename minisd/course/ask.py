@@ -55,7 +55,8 @@ def _in_a_sentence() -> Iterator[None]:
 def ask(assignment: str, what: str, bundle: str, *, at_least: float | None = None) -> float:
     """Return which share of the points of a task or property the notebook has earned.
 
-    The notebook is the one in the working folder. What is not right is printed.
+    The notebook is the one in the folder that this process was started in. What is not right is
+    printed.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def ask(assignment: str, what: str, bundle: str, *, at_least: float | None = Non
     what : str
         A task, "2.3", or a property of it, "2.3 dx".
     bundle : str
-        Path of the zip that ``minisd course export`` has written for the grader.
+        Path, from that folder, of the zip that ``minisd course export`` has written.
     at_least : float, optional
         Raise an error, which says what is not right, if the share is smaller.
 
@@ -102,7 +103,10 @@ def check(assignment: str, task: str) -> None:
     names = {name for t in kits.public(assignment).tasks for name in t.names}
     stale = _unsaved(code.text, names)
     if stale:
-        raise UserError(f"{path.name} has another {stale} than the one that you ran: save it first")
+        raise UserError(
+            f"{path.name}, as it is saved, has another {stale} than the one that you ran last: "
+            "save it, or run its cells in their order"
+        )
     judged = _answer(
         path, code.text, "-m", "minisd", "course", "check", assignment, str(path),
         *("--task", task, "--json"),
@@ -145,6 +149,7 @@ def _answer(path: Path, text: str, *line: str) -> dict[str, Any]:
     try:
         done = subprocess.run(
             [sys.executable, "-P", *line],
+            cwd=path.parent,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -158,25 +163,32 @@ def _answer(path: Path, text: str, *line: str) -> dict[str, Any]:
         return json_object(done.stdout)
     except ValueError:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        return {"problem": f"the grader has failed ({last}): that is not your fault, so say it"}
+        said = f"the grader has failed ({last})"
+        return {"problem": f"{said}: that is not your fault, tell your instructor"}
 
 
 def _notebook(assignment: str) -> Path:
-    """Return the notebook in the working folder."""
-    here = Path.cwd()
+    """Return the notebook in the folder that this process was started in."""
+    shell = _shell()
+    here = Path(shell.starting_dir) if shell else Path.cwd()  # a cell may have gone elsewhere
     best = submissions.best_of([path.name for path in here.glob("*.ipynb")], assignment)
     if best is None:
         raise UserError(f"there is no {assignment}.ipynb in {here}: keep the name of the notebook")
     return here / best
 
 
-def _unsaved(text: str, names: set[str]) -> str:
-    """Return the name of a function that this notebook has run in another form than the saved."""
+def _shell() -> Any:
+    """Return what runs the cells of this process, if it is a notebook's."""
     if "IPython" not in sys.modules:
-        return ""
+        return None
     from IPython import get_ipython
 
-    shell = get_ipython()
+    return get_ipython()
+
+
+def _unsaved(text: str, names: set[str]) -> str:
+    """Return the name of a function that this notebook has run in another form than the saved."""
+    shell = _shell()
     if shell is None:
         return ""
     ran: dict[str, str] = {}

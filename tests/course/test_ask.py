@@ -137,10 +137,16 @@ def test_public_checks_of_the_saved_notebook(graded, monkeypatch, capsys):
     assert "right" in capsys.readouterr().out
 
     class Shell:
+        starting_dir = str(graded)
         history_manager = type("History", (), {"input_hist_raw": ["", "!ls", ONCE, "1 +"]})
 
     monkeypatch.setattr(ipython, "get_ipython", Shell)
-    with pytest.raises(UserError, match="another conv_output_size than the one that you ran"):
+    with pytest.raises(
+        UserError, match="has another conv_output_size than the one that you ran last"
+    ):
         ask.check("a2", "2.1")
     Shell.history_manager.input_hist_raw.append("# a comment\n" + RIGHT)
+    monkeypatch.chdir("/")  # as a cell may do
     ask.check("a2", "2.1")
+    ask._answer.cache_clear()
+    assert asked() == 1
