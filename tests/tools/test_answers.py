@@ -194,6 +194,6 @@ def by_calling_back(n):
 def test_work_shows_loops(function, grows):
     answer = Answer(function, "f")
     few, many = answer.work(10), answer.work(100)
-    assert few > 3
+    assert few >= 1
     assert (many > 5 * few) if grows else (many == few)
     assert answer.work(10) == few
