@@ -48,8 +48,9 @@ def new(*, assignment: str, folder: Path | None, notebook: bool) -> int:
 def check(*, assignment: str, file: Path | None, task: str | None, hint: int, as_json: bool) -> int:
     """Check your answers: every property, with the mistakes that are found in it."""
     kit = kits.public(assignment)
-    code = submissions.read(_file(file, assignment), assignment)
-    found = grading.grade(kit, code.text, tasks=_tasks(kit, task))
+    path = _file(file, assignment)
+    code = submissions.read(path, assignment, kit.files, path.parent)
+    found = grading.grade(kit, code.text, tasks=_tasks(kit, task), files=code.files)
     found.remarks += code.remarks
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
@@ -62,7 +63,7 @@ def pack(*, assignment: str, file: Path | None, out: Path | None) -> int:
     """Pack what you hand in: a file that loads in an empty process, as a zip."""
     kit = kits.public(assignment)
     path = _file(file, assignment)
-    code = submissions.read(path, assignment)
+    code = submissions.read(path, assignment, {**kit.files, **kit.enclosed}, path.parent)
     with Sandbox(code.text, given=kit.given_names, staged=kit.staged) as student:
         failure = student.broken
     if failure is not None:
@@ -73,10 +74,16 @@ def pack(*, assignment: str, file: Path | None, out: Path | None) -> int:
     def write(stream: Any) -> None:
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.write(path, f"{assignment}{path.suffix}")
+            for name, content in code.files.items():
+                archive.writestr(name, content)
 
     if target.exists():
         raise UserError(f"{target} is there already: move it away, or choose another --out")
     write_atomically(target, write)
+    for remark in code.remarks:
+        print(f"note: {remark}")
+    for name in {**kit.files, **kit.enclosed}:
+        print(f"{name}: {'packed' if name in code.files else 'not there'}")
     print(f"{target}: hand this in")
     return OK
 

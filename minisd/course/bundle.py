@@ -5,6 +5,7 @@ is the instructor's: students never get one. ``python -m minisd.course.bundle ZI
 submission in a process of its own, and prints what was found as JSON.
 """
 
+import functools
 import io
 import json
 import sys
@@ -54,18 +55,21 @@ class Bundle:
         self.name = self._folder.name.partition("_")[0]
         self.of = self._course.of(self.name)
 
+    @functools.cached_property
+    def _kit(self) -> Kit:
+        return kits.full(self._folder, self._course.seed)
+
     def read(self, path: Path) -> Code:
         """Return the code of a submission: a file, or a folder with what was handed in."""
         found = submissions.in_folder(path, self.name) if path.is_dir() else path
-        return submissions.read(found, self.name)
+        return submissions.read(found, self.name, self._kit.files, found.parent)
 
     def grade(self, code: Code, *, user: str | None = None) -> Report:
         """Judge a submission as the settings have it.
 
         ``user`` runs the student's code, if that can be chosen; see `Sandbox`.
         """
-        kit = kits.full(self._folder, self._course.seed)
-        return grade_as_set(kit, code, self._course.for_kit(kit), user=user)
+        return grade_as_set(self._kit, code, self._course.for_kit(self._kit), user=user)
 
     def check(self, *, user: str | None = None) -> str:
         """Grade the reference and the empty handout; return what to say if all is well.
@@ -77,8 +81,11 @@ class Bundle:
         """
         assignment = source.read(self._folder / "assignment.py")
         kit = kits.full(self._folder, "self-test")
-        for text, points in ((assignment.solution, kit.points), (make.handout(assignment), 0)):
-            report = grade(kit, text, user=user)
+        for text, files, points in (
+            (assignment.solution, assignment.files, kit.points),
+            (make.handout(assignment), {}, 0),
+        ):
+            report = grade(kit, text, files=files, user=user)
             if report.earned != points:
                 raise UserError(f"{report.earned:g} points where {points:g} are right")
         return (
@@ -137,7 +144,7 @@ def export(folder: Path, settings_path: Path) -> Export:
     of = settings.read(settings_path).for_kit(kit)
     with settings.SETTINGS.reading(settings_path) as file:
         files = {"course.toml": file.bytes()}
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".md", ".csv", ".json")):
         with source.ASSIGNMENT.reading(path) as file:
             files[f"{folder.name}/{path.relative_to(folder).as_posix()}"] = file.bytes()
     return Export(assignment, kit, of, files)

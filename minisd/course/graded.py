@@ -5,7 +5,7 @@ runs any more. `minisd course cluster`, `similar` and `viva` read it afterwards.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from minisd.course.report import Report, from_json
@@ -37,6 +37,8 @@ class Result:
         None if it could not be graded; ``problem`` says why.
     code : str
         The code that was graded.
+    files : dict
+        What was handed in with it, by name; a character is a byte (Latin-1).
     """
 
     student: str
@@ -45,6 +47,7 @@ class Result:
     report: Report | None = None
     problem: str = ""
     code: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def path_of(out: Path, student: str) -> Path:

@@ -7,7 +7,7 @@ made from the source, with a secret seed: it has hidden cases, the solution and 
 import hashlib
 import importlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,6 +39,8 @@ class TaskInfo:
     points: int
     minutes: int
     names: tuple[str, ...]
+    criteria: tuple[str, ...] = ()
+    """What a person judges it by; empty if a machine does."""
 
 
 @dataclass
@@ -54,6 +56,10 @@ class Kit:
         Source of what stands in the student's module before the file runs.
     staged : tuple of path
         Folders with the modules of minisd that may be imported; ``allowed`` has their names.
+    files : dict
+        What may be handed in with the code and is judged: the most bytes, by name.
+    enclosed : dict
+        The same of what a person reads.
     sources : str
         Stands for the files that a full kit was made from.
     """
@@ -69,12 +75,19 @@ class Kit:
     given_names: str = ""
     staged: tuple[Path, ...] = ()
     allowed: frozenset[str] = frozenset()
+    files: dict[str, int] = field(default_factory=dict)
+    enclosed: dict[str, int] = field(default_factory=dict)
     sources: str = ""
 
     @property
     def points(self) -> float:
-        """All of its tasks together."""
-        return sum(task.points for task in self.tasks)
+        """Of all tasks together that a machine judges."""
+        return sum(task.points for task in self.tasks if not task.criteria)
+
+    @property
+    def manual(self) -> list[TaskInfo]:
+        """The tasks that a person judges."""
+        return [task for task in self.tasks if task.criteria]
 
     @property
     def tutorials(self) -> list[int]:
@@ -113,7 +126,16 @@ def public(name: str) -> Kit:
             },
         )
         about = {(m["task"], m["name"]): Mistake(**m) for m in content["words"]}
-        tasks = [TaskInfo(**{**t, "names": tuple(t["names"])}) for t in content["tasks"]]
+        tasks = [
+            TaskInfo(
+                **{
+                    **task,
+                    "names": tuple(task["names"]),
+                    "criteria": tuple(task.get("criteria", ())),
+                }
+            )
+            for task in content["tasks"]
+        ]
         title = content["title"]
         return _made(Kit(name, title, PUBLIC_SEED, tasks, _checks(name), answers, about, {}))
 
@@ -121,7 +143,7 @@ def public(name: str) -> Kit:
 def full(folder: Path, seed: str) -> Kit:
     """Make the kit from the source of an assignment, for a secret seed."""
     assignment = source.read(folder / "assignment.py")
-    solution = banks.namespace(assignment.solution)
+    solution = banks.of(assignment)
     bank = banks.read(folder, solution)
     checks = _checks(assignment.name)
     if seed != PUBLIC_SEED:
@@ -132,7 +154,10 @@ def full(folder: Path, seed: str) -> Kit:
         found = answer_all(of_task, assignment.name, seed, {**solution, **entry.functions})
         key = (entry.about.task, entry.about.name)
         answers.mistakes.setdefault(key, []).append(found)
-    tasks = [TaskInfo(t.number, t.title, t.points, t.minutes, t.names) for t in assignment.tasks]
+    tasks = [
+        TaskInfo(t.number, t.title, t.points, t.minutes, t.names, t.criteria)
+        for t in assignment.tasks
+    ]
     mistakes = {(e.about.task, e.about.name): e.about for e in bank.mistakes}
     given = {t.number: assignment.solution_of(t) for t in assignment.tasks}
     kit = Kit(assignment.name, assignment.title, seed, tasks, checks, answers, mistakes, given)
@@ -142,7 +167,7 @@ def full(folder: Path, seed: str) -> Kit:
 
 def _digest(folder: Path) -> str:
     hasher = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
         with source.ASSIGNMENT.reading(path) as file:
             hasher.update(path.name.encode() + file.bytes())
     return hasher.hexdigest()
@@ -153,7 +178,9 @@ def fingerprints(kit: Kit) -> str:
     printed = kit.answers.printed()
     content = {
         "title": kit.title,
-        "tasks": [asdict(task) for task in kit.tasks],
+        "tasks": [
+            {k: v for k, v in asdict(task).items() if v or k != "criteria"} for task in kit.tasks
+        ],
         "words": [asdict(mistake) for mistake in kit.mistakes.values()],
         "expected": {_text(k): to_json(dict(v)) for k, v in printed.expected.items()},
         "mistakes": {
@@ -184,8 +211,10 @@ def _made(kit: Kit) -> Kit:
     module = _module(kit.name)
     kit.given_names = getattr(module, "GIVEN", "")
     kit.allowed = frozenset(getattr(module, "ALLOWED", ()))
+    kit.files = dict(getattr(module, "FILES", {}))
+    kit.enclosed = dict(getattr(module, "ENCLOSED", {}))
     if hasattr(module, "STAGED"):
-        kit.staged = (staging.stage(module.STAGED),)
+        kit.staged = (staging.stage(module.STAGED, getattr(module, "LIBRARIES", ())),)
     return kit
 
 

@@ -58,6 +58,7 @@ def about(assignment: source.Assignment) -> str:
             f"minisd course check {name} {name}.py",
             "```",
             "",
+            *([assignment.rubric.replace("# ", "## ", 1)] if assignment.rubric else []),
         ]
     )
 
@@ -67,7 +68,7 @@ def office_hours(folders: Iterable[Path]) -> str:
     parts = ["# What to say of each mistake", "", "Made from the sources by `minisd course build`."]
     for folder in folders:
         assignment = source.read(folder / "assignment.py")
-        bank = banks.read(folder, banks.namespace(assignment.solution))
+        bank = banks.read(folder, banks.of(assignment))
         parts += ["", f"## {assignment.title}", "", "| mistake | found | ask | read again |"]
         parts.append("| --- | --- | --- | --- |")
         for about in dict.fromkeys(entry.about for entry in bank.mistakes):
@@ -108,7 +109,7 @@ def problems(folder: Path, seed: str) -> Iterator[str]:
     """
     kit = kits.full(folder, seed)
     assignment = source.read(folder / "assignment.py")
-    solution = banks.namespace(assignment.solution)
+    solution = banks.of(assignment)
     bank = banks.read(folder, solution)
     for entry in bank.right_answers:
         wrong = set(lost(kit, {**solution, **entry.functions}))
@@ -121,8 +122,11 @@ def problems(folder: Path, seed: str) -> Iterator[str]:
             yield f"{what} loses {sorted(found)}, not {sorted(entry.loses)}"
         if set(found.values()) > {entry.about.name}:
             yield f"{what} is named {sorted(found.values())}"
-    for text, points in ((assignment.solution, kit.points), (handout(assignment), 0)):
-        report = grading.grade(kit, text)
+    for text, files, points in (
+        (assignment.solution, assignment.files, kit.points),
+        (handout(assignment), {}, 0),
+    ):
+        report = grading.grade(kit, text, files=files)
         if report.earned != points:
             yield f"{report.earned:g} points where {points:g} are right: {report.mistakes}"
 

@@ -8,7 +8,7 @@ function, below its docstring. The handout has an error in its place that says "
 import ast
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from minisd.errors import UserError
@@ -52,6 +52,8 @@ class Task:
         The functions and classes to write.
     text : str
         The cell, with the solution.
+    criteria : tuple of str
+        What a person judges it by: the rows of ``rubric.md``. Empty if a machine does.
     """
 
     number: str
@@ -60,16 +62,27 @@ class Task:
     minutes: int
     names: tuple[str, ...]
     text: str
+    criteria: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """An assignment, read from its source."""
+    """An assignment, read from its source.
+
+    Attributes
+    ----------
+    files : dict
+        By name: what is handed in with the code of the reference, as ``results.csv``.
+    rubric : str
+        ``rubric.md``, if there is one.
+    """
 
     name: str
     title: str
     cells: list[Cell]
     tasks: list[Task]
+    files: dict[str, bytes] = field(default_factory=dict)
+    rubric: str = ""
 
     @property
     def points(self) -> int:
@@ -122,6 +135,11 @@ def read(path: Path) -> Assignment:
     UserError
         If it is missing, or a task has no solution.
     """
+    rubric, criteria = _rubric(path.parent / "rubric.md")
+    files = {}
+    for more in sorted([*path.parent.glob("*.csv"), *path.parent.glob("*.json")]):
+        with ASSIGNMENT.reading(more) as file:
+            files[more.name] = file.bytes()
     with ASSIGNMENT.reading(path) as file:
         text = file.text()
         places = [*_CELL.finditer(text)]
@@ -145,10 +163,22 @@ def read(path: Path) -> Assignment:
                     int(head["minutes"]),
                     defined_names(cell.text),
                     cell.text,
+                    criteria if rubric.startswith(f"# {head['number']} ") else (),
                 )
             )
         title = cells[0].text.partition("\n")[0].lstrip("# ")
-        return Assignment(path.parent.name.partition("_")[0], title, cells, tasks)
+        name = path.parent.name.partition("_")[0]
+        return Assignment(name, title, cells, tasks, files, rubric)
+
+
+def _rubric(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return a rubric, "# 6.5 ..." with a table, and the first column of its rows."""
+    if not path.exists():
+        return "", ()
+    with ASSIGNMENT.reading(path) as file:
+        text = file.text()
+    _, _, *rows = [line for line in text.split("\n") if line.startswith("|")]
+    return text, tuple(row.split("|")[1].strip() for row in rows)
 
 
 def regions(text: str) -> list[str]:

@@ -33,7 +33,7 @@ def assignment(name: str) -> source.Assignment:
 
 @functools.cache
 def solution(name: str) -> dict[str, Any]:
-    return banks.namespace(assignment(name).solution)
+    return banks.of(assignment(name))
 
 
 @functools.cache
@@ -110,8 +110,13 @@ def test_points_and_words(name):
     """100 points, shared out in full; every mistake has words, and properties that exist."""
     found = assignment(name)
     assert found.points == 100
+    assert kit(name, "one").points == 100 - sum(task.points for task in kit(name, "one").manual)
     for task in found.tasks:
         checks = [check for check in kit(name, "one").checks if check.task == task.number]
+        if task.criteria:  # a person gives the points
+            assert not checks
+            assert task.points % len(task.criteria) == 0
+            continue
         names = list(itertools.chain.from_iterable(check.points for check in checks))
         assert sum(sum(check.points.values()) for check in checks) == task.points
         assert len(names) == len(set(names))
@@ -157,8 +162,11 @@ def test_an_empty_handout_has_no_points_and_the_reference_all(name):
     empty = grading.grade(kit(name, "one"), script)
     assert empty.earned == 0
     assert {mistake.partition(" ")[2] for mistake in empty.mistakes} == {"G-empty"}
-    full = grading.grade(kit(name, "one"), assignment(name).solution)
-    assert full.earned == full.points == 100, full.mistakes
+    reference = assignment(name)
+    full = grading.grade(kit(name, "one"), reference.solution, files=reference.files)
+    waiting = sum(task.waiting for task in full.tasks)
+    assert full.earned == full.points == 100 - waiting, full.mistakes
+    assert waiting == sum(task.points for task in reference.tasks if task.criteria)
 
 
 def test_the_table_for_office_hours_is_made_from_the_sources():

@@ -16,6 +16,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="student code is confined on POSIX"),
     pytest.mark.xdist_group("processes"),
 ]
+NOTEBOOKS = [name for name in FOLDERS if not assignment(name).files]
 OTHERS = [kind for kind in EXPORTS if kind != "gradescope"]
 
 
@@ -119,7 +120,7 @@ def test_a_secret_in_a_notebook_would_be_seen(course):
 # ---- the notebooks ----
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_notebook_for_nbgrader(course, name):
     assert export("nbgrader", name=name) == 0
     found = cells(course / "out" / "source" / name / f"{name}.ipynb")
@@ -138,7 +139,7 @@ def test_the_notebook_for_nbgrader(course, name):
         compile(cell.source if cell.cell_type == "code" else "", "cell", "exec")
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_notebook_for_otter(course, name):
     yaml = pytest.importorskip("yaml")
     assert export("otter", name=name) == 0
@@ -167,6 +168,13 @@ def test_the_notebook_for_otter(course, name):
             compile(cell.source, "test", "exec")
     assert points == pytest.approx(100)
     assert hidden == pytest.approx(100)
+
+
+@pytest.mark.parametrize("kind", ["nbgrader", "otter"])
+def test_an_experiment_is_no_notebook_for_a_platform(course, kind, capsys):
+    assert export(kind, name="a6") == 2
+    assert "an experiment of minutes" in capsys.readouterr().err
+    assert not (course / "out").exists()
 
 
 def test_points_of_the_settings_and_tasks_that_are_set(course):

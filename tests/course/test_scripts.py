@@ -113,6 +113,23 @@ def test_points_of_the_settings_are_prairielearns(graded):
     assert "the padding" not in content["tests"][0]["message"]
 
 
+@pytest.mark.slow
+def test_files_of_an_experiment_come_with_it(course):
+    assert export("prairielearn", name="a6", out="grade") == 0
+    home, found = course / "grade", assignment("a6")
+    page = (home / "question.html").read_text()
+    assert 'optional-file-names="results.csv, claims.json, report.pdf"' in page
+    (home / "student").mkdir()
+    (home / "student" / "a6.py").write_text(found.solution)
+    for files, score in (({}, 45 / 60), (found.files, 1)):
+        for name, content in files.items():
+            (home / "student" / name).write_bytes(content)
+        prairielearn.run(home, None)
+        content = json.loads((home / "results" / "results.json").read_text())
+        check_results(content, score)
+        assert "6.5 Report: 40 points, judged by a person: not yet" in content["message"]
+
+
 def run_script(home, script="tests/run.sh", **environment):
     environment = {**os.environ, "GRADE": str(home), "STUDENT": "", "PYTHONPATH": "", **environment}
     line = ["bash", str(home / script)]

@@ -23,6 +23,8 @@ ALLOWED = {
     "data/download.py": {"open"},
     "data/svhn.py": {"loadmat", "whosmat"},
     "experiments/paper_curves.py": {"reader"},
+    "course/rubric.py": {"DictReader"},
+    "course/handouts/a6/experiment.py": {"reader", "load"},  # and a data set's own `load`
     "data/matlab.py": {"frombuffer"},
     # Downloads, and the archives among them:
     "data/staging.py": {"open"},

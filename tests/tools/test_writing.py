@@ -38,10 +38,11 @@ MECHANISM = {
     "course/settings.py": {"mkdir"},
     "course/similar.py": {"mkdir"},
     "course/sandbox.py": {"open 'wb'", "mkdir", "rmtree"},  # in a temporary folder of its own
-    "course/staging.py": {"mkdir", "write_text"},  # the same
+    "course/staging.py": {"mkdir", "write_bytes"},  # the same
     "course/answers.py": {"replace"},  # of dataclasses
     "course/diagnose.py": {"replace"},
     "course/kit.py": {"replace"},
+    "course/rubric.py": {"replace"},
     "course/submissions.py": {"replace"},
     "experiments/publish.py": {"savefig"},  # into memory
     "experiments/gradients_by_depth.py": {"TemporaryDirectory"},

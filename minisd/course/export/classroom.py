@@ -63,6 +63,7 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     steps = [
         STEP.format(title=json.dumps(f"{task.number} {task.title}"), name=name, number=task.number)
         for task in exported.tasks
+        if not task.criteria
     ]
     files: dict[str, str | bytes] = {
         f"{name}.py": make.handout(exported.assignment),

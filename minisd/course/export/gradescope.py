@@ -124,7 +124,7 @@ def results(report: Report, of: OfAssignment, minutes_late: int = 0) -> dict[str
         for task in report.tasks
         for line in task.properties
     ]
-    said = [*report.remarks]
+    said = [*report.remarks, *(task.head for task in report.tasks if task.waiting)]
     if lost:
         said.append(f"{days} days late: {lost:.0%} of {report.earned:g} points are taken off")
     return {

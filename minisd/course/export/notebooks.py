@@ -9,6 +9,7 @@ from typing import Any
 from minisd.course.bundle import Export
 from minisd.course.checks import CREDIT, Check
 from minisd.course.source import Assignment, Cell, Task
+from minisd.errors import UserError
 
 Cells = list[dict[str, Any]]
 
@@ -42,7 +43,19 @@ class Graded:
 
 
 def graded(exported: Export) -> list[Graded]:
-    """Return the properties of the tasks that are set, in their order."""
+    """Return the properties of the tasks that are set, in their order.
+
+    Raises
+    ------
+    UserError
+        If files are handed in with the code: they come from an experiment in the notebook, and the
+        platforms would run it again for each student.
+    """
+    if exported.kit.files:
+        raise UserError(
+            f"{exported.name} has an experiment of minutes, which the platform would run again for "
+            "each notebook: use 'grade', or another platform"
+        )
     usual = {task.number: task.points for task in exported.assignment.tasks}
     numbers = [task.number for task in exported.tasks]
     return [

@@ -71,7 +71,7 @@ PAGE = """\
     <tr><th>task</th><th></th><th>points</th></tr>
 {rows}
   </table>
-  <pl-file-upload file-names="{name}.py"></pl-file-upload>
+  <pl-file-upload file-names="{name}.py"{optional}></pl-file-upload>
 </pl-question-panel>
 
 <pl-submission-panel>
@@ -128,7 +128,7 @@ def about(exported: Export) -> dict[str, Any]:
 
 def page(exported: Export) -> str:
     """Return ``question.html``: the tasks, the handout, and where to upload it."""
-    tasks = exported.tasks
+    tasks, files = exported.tasks, [*exported.kit.files, *exported.kit.enclosed]
     rows = [
         f"    <tr><td>{task.number}</td><td>{html.escape(task.title)}</td>"
         f"<td>{exported.points(task.number):g}</td></tr>"
@@ -137,6 +137,7 @@ def page(exported: Export) -> str:
     return PAGE.format(
         title=html.escape(exported.assignment.title),
         name=exported.name,
+        optional=f' optional-file-names="{", ".join(files)}"' if files else "",
         points=sum(exported.points(task.number) for task in tasks),
         hours=sum(task.minutes for task in tasks) / 60,
         rows="\n".join(rows),
@@ -178,10 +179,11 @@ def results(report: Report, of: OfAssignment) -> dict[str, Any]:
         for task in report.tasks
         for line in task.properties
     ]
+    waiting = [task.head for task in report.tasks if task.waiting]
     return {
         "gradable": True,
         "score": round(report.earned / report.points, 6),
-        "message": "\n".join(report.remarks)[:MOST_LETTERS],
+        "message": "\n".join([*report.remarks, *waiting])[:MOST_LETTERS],
         "output": f"graded with seed {report.seed_digest}, isolation {report.isolation}",
         "tests": tests,
     }
