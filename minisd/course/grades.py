@@ -33,9 +33,8 @@ def row(
         found[task.number] = NOT_YET if task.waiting else round(task.earned, 2)
         found |= {f"{task.number} {p.name}": round(p.earned, 2) for p in task.properties}
     found["raw"] = round(report.earned, 2)
-    free = of.slip_days + settings.extra_days.get(submission.student, 0)
-    days = max(0, -(-minutes // 1440) - free)
-    found["late"] = round(-min(1.0, days * of.late_per_day) * found["raw"], 2)
+    _, share = of.late(minutes, settings.extra_days.get(submission.student, 0))
+    found["late"] = round(-share * found["raw"], 2)
     found["total"] = round(found["raw"] + found["late"], 2)
     found["flags"] = "; ".join(report.flags)
     found["mistakes"] = "; ".join(report.mistakes)

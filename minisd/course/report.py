@@ -179,8 +179,13 @@ def _lines(report: Report, hints: str) -> Iterator[str]:
         yield ""
         yield task.head
         for line in task.shown:
-            yield f"  {line.mark}  {line.name}: {line.earned:g} of {line.points:g}"
-            yield from (f"         {text}" for text in explained(line, hints))
+            yield from (f"  {text}" for text in of_property(line, hints))
+
+
+def of_property(line: PropertyReport, hints: str) -> Iterator[str]:
+    """Yield the lines of the report on a property."""
+    yield f"{line.mark}  {line.name}: {line.earned:g} of {line.points:g}"
+    yield from (f"       {text}" for text in explained(line, hints))
 
 
 def explained(line: PropertyReport, hints: str) -> Iterator[str]:

@@ -59,6 +59,11 @@ class OfAssignment:
     seconds_per_call: float = 5.0
     memory_mb: int = 512
 
+    def late(self, minutes: int, extra_days: int = 0) -> tuple[int, float]:
+        """Return how many days are late, and which share of the points they cost."""
+        days = max(0, -(-minutes // 1440) - self.slip_days - extra_days)
+        return days, min(1.0, days * self.late_per_day)
+
 
 @dataclass(frozen=True)
 class Settings:

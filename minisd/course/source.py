@@ -7,6 +7,7 @@ function, below its docstring. The handout has an error in its place that says "
 
 import ast
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,11 @@ class Cell:
 
     title: str
     text: str
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it is a task: then it is the next one of `Assignment.tasks`."""
+        return _TASK.match(self.title) is not None
 
 
 @dataclass(frozen=True)
@@ -102,15 +108,23 @@ class Assignment:
 
     def blank(self, text: str) -> str:
         """Return ``text`` with each solution replaced by an error that says "not written"."""
+        return self.rewritten(text, lambda indent, body, blank: blank)
+
+    def rewritten(self, text: str, write: Callable[[str, str, str], str]) -> str:
+        """Return ``text`` with ``write(indent, body, blank)`` in the place of each solution.
+
+        ``body`` is the solution, and ``blank`` what the handout has instead, as whole lines.
+        """
         number_of = {name: task.number for task in self.tasks for name in task.names}
 
-        def emptied(region: re.Match[str]) -> str:
+        def region_of(region: re.Match[str]) -> str:
             defined = re.findall(r"^(?:def|class) (\w+)", text[: region.start()], re.MULTILINE)
             name = defined[-1]
             message = f"task {number_of[name]}: {name}"
-            return f'{region["indent"]}raise NotImplementedError("{message}")\n'
+            blank = f'{region["indent"]}raise NotImplementedError("{message}")\n'
+            return write(region["indent"], region["body"], blank)
 
-        return _REGION.sub(emptied, text)
+        return _REGION.sub(region_of, text)
 
 
 def read(path: Path) -> Assignment:

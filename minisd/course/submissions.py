@@ -1,6 +1,6 @@
 """Finding the submissions in a folder, and taking the code out of them.
 
-A submission is one script or one notebook of at most 200 kB; everything else that comes with it is
+A submission is one script or one notebook of at most 200 kB of code; all else that comes with it is
 left alone, but for files that the assignment names. Nothing of it is run here.
 """
 
@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from minisd.errors import UserError
 from minisd.readers import Contents, Kind, explain, json_object
 
 MOST_BYTES = 200_000
+"""Of code. The file of a notebook may have more: its pictures."""
+MOST_OF_NOTEBOOK = 10_000_000
 SUBMISSION = Kind(
     "a submission",
     UserError,
     if_missing="give the file of your answers",
-    if_damaged="hand in a script (.py) or a notebook (.ipynb) of at most 200 kB",
+    if_damaged="hand in a script (.py) or a notebook (.ipynb) of at most 200 kB of code",
 )
 
 
@@ -89,7 +92,7 @@ def read(
     with SUBMISSION.reading(path) as file:
         if path.suffix.lower() == ".zip":
             return _of_zip(file, assignment, wanted or {})
-        if file.size > MOST_BYTES:
+        if file.size > _most(path.name):
             raise ValueError(f"it has {file.size:,} bytes")
         code = _code(path.name, file.bytes())
     for name, most in (wanted or {}).items():
@@ -109,24 +112,45 @@ def read(
     return code
 
 
+def _most(name: str) -> int:
+    """Return how many bytes a file may have."""
+    return MOST_OF_NOTEBOOK if name.lower().endswith(".ipynb") else MOST_BYTES
+
+
 def _code(name: str, content: bytes) -> Code:
     if not name.lower().endswith(".ipynb"):
         return Code(content.decode("utf-8-sig"), [])
-    cells = json_object(content)["cells"]
-    lines, dropped = [], 0
-    for cell in cells:
-        if cell["cell_type"] == "code":
+    parts, dropped = [], 0
+    for cell in json_object(content)["cells"]:
+        if cell["cell_type"] == "code" and not _is_locked(cell):
             source = cell["source"]
-            text = source if isinstance(source, str) else "".join(source)
-            for line in text.split("\n"):
-                is_magic = line.lstrip().startswith(("%", "!"))
-                dropped += is_magic
-                lines.append(
-                    "pass" if is_magic and line[:1].isspace() else "" if is_magic else line
-                )
-            lines.append("")
-    said = f"{dropped} lines with % or ! were left out" if dropped else ""
-    return Code("\n".join(lines), [said] if said else [])
+            text, magics = without_magics(source if isinstance(source, str) else "".join(source))
+            parts.append(f"{text}\n")
+            dropped += magics
+    code = "\n".join(parts)
+    if len(code) > MOST_BYTES:
+        raise ValueError(f"its code has {len(code):,} characters")
+    return Code(code, [f"{dropped} lines with % or ! were left out"] if dropped else [])
+
+
+def _is_locked(cell: dict[str, Any]) -> bool:
+    """Whether a cell is a platform's: otter and nbgrader lock the cells with which they grade."""
+    about = cell.get("metadata", {})
+    of_nbgrader = about.get("nbgrader", {})
+    return about.get("editable") is False or (
+        bool(of_nbgrader.get("grade") or of_nbgrader.get("locked"))
+        and not of_nbgrader.get("solution")
+    )
+
+
+def without_magics(text: str) -> tuple[str, int]:
+    """Return the code of a cell without lines that only a notebook can run, and their number."""
+    lines, dropped = [], 0
+    for line in text.split("\n"):
+        is_magic = line.lstrip().startswith(("%", "!"))
+        dropped += is_magic
+        lines.append("pass" if is_magic and line[:1].isspace() else "" if is_magic else line)
+    return "\n".join(lines), dropped
 
 
 def _of_zip(file: Contents, assignment: str, wanted: Mapping[str, int]) -> Code:
@@ -135,7 +159,7 @@ def _of_zip(file: Contents, assignment: str, wanted: Mapping[str, int]) -> Code:
         best = best_of(names, assignment)
         if best is None:
             raise ValueError("it has no script and no notebook")
-        code = _code(best, _entry(archive, best, MOST_BYTES))
+        code = _code(best, _entry(archive, best, _most(best)))
         for name, most in wanted.items():
             found = [n for n in names if PurePosixPath(n).name == name and "__MACOSX" not in n]
             near = [n for n in found if PurePosixPath(n).parent == PurePosixPath(best).parent]

@@ -12,7 +12,7 @@ from test_class import ONCE, RIGHT
 
 from minisd.cli import main
 from minisd.course import grading, settings
-from minisd.course.export import gradescope
+from minisd.course.export import gradescope, packages
 from minisd.course.settings import OfAssignment
 
 SOURCES = Path(__file__).parents[2] / "tutorials" / "course"
@@ -56,7 +56,7 @@ def test_the_zip_has_what_it_needs_and_is_the_same_each_time(tmp_path, monkeypat
     line = ["course", "export", "a2", "gradescope", "--wheels", "wheels", "--sources", str(SOURCES)]
     assert main([*line, "--out", "a.zip"]) == 2
     assert "there is no wheel of minisd" in capsys.readouterr().err
-    for name in ("minisd", *gradescope.NEEDED):
+    for name in ("minisd", *packages.NEEDED):
         (wheels / f"{name}-1.0-py3-none-any.whl").write_bytes(b"wheel")
     for name in ("a.zip", "b.zip"):
         assert main([*line, "--out", name]) == 0

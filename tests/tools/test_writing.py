@@ -31,7 +31,10 @@ MECHANISM = {
     "course/graded.py": {"replace"},
     "course/grades.py": {"mkdir", "replace"},
     "course/report.py": {"replace"},
+    "course/bundle.py": {"TemporaryDirectory", "extractall"},  # of its own
     "course/export/gradescope.py": {"mkdir"},
+    "course/export/packages.py": {"mkdir", "TemporaryDirectory"},
+    "course/export/prairielearn.py": {"mkdir"},
     "course/settings.py": {"mkdir"},
     "course/similar.py": {"mkdir"},
     "course/sandbox.py": {"open 'wb'", "mkdir", "rmtree"},  # in a temporary folder of its own
