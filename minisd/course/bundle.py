@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,10 @@ class Bundle:
     @functools.cached_property
     def _kit(self) -> Kit:
         return kits.full(self._folder, self._course.seed)
+
+    def extra_days(self, names: Iterable[str]) -> int:
+        """Return the days that cost nothing for a student with one of these names or addresses."""
+        return max((self._course.extra_days.get(name, 0) for name in names), default=0)
 
     def read(self, path: Path) -> Code:
         """Return the code of a submission: a file, or a folder with what was handed in."""

@@ -150,6 +150,21 @@ def weighted(report: Report, points: Mapping[str, float]) -> Report:
     return replace(report, tasks=tasks)
 
 
+def failing_before(report: Report, times: Mapping[tuple[str, str], int]) -> Report:
+    """Note in how many earlier submissions each property, as (task, name), has failed."""
+    tasks = [
+        replace(
+            task,
+            properties=[
+                replace(line, failed_before=times.get((task.number, line.name), 0))
+                for line in task.properties
+            ],
+        )
+        for task in report.tasks
+    ]
+    return replace(report, tasks=tasks)
+
+
 def from_json(content: dict[str, Any]) -> Report:
     """Return the report that was stored as the JSON of its fields."""
     tasks = [

@@ -42,7 +42,7 @@ def test_results_for_gradescope():
     check_schema(content)
     assert content["score"] == 3
     assert [test["tags"] for test in content["tests"]] == [["padding-once"], []]
-    late = gradescope.results(report, OfAssignment(late_per_day=0.5, slip_days=1), 2 * 1440)
+    late = gradescope.results(report, OfAssignment(), 1, 0.5)
     assert late["score"] == 1.5
     assert "1 days late: 50% of 3 points are taken off" in late["output"]
     json.dumps(content)

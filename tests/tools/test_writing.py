@@ -28,7 +28,6 @@ MECHANISM = {
     "experiments/study.py": {"mkdir"},
     "cli/course_students.py": {"mkdir"},
     "course/batch.py": {"mkdir", "replace"},  # of dataclasses
-    "course/graded.py": {"replace"},
     "course/grades.py": {"mkdir", "replace"},
     "course/report.py": {"replace"},
     "course/bundle.py": {"TemporaryDirectory", "extractall"},  # of its own

@@ -7,23 +7,19 @@ submission it runs /autograder/run_autograder, which has to write /autograder/re
 import json
 import os
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from minisd.course import bundle
-from minisd.course.export import packages
+from minisd.course.export import earlier, packages
+from minisd.course.export.earlier import NOT_GRADED
 from minisd.course.export.packages import PYTHON
-from minisd.course.report import Report, explained
+from minisd.course.report import Report, explained, failing_before
 from minisd.course.settings import OfAssignment
 from minisd.errors import UserError
 from minisd.files import write_atomically
-from minisd.readers import Kind
 
-METADATA = Kind(
-    "the metadata of a submission", UserError, if_missing="see Gradescope", if_damaged="run again"
-)
-
+METADATA = "submission_metadata.json"
 SETUP = f"""\
 #!/usr/bin/env bash
 # Runs once, as root, when Gradescope builds the image.
@@ -55,7 +51,8 @@ RUN = """\
 home="${AUTOGRADER:-/autograder}"
 cd "$home"
 mkdir -p results
-if ! "$home/venv/bin/python" -m minisd.course.export.gradescope run "$home"; then
+grader() { "$home/venv/bin/python" -m minisd.course.export.gradescope "$1" "$home"; }
+if ! grader run && ! grader gave-up; then
     printf '%s' '{"output": "The grader has failed. That is not your fault: tell your instructor.",
 "stdout_visibility": "hidden", "tests": [], "score": 0}' > results/results.json
 fi
@@ -81,12 +78,40 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
 def run(home: Path) -> None:
     """Grade the submission in ``home/submission``, and write the results."""
     opened = bundle.Bundle(home / "source")
-    late = _minutes_late(home / "submission_metadata.json", opened.of)
+    of = opened.of
+    before = earlier.read(home / METADATA)
+    next_time = before.next_time(of.daily_limit)
+    if next_time is not None:
+        said = (
+            f"{of.daily_limit + 1} submissions of the last 24 hours were graded, and this one was "
+            f"not: the next one is from {next_time:%Y-%m-%d %H:%M %Z} on. Your last score stays. "
+            f"'minisd course check {opened.name}' has no limit."
+        )
+        _write(home, _without_tests(said, before.score, {NOT_GRADED: True}))
+        return
     try:
         report = opened.grade(opened.read(home / "submission"), user=_user())
-        content = results(report, opened.of, late)
+        report = failing_before(report, before.failed())
+        late = of.late(before.minutes_after(of.due), opened.extra_days(before.names))
+        content = results(report, of, *late)
     except UserError as error:
-        content = {"score": 0, "output": str(error), "stdout_visibility": "hidden", "tests": []}
+        content = _without_tests(str(error), 0)
+    _write(home, content)
+
+
+def gave_up(home: Path) -> None:
+    """Write the results of a submission with which the grader itself has failed."""
+    said = "The grader has failed. That is not your fault: tell your instructor."
+    score = earlier.read(home / METADATA).score
+    _write(home, _without_tests(f"{said} Your last score stays.", score, {NOT_GRADED: True}))
+
+
+def _without_tests(said: str, score: float, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    content = {"score": score, "output": said, "output_format": "text", "tests": []}
+    return {**content, "stdout_visibility": "hidden", "extra_data": extra or {}}
+
+
+def _write(home: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=1)
     (home / "results").mkdir(exist_ok=True)
     write_atomically(home / "results" / "results.json", lambda s: s.write(text.encode()))
@@ -97,17 +122,11 @@ def _user() -> str | None:
     return os.environ.get("STUDENT", "student") or None
 
 
-def _minutes_late(path: Path, of: OfAssignment) -> int:
-    if of.due is None or not path.exists():
-        return 0
-    with METADATA.reading(path) as file:
-        when = datetime.fromisoformat(file.json()["created_at"])
-        return max(0, int((when - of.due).total_seconds() // 60))
+def results(report: Report, of: OfAssignment, days: int = 0, lost: float = 0) -> dict[str, Any]:
+    """Return a report as Gradescope's results.json: one test for each property.
 
-
-def results(report: Report, of: OfAssignment, minutes_late: int = 0) -> dict[str, Any]:
-    """Return a report as Gradescope's results.json: one test for each property."""
-    days, lost = of.late(minutes_late)
+    ``days`` of delay cost a share ``lost`` of the points.
+    """
     share = 1 - lost
     tests = [
         {
@@ -143,4 +162,4 @@ def self_test(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"run": run, "self-test": self_test}[sys.argv[1]](Path(sys.argv[2]))
+    {"run": run, "gave-up": gave_up, "self-test": self_test}[sys.argv[1]](Path(sys.argv[2]))
