@@ -69,7 +69,7 @@ def grade_class(
         result = _done(paths[submission.student], keys[submission.student])
         result = judged[submission.student].added_to(result, kit)
         rows.append(grades.row(submission, result, of, settings))
-        grades.write_feedback(kit, result, rows[-1], of, out)
+        grades.write_feedback(kit, result, rows[-1], settings, out)
     grades.write_csv(rows, out / "grades.csv")
     graded.save_text(out / "summary.md", grades.summary(kit, rows))
     graded.write_run(

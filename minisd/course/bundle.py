@@ -44,6 +44,8 @@ class Bundle:
         Of the assignment.
     of : OfAssignment
         Its settings.
+    show_hidden : str
+        See `OfReport`.
     """
 
     def __init__(self, home: Path) -> None:
@@ -54,6 +56,7 @@ class Bundle:
         self._course = settings.read(home / "course.toml")
         self.name = self._folder.name.partition("_")[0]
         self.of = self._course.of(self.name)
+        self.show_hidden = self._course.report.show_hidden
 
     @functools.cached_property
     def _kit(self) -> Kit:

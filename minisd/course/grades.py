@@ -49,9 +49,10 @@ def _minutes_late(submission: Submission, of: OfAssignment) -> int:
 
 
 def write_feedback(
-    kit: Kit, result: Result | None, found: dict[str, Any], of: OfAssignment, out: Path
+    kit: Kit, result: Result | None, found: dict[str, Any], settings: Settings, out: Path
 ) -> None:
     """Write the feedback for one student, whose row is ``found``, as Markdown and as HTML."""
+    of, course = settings.of(kit.name), settings.report.name
     folder = out / "feedback"
     folder.mkdir(exist_ok=True)
     name = safe_name(found["student"])
@@ -62,6 +63,8 @@ def write_feedback(
     if found["late"]:
         said = f"handed in late: {found['late']:g} points, which makes {found['total']:g} in all"
         report = replace(report, remarks=[*report.remarks, said])
+    if course:
+        report = replace(report, title=f"{course}. {report.title}")
     save_text(folder / f"{name}.md", as_markdown(report, hints=of.hints))
     save_text(folder / f"{name}.html", as_html(report, hints=of.hints))
 

@@ -46,6 +46,9 @@ def test_results_for_gradescope():
     assert late["score"] == 1.5
     assert "1 days late: 50% of 3 points are taken off" in late["output"]
     json.dumps(content)
+    for show, visibility in (("after_due", "after_due_date"), ("verdict", "visible")):
+        tests = gradescope.results(report, OfAssignment(), show_hidden=show)["tests"]
+        assert {test["visibility"] for test in tests} == {visibility}
 
 
 def test_the_zip_has_what_it_needs_and_is_the_same_each_time(tmp_path, monkeypatch, capsys):

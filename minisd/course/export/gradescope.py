@@ -19,6 +19,12 @@ from minisd.course.settings import OfAssignment
 from minisd.errors import UserError
 from minisd.files import write_atomically
 
+VISIBILITY = {
+    "verdict": "visible",
+    "after_due": "after_due_date",
+    "after_published": "after_published",
+}
+"""Gradescope's words for `OfReport.show_hidden`."""
 METADATA = "submission_metadata.json"
 SETUP = f"""\
 #!/usr/bin/env bash
@@ -93,7 +99,7 @@ def run(home: Path) -> None:
         report = opened.grade(opened.read(home / "submission"), user=_user())
         report = failing_before(report, before.failed())
         late = of.late(before.minutes_after(of.due), opened.extra_days(before.names))
-        content = results(report, of, *late)
+        content = results(report, of, *late, opened.show_hidden)
     except UserError as error:
         content = _without_tests(str(error), 0)
     _write(home, content)
@@ -122,7 +128,13 @@ def _user() -> str | None:
     return os.environ.get("STUDENT", "student") or None
 
 
-def results(report: Report, of: OfAssignment, days: int = 0, lost: float = 0) -> dict[str, Any]:
+def results(
+    report: Report,
+    of: OfAssignment,
+    days: int = 0,
+    lost: float = 0,
+    show_hidden: str = "verdict",
+) -> dict[str, Any]:
     """Return a report as Gradescope's results.json: one test for each property.
 
     ``days`` of delay cost a share ``lost`` of the points.
@@ -138,7 +150,7 @@ def results(report: Report, of: OfAssignment, days: int = 0, lost: float = 0) ->
             "output": "\n\n".join(explained(line, of.hints)) or "right",
             "output_format": "text",
             "tags": [line.diagnosis.name] if line.diagnosis and line.diagnosis.name else [],
-            "visibility": "visible",
+            "visibility": VISIBILITY[show_hidden],
         }
         for task in report.tasks
         for line in task.properties
