@@ -17,12 +17,14 @@ def explain(
     """Judge one submission in full, with inputs and right results: for the instructor."""
     course = settings.read(settings_path)
     path = a_path(who)
-    if path.exists():
-        code = submissions.read(path, assignment)
-    else:
-        code = Code(_result_of(who, folder).code, [])
     variant = course.of(assignment).variant
     kit = kits.full(folder_of(assignment, sources), course.seed, variant)
+    if path.exists():
+        code = submissions.read(path, assignment, kit.files, path.parent)
+    else:
+        result = _result_of(who, folder)
+        files = {name: text.encode("latin-1") for name, text in result.files.items()}
+        code = Code(result.code, [], files)
     print(explained(kit, code, course.for_kit(kit)), end="")
     return OK
 

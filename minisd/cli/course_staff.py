@@ -8,12 +8,21 @@ from typing import Any
 from minisd.cli.course_options import NOT_ALL, OK, a_path, folder_of, with_settings, with_sources
 from minisd.course import batch, make, material, settings, submissions, variants
 from minisd.course import kit as kits
-from minisd.course.export import gradescope
+from minisd.course.export import classroom, gradescope, nbgrader, otter, prairielearn
 from minisd.course.sandbox import LEVELS, Sandbox
 from minisd.errors import UserError
 from minisd.files import write_atomically
 from minisd.machine import available_cores
 from minisd.runs.progress import Counting
+
+EXPORTS = {
+    "gradescope": (gradescope.export, ".zip"),
+    "otter": (otter.export, ""),
+    "nbgrader": (nbgrader.export, ""),
+    "prairielearn": (prairielearn.export, ""),
+    "classroom": (classroom.export, ""),
+}
+"""By platform: what writes the export, and the suffix of what it writes; without one, a folder."""
 
 
 def grade(
@@ -81,10 +90,11 @@ def export(
     *, assignment: str, kind: str, settings_path: Path, sources: Path, out: Path | None,
     wheels: Path | None,
 ) -> int:  # fmt: skip
-    """Write what a platform needs to grade: a zip for Gradescope."""
-    target = out or Path(f"{assignment}-{kind}.zip")
-    gradescope.export(folder_of(assignment, sources), settings_path, target, wheels=wheels)
-    print(f"{target}: upload it; not tried on the platform itself, so try one submission there")
+    """Write what a platform needs to grade: a zip for Gradescope, else a folder."""
+    write, suffix = EXPORTS[kind]
+    target = out or Path(f"{assignment}-{kind}{suffix}")
+    next_step = write(folder_of(assignment, sources), settings_path, target, wheels=wheels)
+    print(f"{target}: {next_step}")
     return OK
 
 
@@ -133,9 +143,11 @@ def add_to(add: Any) -> None:
 
     sub = add(export, "export")
     sub.add_argument("assignment", metavar="NAME")
-    sub.add_argument("kind", choices=("gradescope",))
+    sub.add_argument("kind", choices=tuple(EXPORTS))
     with_settings(sub)
-    sub.add_argument("--out", type=a_path, metavar="ZIP")
+    sub.add_argument(
+        "--out", type=a_path, metavar="PATH", help="a zip for Gradescope, else a folder"
+    )
     sub.add_argument(
         "--wheels", type=a_path, metavar="DIR",
         help="wheels of minisd and what it needs (default: made and downloaded)",

@@ -11,7 +11,6 @@ from minisd.course import kit as kits
 from minisd.course import report as reports
 from minisd.course.kit import Kit
 from minisd.course.sandbox import Sandbox
-from minisd.course.submissions import Code
 from minisd.errors import UserError
 from minisd.files import write_atomically
 
@@ -54,9 +53,10 @@ def check(
 ) -> int:  # fmt: skip
     """Check your answers: every property, with the mistakes that are found in it."""
     kits.check_name(assignment)
-    code = submissions.read(_file(file, assignment), assignment)
-    kit = _kit(assignment, code, variant)
-    found = grading.grade(kit, code.text, tasks=_tasks(kit, task))
+    path = _file(file, assignment)
+    kit = _kit(assignment, path, variant)
+    code = submissions.read(path, assignment, kit.files, path.parent)
+    found = grading.grade(kit, code.text, tasks=_tasks(kit, task), files=code.files)
     found.remarks += code.remarks
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
@@ -69,8 +69,8 @@ def pack(*, assignment: str, file: Path | None, out: Path | None, variant: str |
     """Pack what you hand in: a file that loads in an empty process, as a zip."""
     kits.check_name(assignment)
     path = _file(file, assignment)
-    code = submissions.read(path, assignment)
-    kit = _kit(assignment, code, variant)
+    kit = _kit(assignment, path, variant)
+    code = submissions.read(path, assignment, {**kit.files, **kit.enclosed}, path.parent)
     with Sandbox(code.text, given=kit.given_names, staged=kit.staged) as student:
         failure = student.broken
     if failure is not None:
@@ -81,10 +81,16 @@ def pack(*, assignment: str, file: Path | None, out: Path | None, variant: str |
     def write(stream: Any) -> None:
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.write(path, f"{assignment}{path.suffix}")
+            for name, content in code.files.items():
+                archive.writestr(name, content)
 
     if target.exists():
         raise UserError(f"{target} is there already: move it away, or choose another --out")
     write_atomically(target, write)
+    for remark in code.remarks:
+        print(f"note: {remark}")
+    for name in {**kit.files, **kit.enclosed}:
+        print(f"{name}: {'packed' if name in code.files else 'not there'}")
     print(f"{target}: hand this in")
     return OK
 
@@ -100,9 +106,10 @@ def _file(file: Path | None, assignment: str) -> Path:
     raise UserError(f"there is no {assignment}.py here: give the file of your answers")
 
 
-def _kit(assignment: str, code: Code, variant: str | None) -> Kit:
+def _kit(assignment: str, path: Path, variant: str | None) -> Kit:
     """Return what is checked: the variant that is asked for, or the one that the file names."""
-    return kits.public(assignment, variant or variants.of_code(code.text) or variants.NONE)
+    variant = variant or variants.of_code(submissions.read(path, assignment).text)
+    return kits.public(assignment, variant or variants.NONE)
 
 
 def _tasks(kit: Kit, task: str | None) -> tuple[str, ...]:

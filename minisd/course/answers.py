@@ -26,12 +26,16 @@ CaseKey = tuple[str, str]
 
 
 class Local(Student):
-    """Code in this process, asked in the same way as in a worker: the reference and the bank."""
+    """Code in this process, asked in the same way as in a worker: the reference and the bank.
+
+    What has a name with a dot is a file that is handed in with it.
+    """
 
     def __init__(self, names: Mapping[str, Any], helpers: str = "") -> None:
         super().__init__()
         self._worker = Worker()
         self._worker.module.__dict__.update(names)
+        self.files = {name: value for name, value in names.items() if "." in name}
         exec(_compiled(helpers), self._worker.helpers)
 
     def ask(self, do: str, **arguments: Any) -> Any:
@@ -198,7 +202,8 @@ def _of_arrays(
 
 def printed(array: np.ndarray) -> Print:
     """Return the fingerprint of an array."""
-    flat = np.ascontiguousarray(array, np.float64).reshape(-1)
+    parts = [array.real, array.imag] if np.iscomplexobj(array) else [array]
+    flat = np.concatenate([np.asarray(part, np.float64).reshape(-1) for part in parts])
     with np.errstate(all="ignore"):
         scale = _scale(flat)
         projections = _directions(flat.size) @ flat

@@ -1,7 +1,8 @@
 """The bank of an assignment: realistic wrong answers, and right ones in an unusual form.
 
 A function below ``@mistake(...)`` or ``@right(...)`` takes the place of the function of the same
-name in the solution. A function named ``_`` returns all the functions to replace, by name.
+name in the solution. A function named ``_`` returns all that it replaces, by name: functions, and
+files that are handed in.
 """
 
 from collections.abc import Callable
@@ -98,6 +99,11 @@ def namespace(text: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "solution"}
     exec(compile(text, STUDENT_FILE, "exec"), names)
     return names
+
+
+def of(assignment: source.Assignment) -> dict[str, Any]:
+    """Return what the reference defines, and the files that it hands in, by their names."""
+    return {**namespace(assignment.solution), **assignment.files}
 
 
 def read(folder: Path, solution: dict[str, Any]) -> Bank:

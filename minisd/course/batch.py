@@ -14,12 +14,12 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-from minisd.course import graded, grades, submissions
+from minisd.course import graded, grades, rubric, submissions
 from minisd.course.answers import digest
 from minisd.course.grading import grade_as_set
 from minisd.course.kit import Kit
 from minisd.course.settings import OfAssignment, Settings
-from minisd.course.submissions import Submission
+from minisd.course.submissions import Code, Submission
 from minisd.errors import UserError
 from minisd.version import __version__
 
@@ -58,6 +58,7 @@ def grade_class(
     paths = {s.student: graded.path_of(out, s.student) for s in found}
     keys = {s.student: _key(kit, s, of) for s in found}
     waiting = [s for s in found if _done(paths[s.student], keys[s.student]) is None]
+    judged = rubric.judged(kit, [s.student for s in found], of, out / "rubric.csv")
     done = len(found) - len(waiting)
     report(done)
     for _ in _in_processes(kit, waiting, of, paths, keys, jobs, user):
@@ -66,8 +67,9 @@ def grade_class(
     rows = []
     for submission in found:
         result = _done(paths[submission.student], keys[submission.student])
+        result = judged[submission.student].added_to(result, kit)
         rows.append(grades.row(submission, result, of, settings))
-        grades.write_feedback(kit, result, rows[-1], of, out)
+        grades.write_feedback(kit, result, rows[-1], settings, out)
     grades.write_csv(rows, out / "grades.csv")
     graded.save_text(out / "summary.md", grades.summary(kit, rows))
     graded.write_run(
@@ -132,12 +134,13 @@ def _grade_one(
     kit: Kit, submission: Submission, of: OfAssignment, path: Path, key: str, user: str | None
 ) -> None:
     """Grade a submission, and write its result. It runs in a process of its own."""
-    result = graded.Result(submission.student, key, _digest(submission))
+    result = graded.Result(submission.student, key, _digest(kit, submission))
     try:
-        code = submissions.read(submission.path, kit.name)
+        code = _code(kit, submission)
         found = grade_as_set(kit, code, of, user=user)
         found = graded.after(found, graded.stored(path), result.submission)
-        result = replace(result, report=found, code=code.text)
+        files = {name: content.decode("latin-1") for name, content in code.files.items()}
+        result = replace(result, report=found, code=code.text, files=files)
     except UserError as error:
         result = replace(result, problem=str(error))
     graded.write(result, path)
@@ -151,14 +154,21 @@ def _done(path: Path, key: str) -> graded.Result | None:
 
 def _key(kit: Kit, submission: Submission, of: OfAssignment) -> str:
     """Return what decides a result: the submission, the seed, the sources and the settings."""
-    words = f"{kit.name} {kit.seed} {kit.sources} {__version__} {of} {_digest(submission)}"
+    words = f"{kit.name} {kit.seed} {kit.sources} {__version__} {of} {_digest(kit, submission)}"
     return hashlib.sha256(words.encode()).hexdigest()
 
 
-def _digest(submission: Submission) -> str:
+def _digest(kit: Kit, submission: Submission) -> str:
+    hasher = hashlib.sha256()
     try:
         with submissions.SUBMISSION.reading(submission.path) as file:
-            content = file.bytes()
+            hasher.update(file.bytes())
+        for name, content in _code(kit, submission).files.items():
+            hasher.update(f" {name} {len(content)} ".encode() + content)
     except UserError as error:
-        content = str(error).encode()
-    return hashlib.sha256(content).hexdigest()
+        hasher.update(str(error).encode())
+    return hasher.hexdigest()
+
+
+def _code(kit: Kit, submission: Submission) -> Code:
+    return submissions.read(submission.path, kit.name, kit.files, submission.folder)

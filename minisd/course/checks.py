@@ -47,12 +47,15 @@ class Student:
         These arrays, as they were after the call.
     broken : Failure or None
         Why the file does not load. Every call fails in this way.
+    files : dict
+        What is handed in with the code, by name.
     """
 
     def __init__(self) -> None:
         self.changed: list[int] = []
         self.inputs: list[np.ndarray] = []
         self.broken: Failure | None = None
+        self.files: dict[str, bytes] = {}
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Let `minisd.course.worker.Worker` do something; raise a `Failure` if it fails."""

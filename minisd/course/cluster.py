@@ -133,7 +133,7 @@ def adopt(
     task = next(task for task in assignment.tasks if task.number == group.task)
     with ASSIGNMENT.reading(bank) as file:
         text = file.text()
-    names = banks.namespace(assignment.solution)
+    names = banks.of(assignment)
     known = {(e.about.task, e.about.name) for e in banks.read(bank.parent, names).mistakes}
     if (group.task, name) in known:
         raise UserError(f"{bank} has a mistake {group.task} {name} already: choose another name")

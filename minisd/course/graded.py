@@ -5,10 +5,10 @@ runs any more. `minisd course cluster`, `similar` and `viva` read it afterwards.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from minisd.course.report import Report, from_json
+from minisd.course.report import Report, failing_before, from_json
 from minisd.course.submissions import safe_name
 from minisd.errors import UserError
 from minisd.files import write_atomically
@@ -37,6 +37,8 @@ class Result:
         None if it could not be graded; ``problem`` says why.
     code : str
         The code that was graded.
+    files : dict
+        What was handed in with it, by name; a character is a byte (Latin-1).
     """
 
     student: str
@@ -45,6 +47,7 @@ class Result:
     report: Report | None = None
     problem: str = ""
     code: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def path_of(out: Path, student: str) -> Path:
@@ -89,12 +92,7 @@ def after(report: Report, before: Result | None, submission: str) -> Report:
         for task in before.report.tasks
         for line in task.properties
     }
-    for task in report.tasks:
-        task.properties = [
-            replace(line, failed_before=times.get((task.number, line.name), 0))
-            for line in task.properties
-        ]
-    return report
+    return failing_before(report, times)
 
 
 def write_run(out: Path, assignment: str, **about: object) -> None:

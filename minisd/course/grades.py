@@ -10,8 +10,12 @@ from typing import Any
 from minisd.course.graded import Result, save_text
 from minisd.course.kit import Kit
 from minisd.course.report import Report, as_html, as_markdown
+from minisd.course.rubric import harmless
 from minisd.course.settings import OfAssignment, Settings
 from minisd.course.submissions import Submission, safe_name
+
+NOT_YET = "not yet"
+"""In the place of points that a person has not given yet."""
 
 
 def row(
@@ -21,21 +25,20 @@ def row(
     found: dict[str, Any] = {"student": submission.student, "raw": 0.0, "late": 0.0, "total": 0.0}
     minutes = _minutes_late(submission, of)
     found |= {"minutes_late": minutes, "problem": "", "flags": "", "mistakes": "", "isolation": ""}
+    found["problem"] = result.problem if result else "it could not be graded: look at it yourself"
     if result is None or result.report is None:
-        gone = "it could not be graded: look at it yourself"
-        return {**found, "problem": result.problem if result else gone}
+        return found
     report = result.report
     for task in report.tasks:
-        found[task.number] = round(task.earned, 2)
+        found[task.number] = NOT_YET if task.waiting else round(task.earned, 2)
         found |= {f"{task.number} {p.name}": round(p.earned, 2) for p in task.properties}
     found["raw"] = round(report.earned, 2)
-    free = of.slip_days + settings.extra_days.get(submission.student, 0)
-    days = max(0, -(-minutes // 1440) - free)
-    found["late"] = round(-min(1.0, days * of.late_per_day) * found["raw"], 2)
+    _, share = of.late(minutes, settings.extra_days.get(submission.student, 0))
+    found["late"] = round(-share * found["raw"], 2)
     found["total"] = round(found["raw"] + found["late"], 2)
     found["flags"] = "; ".join(report.flags)
     found["mistakes"] = "; ".join(report.mistakes)
-    found["isolation"] = report.isolation
+    found["isolation"] = report.isolation or ""
     return found
 
 
@@ -46,9 +49,10 @@ def _minutes_late(submission: Submission, of: OfAssignment) -> int:
 
 
 def write_feedback(
-    kit: Kit, result: Result | None, found: dict[str, Any], of: OfAssignment, out: Path
+    kit: Kit, result: Result | None, found: dict[str, Any], settings: Settings, out: Path
 ) -> None:
     """Write the feedback for one student, whose row is ``found``, as Markdown and as HTML."""
+    of, course = settings.of(kit.name), settings.report.name
     folder = out / "feedback"
     folder.mkdir(exist_ok=True)
     name = safe_name(found["student"])
@@ -59,6 +63,8 @@ def write_feedback(
     if found["late"]:
         said = f"handed in late: {found['late']:g} points, which makes {found['total']:g} in all"
         report = replace(report, remarks=[*report.remarks, said])
+    if course:
+        report = replace(report, title=f"{course}. {report.title}")
     save_text(folder / f"{name}.md", as_markdown(report, hints=of.hints))
     save_text(folder / f"{name}.html", as_html(report, hints=of.hints))
 
@@ -69,13 +75,10 @@ def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, restval=0, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+    writer.writerows(
+        {k: harmless(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
+    )
     save_text(path, stream.getvalue())
-
-
-def _harmless(value: Any) -> Any:
-    """Keep a spreadsheet from taking a student's name for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@") else value
 
 
 def summary(kit: Kit, rows: list[dict[str, Any]]) -> str:
@@ -104,6 +107,10 @@ def summary(kit: Kit, rows: list[dict[str, Any]]) -> str:
             column = f"{check.task} {name}"
             right = sum(row.get(column, 0) >= points for row in rows)
             lines.append(f"| {column} | {right} | {len(rows)} |")
+    for task in kit.manual:
+        left = sum(row.get(task.number) == NOT_YET for row in rows)
+        if any(task.number in row for row in rows):
+            lines += ["", f"{task.number} {task.title}: {left} wait for a person, in rubric.csv."]
     problems = [f"- {row['student']}: {row['problem']}" for row in rows if row["problem"]]
     flagged = [f"- {row['student']}: {row['flags']}" for row in rows if row["flags"]]
     for title, listed in (("Not graded", problems), ("To look at", flagged)):

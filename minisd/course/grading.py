@@ -26,7 +26,13 @@ def _nothing(check: Check, case: Case, inputs: Any, outcome: Mapping[str, Any]) 
 
 
 def grade(
-    kit: Kit, text: str, *, tasks: tuple[str, ...] = (), see: See = _nothing, **limits: Any
+    kit: Kit,
+    text: str,
+    *,
+    tasks: tuple[str, ...] = (),
+    files: Mapping[str, bytes] | None = None,
+    see: See = _nothing,
+    **limits: Any,
 ) -> Report:
     """Judge a student's file.
 
@@ -37,6 +43,8 @@ def grade(
         The file, as Python.
     tasks : tuple of str
         Only these; default: all.
+    files : dict, optional
+        What is handed in with it, by name.
     see : function of (check, case, inputs, outcomes)
         Called with all that is judged.
     **limits
@@ -53,10 +61,13 @@ def grade(
     for task in kit.tasks:
         if tasks and task.number not in tasks:
             continue
+        if task.criteria:
+            reports.append(TaskReport(task.number, task.title, waiting=task.points))
+            continue
         if scanned.answers:
             report = _refused(kit, task, f"it imports {', '.join(scanned.answers)}")
         else:
-            report, reached = _grade_task(kit, task, text, failed, see, limits)
+            report, reached = _grade_task(kit, task, text, failed, files or {}, see, limits)
             level = min(level, reached)
         reports.append(report)
         if report.earned < report.points:
@@ -77,6 +88,7 @@ def grade_as_set(
         kit,
         code.text,
         tasks=tuple(of.tasks),
+        files=code.files,
         see=see,
         user=user,
         seconds_per_call=of.seconds_per_call,
@@ -87,7 +99,13 @@ def grade_as_set(
 
 
 def _grade_task(
-    kit: Kit, task: TaskInfo, text: str, failed: set[str], see: See, limits: Mapping[str, Any]
+    kit: Kit,
+    task: TaskInfo,
+    text: str,
+    failed: set[str],
+    files: Mapping[str, bytes],
+    see: See,
+    limits: Mapping[str, Any],
 ) -> tuple[TaskReport, int]:
     """Judge one task, in a process of its own."""
     report = TaskReport(task.number, task.title)
@@ -102,6 +120,7 @@ def _grade_task(
         staged=kit.staged,
         **limits,
     ) as student:
+        student.files = dict(files)
         for check in checks:
             found = _ask(kit, check, student, see)
             follows = _follows(kit, check, student, found) if check.after in failed else {}

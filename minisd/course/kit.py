@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +40,8 @@ class TaskInfo:
     points: int
     minutes: int
     names: tuple[str, ...]
+    criteria: tuple[str, ...] = ()
+    """What a person judges it by; empty if a machine does."""
 
 
 @dataclass
@@ -57,6 +59,10 @@ class Kit:
         Source of what stands in the student's module before the file runs.
     staged : tuple of path
         Folders with the modules of minisd that may be imported; ``allowed`` has their names.
+    files : dict
+        What may be handed in with the code and is judged: the most bytes, by name.
+    enclosed : dict
+        The same of what a person reads.
     sources : str
         Stands for the files that a full kit was made from.
     """
@@ -73,12 +79,19 @@ class Kit:
     staged: tuple[Path, ...] = ()
     allowed: frozenset[str] = frozenset()
     variant: str = NONE
+    files: dict[str, int] = field(default_factory=dict)
+    enclosed: dict[str, int] = field(default_factory=dict)
     sources: str = ""
 
     @property
     def points(self) -> float:
-        """All of its tasks together."""
-        return sum(task.points for task in self.tasks)
+        """Of all tasks together that a machine judges."""
+        return sum(task.points for task in self.tasks if not task.criteria)
+
+    @property
+    def manual(self) -> list[TaskInfo]:
+        """The tasks that a person judges."""
+        return [task for task in self.tasks if task.criteria]
 
     @property
     def tutorials(self) -> list[int]:
@@ -122,7 +135,16 @@ def public(name: str, variant: str = NONE) -> Kit:
             },
         )
         about = {(m["task"], m["name"]): Mistake(**m) for m in content["words"]}
-        tasks = [TaskInfo(**{**t, "names": tuple(t["names"])}) for t in content["tasks"]]
+        tasks = [
+            TaskInfo(
+                **{
+                    **task,
+                    "names": tuple(task["names"]),
+                    "criteria": tuple(task.get("criteria", ())),
+                }
+            )
+            for task in content["tasks"]
+        ]
         title, checks = content["title"], _checks(name, variant)
         kit = Kit(name, title, PUBLIC_SEED, tasks, checks, answers, about, {}, variant=variant)
         return _made(kit)
@@ -140,7 +162,10 @@ def full(folder: Path, seed: str, variant: str = NONE) -> Kit:
         found = answer_all(of_task, assignment.name, seed, {**solution, **entry.functions})
         key = (entry.about.task, entry.about.name)
         answers.mistakes.setdefault(key, []).append(found)
-    tasks = [TaskInfo(t.number, t.title, t.points, t.minutes, t.names) for t in assignment.tasks]
+    tasks = [
+        TaskInfo(t.number, t.title, t.points, t.minutes, t.names, t.criteria)
+        for t in assignment.tasks
+    ]
     words = {(e.about.task, e.about.name): e.about for e in bank.mistakes}
     given = {t.number: assignment.solution_of(t) for t in assignment.tasks}
     name, title = assignment.name, assignment.title
@@ -151,7 +176,8 @@ def full(folder: Path, seed: str, variant: str = NONE) -> Kit:
 
 def _digest(folder: Path, variant: str) -> str:
     hasher = hashlib.sha256()
-    for path in sorted([*folder.glob("*.py"), *folder.glob(f"variants/{variant}/*.py")]):
+    files = [*folder.iterdir(), *folder.glob(f"variants/{variant}/*.py")]
+    for path in sorted(path for path in files if path.is_file()):
         with source.ASSIGNMENT.reading(path) as file:
             hasher.update(path.name.encode() + file.bytes())
     return hasher.hexdigest()
@@ -172,7 +198,9 @@ def _content(kit: Kit) -> dict[str, Any]:
     printed = kit.answers.printed()
     return {
         "title": kit.title,
-        "tasks": [asdict(task) for task in kit.tasks],
+        "tasks": [
+            {k: v for k, v in asdict(task).items() if v or k != "criteria"} for task in kit.tasks
+        ],
         "words": [asdict(mistake) for mistake in kit.mistakes.values()],
         "expected": {_text(k): to_json(dict(v)) for k, v in printed.expected.items()},
         "mistakes": {
@@ -229,8 +257,10 @@ def _made(kit: Kit) -> Kit:
     module = _module(kit.name)
     kit.given_names = getattr(module, "GIVEN", "")
     kit.allowed = frozenset(getattr(module, "ALLOWED", ()))
+    kit.files = dict(getattr(module, "FILES", {}))
+    kit.enclosed = dict(getattr(module, "ENCLOSED", {}))
     if hasattr(module, "STAGED"):
-        kit.staged = (staging.stage(module.STAGED),)
+        kit.staged = (staging.stage(module.STAGED, getattr(module, "LIBRARIES", ())),)
     return kit
 
 

@@ -58,6 +58,7 @@ def about(assignment: source.Assignment) -> str:
             f"minisd course check {name} {name}.py",
             "```",
             "",
+            *([assignment.rubric.replace("# ", "## ", 1)] if assignment.rubric else []),
         ]
     )
 
@@ -132,8 +133,11 @@ def problems(folder: Path, seed: str, variant: str = variants.NONE) -> Iterator[
             yield f"{what} loses {sorted(found)}, not {sorted(entry.loses)}"
         if not set(found.values()) <= {entry.about.name}:
             yield f"{what} is named {sorted(found.values())}"
-    for text, points in ((assignment.solution, kit.points), (handout(assignment), 0)):
-        report = grading.grade(kit, text)
+    for text, files, points in (
+        (assignment.solution, assignment.files, kit.points),
+        (handout(assignment), {}, 0),
+    ):
+        report = grading.grade(kit, text, files=files)
         if report.earned != points:
             yield f"{report.earned:g} points where {points:g} are right: {report.mistakes}"
 

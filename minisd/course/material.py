@@ -59,13 +59,13 @@ def read(folder: Path, variant: str = variants.NONE) -> Material:
         If there is no such source, or it is damaged.
     """
     ordinary = source.read(folder / "assignment.py")
-    functions = banks.namespace(ordinary.solution)
+    functions = banks.of(ordinary)
     bank = banks.read(folder, functions)
     if variant == variants.NONE:
         return Material(ordinary, functions, bank, bank)
     path = folder_of(folder, variant)
     assignment = source.varied(ordinary, path / "assignment.py")
-    solution = banks.namespace(assignment.solution)
+    solution = banks.of(assignment)
     own = banks.read(path, solution)
     whole = Bank()
     lift = compile(assignment.lift, STUDENT_FILE, "exec")

@@ -39,14 +39,28 @@ class PropertyReport:
     outcome: dict[str, Any] | None = None
     failed_before: int = 0
 
+    @property
+    def mark(self) -> str:
+        """Return "right" or "wrong"; or "given" if a person has given the points, not cases."""
+        if not self.right and not self.wrong and self.diagnosis is None:
+            return "given"
+        return "right" if self.earned == self.points else "wrong"
+
 
 @dataclass
 class TaskReport:
-    """The properties of one task."""
+    """The properties of one task.
+
+    Attributes
+    ----------
+    waiting : float
+        Points that a person will give, and has not given yet.
+    """
 
     number: str
     title: str
     properties: list[PropertyReport] = field(default_factory=list)
+    waiting: float = 0
 
     @property
     def shown(self) -> list[PropertyReport]:
@@ -64,6 +78,14 @@ class TaskReport:
     def earned(self) -> float:
         """That are earned."""
         return sum(p.earned for p in self.properties)
+
+    @property
+    def head(self) -> str:
+        """Number, title, and how many points."""
+        points = f"{self.earned:g} of {self.points:g}"
+        if self.waiting:
+            points = f"{self.waiting:g} points, judged by a person: not yet"
+        return f"{self.number} {self.title}: {points}"
 
 
 @dataclass
@@ -116,12 +138,30 @@ def weighted(report: Report, points: Mapping[str, float]) -> Report:
     """Return the report with these points of some tasks, shared out in the same proportions."""
     tasks = []
     for task in report.tasks:
+        if task.waiting:
+            tasks.append(replace(task, waiting=points.get(task.number, task.waiting)))
+            continue
         scale = points.get(task.number, task.points) / (task.points or 1)
         lines = [
             replace(line, points=scale * line.points, earned=scale * line.earned)
             for line in task.properties
         ]
         tasks.append(TaskReport(task.number, task.title, lines) if scale != 1 else task)
+    return replace(report, tasks=tasks)
+
+
+def failing_before(report: Report, times: Mapping[tuple[str, str], int]) -> Report:
+    """Note in how many earlier submissions each property, as (task, name), has failed."""
+    tasks = [
+        replace(
+            task,
+            properties=[
+                replace(line, failed_before=times.get((task.number, line.name), 0))
+                for line in task.properties
+            ],
+        )
+        for task in report.tasks
+    ]
     return replace(report, tasks=tasks)
 
 
@@ -135,6 +175,7 @@ def from_json(content: dict[str, Any]) -> Report:
                 PropertyReport(**{**p, "diagnosis": p["diagnosis"] and Diagnosis(**p["diagnosis"])})
                 for p in task["properties"]
             ],
+            task.get("waiting", 0),
         )
         for task in content["tasks"]
     ]
@@ -151,11 +192,15 @@ def _lines(report: Report, hints: str) -> Iterator[str]:
     yield from (f"note: {remark}" for remark in report.remarks)
     for task in report.tasks:
         yield ""
-        yield f"{task.number} {task.title}: {task.earned:g} of {task.points:g}"
+        yield task.head
         for line in task.shown:
-            mark = "right" if line.earned == line.points else "wrong"
-            yield f"  {mark}  {line.name}: {line.earned:g} of {line.points:g}"
-            yield from (f"         {text}" for text in explained(line, hints))
+            yield from (f"  {text}" for text in of_property(line, hints))
+
+
+def of_property(line: PropertyReport, hints: str) -> Iterator[str]:
+    """Yield the lines of the report on a property."""
+    yield f"{line.mark}  {line.name}: {line.earned:g} of {line.points:g}"
+    yield from (f"       {text}" for text in explained(line, hints))
 
 
 def explained(line: PropertyReport, hints: str) -> Iterator[str]:
@@ -163,6 +208,7 @@ def explained(line: PropertyReport, hints: str) -> Iterator[str]:
     level = min(line.failed_before, 2) if hints == STEPWISE else HINTS.index(hints)
     found = line.diagnosis
     if found is None:
+        yield from [line.remark] * bool(line.remark)
         return
     if line.right:
         yield f"holds for: {'; '.join(line.right)}. Not for: {'; '.join(line.wrong)}"
@@ -181,10 +227,10 @@ def as_markdown(report: Report, *, hints: str = "all") -> str:
     parts = [f"# {report.title}", "", f"**{report.earned:g} of {report.points:g} points**", ""]
     parts += [f"- {_escaped(text)}" for text in report.remarks]
     for task in report.tasks:
-        parts += ["", f"## {task.number} {task.title}: {task.earned:g} of {task.points:g}", ""]
+        parts += ["", f"## {task.head}", ""]
         for line in task.shown:
-            mark = "x" if line.earned == line.points else " "
-            parts.append(f"- [{mark}] {line.name}: {line.earned:g} of {line.points:g}")
+            mark = {"right": "[x] ", "wrong": "[ ] ", "given": ""}[line.mark]
+            parts.append(f"- {mark}{line.name}: {line.earned:g} of {line.points:g}")
             parts += [f"  - {_escaped(text)}" for text in explained(line, hints)]
     foot = f"Graded with seed {report.seed_digest}, isolation {report.isolation}."
     return "\n".join([*parts, "", foot, ""])
@@ -216,13 +262,11 @@ def as_html(report: Report, *, hints: str = "all") -> str:
         *(f"<p>{html.escape(text)}</p>" for text in report.remarks),
     ]
     for task in report.tasks:
-        head = html.escape(f"{task.number} {task.title}: {task.earned:g} of {task.points:g}")
-        parts.append(f"<h2>{head}</h2><ul>")
+        parts.append(f"<h2>{html.escape(task.head)}</h2><ul>")
         for line in task.shown:
-            mark = "right" if line.earned == line.points else "wrong"
             name = html.escape(f"{line.name}: {line.earned:g} of {line.points:g}")
             said = "".join(f"<p>{html.escape(text)}</p>" for text in explained(line, hints))
-            parts.append(f'<li><span class="{mark}">{name}</span>{said}</li>')
+            parts.append(f'<li><span class="{line.mark}">{name}</span>{said}</li>')
         parts.append("</ul>")
     foot = f"Graded with seed {report.seed_digest}, isolation {report.isolation}."
     return "\n".join([*parts, f"<footer>{foot}</footer></body></html>", ""])

@@ -63,6 +63,30 @@ class OfAssignment:
     seconds_per_call: float = 5.0
     memory_mb: int = 512
 
+    def late(self, minutes: int, extra_days: int = 0) -> tuple[int, float]:
+        """Return how many days are late, and which share of the points they cost."""
+        days = max(0, -(-minutes // 1440) - self.slip_days - extra_days)
+        return days, min(1.0, days * self.late_per_day)
+
+
+SHOW_HIDDEN = ("verdict", "after_due", "after_published")
+
+
+@dataclass(frozen=True)
+class OfReport:
+    """What stands in every report.
+
+    Attributes
+    ----------
+    name : str
+        Of the course; above the feedback.
+    show_hidden : "verdict", "after_due" or "after_published"
+        On Gradescope: when students see which properties they have. The total is always seen.
+    """
+
+    name: str = ""
+    show_hidden: str = "verdict"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -77,12 +101,14 @@ class Settings:
         By student: days that cost nothing, for accommodations.
     assignments : dict
         By name.
+    report : OfReport
     """
 
     seed: str
     term: str = ""
     extra_days: dict[str, int] = field(default_factory=dict)
     assignments: dict[str, OfAssignment] = field(default_factory=dict)
+    report: OfReport = field(default_factory=OfReport)
 
     def of(self, assignment: str) -> OfAssignment:
         """Return the settings of an assignment."""
@@ -122,9 +148,14 @@ def read(path: Path) -> Settings:
             for name in NAMES
             if name in content
         }
-        settings = _made(Settings, {**content, "assignments": assignments}, path, "the file")
+        report = _made(OfReport, content.pop("report", {}), path, "[report]")
+        made = {**content, "assignments": assignments, "report": report}
+        settings = _made(Settings, made, path, "the file")
     if len(settings.seed) < 16:
         raise ConfigError(f"{path}: the seed is too short to be secret: 'minisd course init'")
+    if report.show_hidden not in SHOW_HIDDEN:
+        known = ", ".join(SHOW_HIDDEN)
+        raise ConfigError(f"{path}: show_hidden is {known}, not {report.show_hidden!r}")
     for name, of in assignments.items():
         if of.hints not in (*HINTS, STEPWISE):
             known = ", ".join((*HINTS, STEPWISE))
@@ -182,6 +213,10 @@ _TEMPLATE = """\
 
 seed = "{seed}"
 term = ""
+
+# [report]
+# name = "Deep learning"
+# show_hidden = "verdict"    # on Gradescope: or "after_due", or "after_published"
 
 # [extra_days]
 # "a student" = 3

@@ -8,7 +8,8 @@ function, below its docstring. The handout has an error in its place that says "
 import ast
 import re
 import textwrap
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from minisd.course import variants
@@ -38,6 +39,11 @@ class Cell:
     title: str
     text: str
 
+    @property
+    def is_task(self) -> bool:
+        """Whether it is a task: then it is the next one of `Assignment.tasks`."""
+        return _TASK.match(self.title) is not None
+
 
 @dataclass(frozen=True)
 class Task:
@@ -49,6 +55,8 @@ class Task:
         The functions and classes to write.
     text : str
         The cell, with the solution.
+    criteria : tuple of str
+        What a person judges it by: the rows of ``rubric.md``. Empty if a machine does.
     """
 
     number: str
@@ -57,6 +65,7 @@ class Task:
     minutes: int
     names: tuple[str, ...]
     text: str
+    criteria: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,10 @@ class Assignment:
 
     Attributes
     ----------
+    files : dict
+        By name: what is handed in with the code of the reference, as ``results.csv``.
+    rubric : str
+        ``rubric.md``, if there is one.
     variant : str
         See `varied`.
     before : str
@@ -77,6 +90,8 @@ class Assignment:
     title: str
     cells: list[Cell]
     tasks: list[Task]
+    files: dict[str, bytes] = field(default_factory=dict)
+    rubric: str = ""
     variant: str = variants.NONE
     before: str = ""
     lift: str = ""
@@ -111,15 +126,26 @@ class Assignment:
 
     def blank(self, text: str) -> str:
         """Return ``text`` with each solution replaced by an error that says "not written"."""
+        return self.rewritten(text, lambda indent, body, blank: blank)
+
+    def rewritten(self, text: str, write: Callable[[str, str, str], str]) -> str:
+        """Return ``text`` with ``write(indent, body, blank)`` in the place of each solution.
+
+        ``body`` is the solution, and ``blank`` what the handout has instead, as whole lines.
+        """
         number_of = {name: task.number for task in self.tasks for name in task.names}
 
-        def emptied(region: re.Match[str]) -> str:
+        def region_of(region: re.Match[str]) -> str:
             defined = re.findall(r"^(?:def|class) (\w+)", text[: region.start()], re.MULTILINE)
             name = defined[-1]
             message = f"task {number_of[name]}: {name}"
-            return f'{region["indent"]}raise NotImplementedError("{message}")\n'
+            blank = f'{region["indent"]}raise NotImplementedError("{message}")\n'
+            body = region["body"]
+            if "ordinary." in body:  # so that it stands alone
+                body = textwrap.indent(f"{self.before}\n", region["indent"]) + body
+            return write(region["indent"], body, blank)
 
-        return _REGION.sub(emptied, text)
+        return _REGION.sub(region_of, text)
 
 
 def read(path: Path) -> Assignment:
@@ -130,10 +156,17 @@ def read(path: Path) -> Assignment:
     UserError
         If it is missing, or a task has no solution.
     """
+    rubric, criteria = _rubric(path.parent / "rubric.md")
+    files = {}
+    for more in sorted([*path.parent.glob("*.csv"), *path.parent.glob("*.json")]):
+        with ASSIGNMENT.reading(more) as file:
+            files[more.name] = file.bytes()
     with ASSIGNMENT.reading(path) as file:
         cells = _cells(file.text())
         title = cells[0].text.partition("\n")[0].lstrip("# ")
-        return Assignment(path.parent.name.partition("_")[0], title, cells, _tasks(cells))
+        name = path.parent.name.partition("_")[0]
+        tasks = _tasks(cells, rubric, criteria)
+        return Assignment(name, title, cells, tasks, files, rubric)
 
 
 def varied(ordinary: Assignment, path: Path) -> Assignment:
@@ -169,10 +202,16 @@ def varied(ordinary: Assignment, path: Path) -> Assignment:
             *lift,
         ]
         changed = [cell.text for cell in new.values() if "[markdown]" not in cell.title]
-        return Assignment(
-            ordinary.name, title, merged, _tasks(merged), variant,
-            "\n\n".join(before), "\n\n".join([*ordinary.shared, *lift, *changed]),
-        )  # fmt: skip
+        criteria = next((task.criteria for task in ordinary.tasks if task.criteria), ())
+        return replace(
+            ordinary,
+            title=title,
+            cells=merged,
+            tasks=_tasks(merged, ordinary.rubric, criteria),
+            variant=variant,
+            before="\n\n".join(before),
+            lift="\n\n".join([*ordinary.shared, *lift, *changed]),
+        )
 
 
 def _cells(text: str) -> list[Cell]:
@@ -184,7 +223,7 @@ def _cells(text: str) -> list[Cell]:
     ]
 
 
-def _tasks(cells: list[Cell]) -> list[Task]:
+def _tasks(cells: list[Cell], rubric: str, criteria: tuple[str, ...]) -> list[Task]:
     tasks = []
     for cell in cells:
         head = _TASK.match(cell.title)
@@ -193,8 +232,9 @@ def _tasks(cells: list[Cell]) -> list[Task]:
         names = defined_names(cell.text)
         if names and not _REGION.search(cell.text):
             raise ValueError(f"task {head['number']} has no solution")
-        points, minutes = int(head["points"]), int(head["minutes"])
-        tasks.append(Task(head["number"], head["title"], points, minutes, names, cell.text))
+        number, points, minutes = head["number"], int(head["points"]), int(head["minutes"])
+        by_person = criteria if rubric.startswith(f"# {number} ") else ()
+        tasks.append(Task(number, head["title"], points, minutes, names, cell.text, by_person))
     return tasks
 
 
@@ -203,6 +243,16 @@ def _place(cell: Cell) -> str:
     head = _TASK.match(cell.title) or _HEADING.match(cell.text)
     kind = cell.title.partition(" ")[0]
     return f"{kind} {head['number']}" if head else cell.text.partition("\n")[0]
+
+
+def _rubric(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return a rubric, "# 6.5 ..." with a table, and the first column of its rows."""
+    if not path.exists():
+        return "", ()
+    with ASSIGNMENT.reading(path) as file:
+        text = file.text()
+    _, _, *rows = [line for line in text.split("\n") if line.startswith("|")]
+    return text, tuple(row.split("|")[1].strip() for row in rows)
 
 
 def regions(text: str) -> list[str]:

@@ -47,7 +47,7 @@ def answers(folder: Path, mistakes: set[tuple[str, str]], blank: set[str] = froz
 
 def known(folder: Path) -> list[tuple[str, str]]:
     """Return task and name of every mistake of the bank."""
-    solution = banks.namespace(source.read(folder / "assignment.py").solution)
+    solution = banks.of(source.read(folder / "assignment.py"))
     entries = banks.read(folder, solution).mistakes
     return list(dict.fromkeys((entry.about.task, entry.about.name) for entry in entries))
 

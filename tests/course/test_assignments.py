@@ -45,6 +45,10 @@ def assignment(name: str, variant: str = "none") -> source.Assignment:
     return made(name, variant).assignment
 
 
+def solution(name: str, variant: str = "none") -> dict[str, Any]:
+    return made(name, variant).solution
+
+
 def bank(name: str, variant: str = "none") -> Bank:
     return made(name, variant).bank
 
@@ -149,12 +153,17 @@ def test_points_and_words(name, variant):
     """100 points, shared out in full; every mistake has words, and properties that exist."""
     found = assignment(name, variant)
     assert found.points == 100
+    assert kit(name, "one").points == 100 - sum(task.points for task in kit(name, "one").manual)
     for task in found.tasks:
         checks = [
             check
             for check in kit(name, kits.PUBLIC_SEED, variant).checks
             if check.task == task.number
         ]
+        if task.criteria:  # a person gives the points
+            assert not checks
+            assert task.points % len(task.criteria) == 0
+            continue
         names = list(itertools.chain.from_iterable(check.points for check in checks))
         assert sum(sum(check.points.values()) for check in checks) == task.points
         assert len(names) == len(set(names))
@@ -205,8 +214,11 @@ def test_an_empty_handout_has_no_points_and_the_reference_all(name, variant):
     empty = grading.grade(kit(name, "one", variant), script)
     assert empty.earned == 0
     assert {mistake.partition(" ")[2] for mistake in empty.mistakes} == {"G-empty"}
-    full = grading.grade(kit(name, "one", variant), assignment(name, variant).solution)
-    assert full.earned == full.points == 100, full.mistakes
+    reference = assignment(name, variant)
+    full = grading.grade(kit(name, "one", variant), reference.solution, files=reference.files)
+    waiting = sum(task.waiting for task in full.tasks)
+    assert full.earned == full.points == 100 - waiting, full.mistakes
+    assert waiting == sum(task.points for task in reference.tasks if task.criteria)
 
 
 def test_the_table_for_office_hours_is_made_from_the_sources():

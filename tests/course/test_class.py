@@ -205,6 +205,10 @@ def test_an_export_of_gradescope(tmp_path):
         ('seed = "0123456789abcdef"\n[a2]\nmemory_mb = -1', "memory_mb in .* cannot be -1"),
         ('seed = "0123456789abcdef"\n[a2]\ndue = 2027-03-01T10:00:00', "needs its zone"),
         ("seed = ", "is damaged"),
+        (
+            'seed = "0123456789abcdef"\n[report]\nshow_hidden = "no"',
+            "show_hidden is verdict, after",
+        ),
         ('seed = "0123456789abcdef"\na2 = 3', "must be a table"),
     ],
 )

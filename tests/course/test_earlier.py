@@ -1,11 +1,15 @@
 """Earlier submissions on Gradescope: how hints grow, when the limit of a day is reached."""
 
 import json
+import os
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from test_assignments import FOLDERS
+from test_class import ONCE
 
-from minisd.course.export import earlier
+from minisd.course.export import earlier, gradescope
 from minisd.errors import UserError
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
@@ -73,3 +77,60 @@ def test_without_metadata_nothing_is_known(tmp_path):
     (tmp_path / "m.json").write_text("{")
     with pytest.raises(UserError, match="the metadata of a submission"):
         earlier.read(tmp_path / "m.json")
+
+
+# ---- the autograder with them ----
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A folder like /autograder, in which task 2.1 is graded with hints that grow."""
+    home = tmp_path / "autograder"
+    shutil.copytree(FOLDERS["a2"], home / "source" / FOLDERS["a2"].name)
+    (home / "source" / "course.toml").write_text(
+        'seed = "0123456789abcdef"\n[extra_days]\n"ada@example.org" = 3\n[a2]\ntasks = ["2.1"]\n'
+        'hints = "stepwise"\ndaily_limit = 1\ndue = 2027-02-27T12:00:00Z\nlate_per_day = 0.5\n'
+    )
+    (home / "submission").mkdir()
+    (home / "submission" / "a2.py").write_text(ONCE)
+    return home
+
+
+def graded(home, *before, users=()):
+    """Run the autograder after these earlier results, given as (hours ago, results)."""
+    path = home / "submission_metadata.json"
+    metadata(path, *((h, r, {}) for h, r in before))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "users": list(users)}))
+    gradescope.run(home)
+    return json.loads((home / "results" / "results.json").read_text())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="student code is confined on POSIX")
+@pytest.mark.xdist_group("processes")
+def test_the_autograder_gives_more_hints_then_stops_for_a_day(home, monkeypatch):
+    monkeypatch.setenv("STUDENT", "")  # the same user
+    ada = [{"email": "ada@example.org", "name": "Ada"}]
+    first = graded(home, users=ada)
+    assert first["score"] == 3  # two days late, with three more days
+    assert graded(home)["score"] == 0
+    said = [test["output"] for test in first["tests"] if test["name"] == "size"]
+    second = graded(home, (1, first), users=ada)
+    said += [test["output"] for test in second["tests"] if test["name"] == "size"]
+    third = graded(home, (1, second), (2, first), users=ada)
+    assert (third["score"], third["tests"]) == (3, [])
+    assert "the next one is from 2027-03-02 10:00 UTC on. Your last score stays" in third["output"]
+    fourth = graded(home, (1, third), (26, second), (27, first), users=ada)
+    said += [test["output"] for test in fourth["tests"] if test["name"] == "size"]
+    look, name = "On how many sides is the frame?", "the padding is counted once"
+    assert [look in text for text in said] == [False, True, True]
+    assert [name in text for text in said] == [False, False, True]
+
+
+def test_a_grader_that_fails_keeps_the_last_score(home):
+    path = home / "submission_metadata.json"
+    metadata(path, (1, results(5, size="failed"), {}))
+    gradescope.gave_up(home)
+    content = json.loads((home / "results" / "results.json").read_text())
+    assert content["score"] == 5
+    assert "That is not your fault" in content["output"]
+    assert content["extra_data"][earlier.NOT_GRADED]

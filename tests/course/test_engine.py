@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minisd.course.answers import Answers, Local, difference
-from minisd.course.checks import Case, Check
+from minisd.course.checks import Case, Check, Mistake
 from minisd.course.diagnose import diagnose
 from minisd.course.sandbox import Sandbox
 from minisd.course.scan import scan
@@ -31,6 +31,16 @@ def test_the_report_says_which_part_of_an_outcome_is_wrong():
     answers = Answers({(check.name, "one"): {"all": expected}})
     said = diagnose(check, "all", {"one": found}, answers, {}).says
     assert said == "got float where None is asked for (b: one)"
+
+
+def test_a_check_can_name_a_mistake_and_say_where():
+    check = Check("1.1", {"all": 1}, lambda student, case: {}, [Case("one", lambda rng: {})])
+    answers = Answers({(check.name, "one"): {"all": ""}})
+    words = {("1.1", "stale"): Mistake("1.1", "stale", "a number is old", "From when is it?")}
+    found = diagnose(check, "all", {"one": "stale claim 3"}, answers, words)
+    assert (found.name, found.says) == ("stale", "a number is old: claim 3")
+    other = diagnose(check, "all", {"one": "there is no claim"}, answers, words)
+    assert (other.name, other.says) == ("", "there is no claim (one)")
 
 
 @pytest.mark.parametrize(

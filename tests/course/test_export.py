@@ -12,7 +12,7 @@ from test_class import ONCE, RIGHT
 
 from minisd.cli import main
 from minisd.course import grading, settings
-from minisd.course.export import gradescope
+from minisd.course.export import gradescope, packages
 from minisd.course.settings import OfAssignment
 
 SOURCES = Path(__file__).parents[2] / "tutorials" / "course"
@@ -42,10 +42,13 @@ def test_results_for_gradescope():
     check_schema(content)
     assert content["score"] == 3
     assert [test["tags"] for test in content["tests"]] == [["padding-once"], []]
-    late = gradescope.results(report, OfAssignment(late_per_day=0.5, slip_days=1), 2 * 1440)
+    late = gradescope.results(report, OfAssignment(), 1, 0.5)
     assert late["score"] == 1.5
     assert "1 days late: 50% of 3 points are taken off" in late["output"]
     json.dumps(content)
+    for show, visibility in (("after_due", "after_due_date"), ("verdict", "visible")):
+        tests = gradescope.results(report, OfAssignment(), show_hidden=show)["tests"]
+        assert {test["visibility"] for test in tests} == {visibility}
 
 
 def test_the_zip_has_what_it_needs_and_is_the_same_each_time(tmp_path, monkeypatch, capsys):
@@ -56,7 +59,7 @@ def test_the_zip_has_what_it_needs_and_is_the_same_each_time(tmp_path, monkeypat
     line = ["course", "export", "a2", "gradescope", "--wheels", "wheels", "--sources", str(SOURCES)]
     assert main([*line, "--out", "a.zip"]) == 2
     assert "there is no wheel of minisd" in capsys.readouterr().err
-    for name in ("minisd", *gradescope.NEEDED):
+    for name in ("minisd", *packages.NEEDED):
         (wheels / f"{name}-1.0-py3-none-any.whl").write_bytes(b"wheel")
     for name in ("a.zip", "b.zip"):
         assert main([*line, "--out", name]) == 0

@@ -44,7 +44,7 @@ def kit(name: str) -> kits.Kit:
 
 @functools.cache
 def solution(name: str) -> dict[str, Any]:
-    return banks.namespace(source.read(FOLDERS[name] / "assignment.py").solution)
+    return banks.of(source.read(FOLDERS[name] / "assignment.py"))
 
 
 def graded(monkeypatch, name: str, replaced: dict[str, Any]) -> report.Report:

@@ -33,10 +33,11 @@ as_another = pytest.mark.skipif(not can_be_another(), reason="needs root, and a 
 
 
 @as_another
-@pytest.mark.parametrize("name", ["a2", "a4", "a5"])
+@pytest.mark.parametrize("name", ["a2", "a4", "a5", "a6"])
 def test_the_reference_has_all_points_at_level_3(name):
-    found = grading.grade(kit(name, "one"), assignment(name).solution, user=STUDENT)
-    assert found.earned == 100, found.mistakes
+    reference = assignment(name)
+    found = grading.grade(kit(name, "one"), reference.solution, files=reference.files, user=STUDENT)
+    assert found.earned == kit(name, "one").points, found.mistakes
     assert found.isolation == 3
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import zipfile
 from dataclasses import replace
 
 import pytest
@@ -10,10 +9,9 @@ from test_assignments import FOLDERS, PAIRS, SOURCES, assignment, changed, kit, 
 
 from minisd.cli import main
 from minisd.course import bank as banks
-from minisd.course import grading, make, material, settings, source, submissions, variants
+from minisd.course import bundle, grading, make, material, settings, source, submissions, variants
 from minisd.course import kit as kits
 from minisd.course.answers import Answers, answer_all
-from minisd.course.export import gradescope
 from minisd.errors import ConfigError, UserError
 
 VARIANTS = [pytest.param(*pair, id=" ".join(pair)) for pair in PAIRS if pair[1] != "none"]
@@ -253,35 +251,34 @@ def test_a_class_is_graded_by_the_variant_of_the_course(course, tmp_path, capsys
     assert "2.1 The size of the output: 8 of 8" in capsys.readouterr().out
 
 
-def test_an_export_has_the_variant_of_the_course(course, tmp_path):
-    wheels = tmp_path / "wheels"
-    wheels.mkdir()
-    for name in ("minisd", *gradescope.NEEDED):
-        (wheels / f"{name}-1.0-py3-none-any.whl").write_bytes(b"wheel")
+def test_an_export_has_the_variant_of_the_course(course):
+    exported = bundle.export(FOLDERS["a2"], course)
+    assert exported.assignment.title.endswith("(variant dilation)")
+    assert exported.kit.variant == "dilation"
     folder = "a2_convolution/variants/dilation"
-    for text in (course.read_text(), course.read_text().replace('"dilation"', '"none"')):
-        course.write_text(text)
-        out = tmp_path / f"{len(text)}.zip"
-        gradescope.export(FOLDERS["a2"], course, out, wheels=wheels)
-        with zipfile.ZipFile(out) as archive:
-            found = {path for path in archive.namelist() if path.startswith(folder)}
-        files = {f"{folder}/{name}.py" for name in ("assignment", "mistakes", "right")}
-        assert found == (files if '"dilation"' in text else set())
+    files = {f"{folder}/{name}.py" for name in ("assignment", "mistakes", "right")}
+    assert files <= set(exported.secret)
 
 
 @pytest.mark.slow
-def test_gradescope_grades_a_variant(course, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("STUDENT", "")
-    home = tmp_path / "autograder"
-    (home / "source").mkdir(parents=True)
-    (home / "source" / FOLDERS["a2"].name).symlink_to(FOLDERS["a2"])
-    (home / "source" / "course.toml").write_text(course.read_text())
-    (home / "submission").mkdir()
-    (home / "submission" / "a2.py").write_text(FULL)
-    gradescope.run(home)
-    assert json.loads((home / "results" / "results.json").read_text())["score"] == 8
-    gradescope.self_test(home)
-    assert "(variant dilation): the reference has 100 points" in capsys.readouterr().out
+def test_a_bundle_grades_a_variant(course, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / FOLDERS["a2"].name).symlink_to(FOLDERS["a2"])
+    (home / "course.toml").write_text(course.read_text())
+    (tmp_path / "a2.py").write_text(FULL)
+    opened = bundle.Bundle(home)
+    assert opened.grade(opened.read(tmp_path / "a2.py")).earned == 8
+    said = opened.check()
+    assert "(variant dilation): the reference has 100 points, the empty handout none" in said
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_in_a_notebook_of_a_platform_each_solution_stands_alone(name, variant):
+    found = assignment(name, variant)
+    cells = [cell.text for cell in found.cells if "[markdown]" not in cell.title]
+    text = "\n\n".join(found.rewritten(cell, lambda indent, body, blank: body) for cell in cells)
+    assert not lost(name, variant, banks.namespace(text))
 
 
 @pytest.mark.slow

@@ -28,14 +28,16 @@ MECHANISM = {
     "experiments/study.py": {"mkdir"},
     "cli/course_students.py": {"mkdir"},
     "course/batch.py": {"mkdir", "replace"},  # of dataclasses
-    "course/graded.py": {"replace"},
     "course/grades.py": {"mkdir", "replace"},
     "course/report.py": {"replace"},
+    "course/bundle.py": {"TemporaryDirectory", "extractall"},  # of its own
     "course/export/gradescope.py": {"mkdir"},
+    "course/export/packages.py": {"mkdir", "TemporaryDirectory"},
+    "course/export/prairielearn.py": {"mkdir"},
     "course/settings.py": {"mkdir"},
     "course/similar.py": {"mkdir"},
     "course/sandbox.py": {"open 'wb'", "mkdir", "rmtree"},  # in a temporary folder of its own
-    "course/staging.py": {"mkdir", "write_text"},  # the same
+    "course/staging.py": {"mkdir", "write_bytes"},  # the same
     "course/answers.py": {"replace"},  # of dataclasses
     "course/diagnose.py": {"replace"},
     "course/kit.py": {"replace"},
@@ -46,6 +48,7 @@ MECHANISM = {
     "course/handouts/a2/variants/groups/checks.py": {"replace"},
     "course/handouts/a3/variants/pairs/checks.py": {"replace"},
     "course/handouts/a5/variants/power/checks.py": {"replace"},
+    "course/rubric.py": {"replace"},
     "course/submissions.py": {"replace"},
     "experiments/publish.py": {"savefig"},  # into memory
     "experiments/gradients_by_depth.py": {"TemporaryDirectory"},

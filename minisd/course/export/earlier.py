@@ -32,11 +32,20 @@ class Earlier:
         Of earlier submissions that were graded.
     results : list of dict
         Theirs, the last one last.
+    names : tuple of str
+        Names and addresses of the students.
     """
 
     when: datetime | None = None
     times: list[datetime] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
+    names: tuple[str, ...] = ()
+
+    def minutes_after(self, due: datetime | None) -> int:
+        """Return how much later than ``due`` it came, in minutes."""
+        if due is None or self.when is None:
+            return 0
+        return max(0, int((self.when - due).total_seconds() // 60))
 
     @property
     def score(self) -> float:
@@ -81,4 +90,7 @@ def read(path: Path) -> Earlier:
             if not (results.get("extra_data") or {}).get(NOT_GRADED)
         ]
         when = datetime.fromisoformat(content["created_at"])
-        return Earlier(when, [time for time, _ in graded], [results for _, results in graded])
+        users = content.get("users") or []
+        names = tuple(str(u[key]) for u in users for key in ("email", "name") if u.get(key))
+        times, results = [time for time, _ in graded], [results for _, results in graded]
+        return Earlier(when, times, results, names)

@@ -4,33 +4,28 @@ Gradescope unpacks the zip into /autograder/source and runs ``setup.sh`` once, a
 submission it runs /autograder/run_autograder, which has to write /autograder/results/results.json.
 """
 
-import io
 import json
 import os
-import subprocess
 import sys
-import zipfile
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from minisd.course import kit as kits
-from minisd.course import settings as course_settings
-from minisd.course import submissions
-from minisd.course.grading import grade
-from minisd.course.report import Report, explained
+from minisd.course import bundle
+from minisd.course.export import earlier, packages
+from minisd.course.export.earlier import NOT_GRADED
+from minisd.course.export.packages import PYTHON
+from minisd.course.report import Report, explained, failing_before
 from minisd.course.settings import OfAssignment
 from minisd.errors import UserError
 from minisd.files import write_atomically
-from minisd.readers import Kind
 
-PYTHON = "3.11"
-"""The Python that the wheels are for."""
-NEEDED = ("numpy", "threadpoolctl", "filelock", "tqdm")
-METADATA = Kind(
-    "the metadata of a submission", UserError, if_missing="see Gradescope", if_damaged="run again"
-)
-
+VISIBILITY = {
+    "verdict": "visible",
+    "after_due": "after_due_date",
+    "after_published": "after_published",
+}
+"""Gradescope's words for `OfReport.show_hidden`."""
+METADATA = "submission_metadata.json"
 SETUP = f"""\
 #!/usr/bin/env bash
 # Runs once, as root, when Gradescope builds the image.
@@ -62,69 +57,25 @@ RUN = """\
 home="${AUTOGRADER:-/autograder}"
 cd "$home"
 mkdir -p results
-if ! "$home/venv/bin/python" -m minisd.course.export.gradescope run "$home"; then
+grader() { "$home/venv/bin/python" -m minisd.course.export.gradescope "$1" "$home"; }
+if ! grader run && ! grader gave-up; then
     printf '%s' '{"output": "The grader has failed. That is not your fault: tell your instructor.",
 "stdout_visibility": "hidden", "tests": [], "score": 0}' > results/results.json
 fi
 """
 
 
-def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None = None) -> None:
-    """Write the zip to upload.
-
-    Parameters
-    ----------
-    folder : path
-        Source of the assignment, in a checkout of minisd.
-    settings_path : path
-        ``course.toml``.
-    wheels : path, optional
-        A folder with the wheels of minisd and what it needs. Default: they are made and downloaded.
-    """
-    variant = course_settings.read(settings_path).of(folder.name[:2]).variant
+def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None = None) -> str:
+    """Write the zip to upload; return what is to be done with it. See `minisd.course.export`."""
     if out.exists():
         raise UserError(f"{out} is there already: move it away, or choose another --out")
     files = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode()}
-    with course_settings.SETTINGS.reading(settings_path) as file:
-        files["course.toml"] = file.bytes()
-    for path in sorted([*folder.glob("*.py"), *folder.glob(f"variants/{variant}/*.py")]):
-        with kits.source.ASSIGNMENT.reading(path) as file:
-            files[f"{folder.name}/{path.relative_to(folder).as_posix()}"] = file.bytes()
-    found = sorted((wheels or _made_wheels(out.parent)).glob("*.whl"))
-    for name in ("minisd", *NEEDED):
-        if not any(path.name.lower().startswith(f"{name}-") for path in found):
-            raise UserError(f"there is no wheel of {name} in {wheels}")
-    for path in found:
-        with kits.source.ASSIGNMENT.reading(path) as file:
-            files[f"wheels/{path.name}"] = file.bytes()
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            info = zipfile.ZipInfo(name, (2016, 3, 30, 0, 0, 0))  # the same zip each time
-            info.external_attr = (0o755 if "." not in name or name.endswith(".sh") else 0o644) << 16
-            archive.writestr(info, content)
-    write_atomically(out, lambda stream: stream.write(packed.getbuffer()))
-
-
-def _made_wheels(parent: Path) -> Path:
-    """Make the wheel of minisd, and download those that it needs."""
-    wheels = parent / "wheels"
-    wheels.mkdir(exist_ok=True)
-    root = Path(kits.__file__).parents[2]
-    if not (root / "pyproject.toml").exists():
-        raise UserError("the wheel of minisd is made from a checkout: give a folder with --wheels")
-    pip = [sys.executable, "-m", "pip", "--quiet"]
-    only = ["--only-binary=:all:", "--python-version", PYTHON, "--platform", "manylinux2014_x86_64"]
-    only += ["--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_27_x86_64"]
-    for line in (
-        [*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(root)],
-        [*pip, "download", *only, "--dest", str(wheels), *NEEDED],
-    ):
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-            raise UserError(f"the wheels cannot be made ({last}): give a folder with --wheels")
-    return wheels
+    files |= bundle.export(folder, settings_path).secret
+    for name, content in packages.wheels(wheels).items():
+        files[f"wheels/{name}"] = content
+    packed = bundle.zipped(files)
+    write_atomically(out, lambda stream: stream.write(packed))
+    return "upload it; it was not tried on Gradescope itself, so try one submission there"
 
 
 # ---- on Gradescope ----
@@ -132,25 +83,41 @@ def _made_wheels(parent: Path) -> Path:
 
 def run(home: Path) -> None:
     """Grade the submission in ``home/submission``, and write the results."""
-    folder = next((home / "source").glob("a?_*"))
-    course = course_settings.read(home / "source" / "course.toml")
-    of = course.of(folder.name[:2])
-    name = folder.name[:2]
-    late = _minutes_late(home / "submission_metadata.json", of)
-    try:
-        code = submissions.read(submissions.in_folder(home / "submission", name), name)
-        report = grade(
-            kits.full(folder, course.seed, of.variant),
-            code.text,
-            tasks=tuple(of.tasks),
-            user=_user(),
-            seconds_per_call=of.seconds_per_call,
-            memory_mb=of.memory_mb,
+    opened = bundle.Bundle(home / "source")
+    of = opened.of
+    before = earlier.read(home / METADATA)
+    next_time = before.next_time(of.daily_limit)
+    if next_time is not None:
+        said = (
+            f"{of.daily_limit + 1} submissions of the last 24 hours were graded, and this one was "
+            f"not: the next one is from {next_time:%Y-%m-%d %H:%M %Z} on. Your last score stays. "
+            f"'minisd course check {opened.name}' has no limit."
         )
-        report.remarks += code.remarks
-        content = results(report, of, late)
+        _write(home, _without_tests(said, before.score, {NOT_GRADED: True}))
+        return
+    try:
+        report = opened.grade(opened.read(home / "submission"), user=_user())
+        report = failing_before(report, before.failed())
+        late = of.late(before.minutes_after(of.due), opened.extra_days(before.names))
+        content = results(report, of, *late, opened.show_hidden)
     except UserError as error:
-        content = {"score": 0, "output": str(error), "stdout_visibility": "hidden", "tests": []}
+        content = _without_tests(str(error), 0)
+    _write(home, content)
+
+
+def gave_up(home: Path) -> None:
+    """Write the results of a submission with which the grader itself has failed."""
+    said = "The grader has failed. That is not your fault: tell your instructor."
+    score = earlier.read(home / METADATA).score
+    _write(home, _without_tests(f"{said} Your last score stays.", score, {NOT_GRADED: True}))
+
+
+def _without_tests(said: str, score: float, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    content = {"score": score, "output": said, "output_format": "text", "tests": []}
+    return {**content, "stdout_visibility": "hidden", "extra_data": extra or {}}
+
+
+def _write(home: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=1)
     (home / "results").mkdir(exist_ok=True)
     write_atomically(home / "results" / "results.json", lambda s: s.write(text.encode()))
@@ -161,18 +128,18 @@ def _user() -> str | None:
     return os.environ.get("STUDENT", "student") or None
 
 
-def _minutes_late(path: Path, of: OfAssignment) -> int:
-    if of.due is None or not path.exists():
-        return 0
-    with METADATA.reading(path) as file:
-        when = datetime.fromisoformat(file.json()["created_at"])
-        return max(0, int((when - of.due).total_seconds() // 60))
+def results(
+    report: Report,
+    of: OfAssignment,
+    days: int = 0,
+    lost: float = 0,
+    show_hidden: str = "verdict",
+) -> dict[str, Any]:
+    """Return a report as Gradescope's results.json: one test for each property.
 
-
-def results(report: Report, of: OfAssignment, minutes_late: int = 0) -> dict[str, Any]:
-    """Return a report as Gradescope's results.json: one test for each property."""
-    days = max(0, -(-minutes_late // 1440) - of.slip_days)
-    share = 1 - min(1.0, days * of.late_per_day)
+    ``days`` of delay cost a share ``lost`` of the points.
+    """
+    share = 1 - lost
     tests = [
         {
             "name": line.name,
@@ -183,14 +150,14 @@ def results(report: Report, of: OfAssignment, minutes_late: int = 0) -> dict[str
             "output": "\n\n".join(explained(line, of.hints)) or "right",
             "output_format": "text",
             "tags": [line.diagnosis.name] if line.diagnosis and line.diagnosis.name else [],
-            "visibility": "visible",
+            "visibility": VISIBILITY[show_hidden],
         }
         for task in report.tasks
         for line in task.properties
     ]
-    said = [*report.remarks]
-    if share < 1:
-        said.append(f"{days} days late: {1 - share:.0%} of {report.earned:g} points are taken off")
+    said = [*report.remarks, *(task.head for task in report.tasks if task.waiting)]
+    if lost:
+        said.append(f"{days} days late: {lost:.0%} of {report.earned:g} points are taken off")
     return {
         "score": round(report.earned * share, 2),
         "output": "\n".join(said),
@@ -203,18 +170,8 @@ def results(report: Report, of: OfAssignment, minutes_late: int = 0) -> dict[str
 
 def self_test(home: Path) -> None:
     """Grade the reference and the empty handout, so that a broken image is seen at once."""
-    from minisd.course import make, material
-
-    folder = next((home / "source").glob("a?_*"))
-    variant = course_settings.read(home / "source" / "course.toml").of(folder.name[:2]).variant
-    assignment = material.read(folder, variant).assignment
-    kit = kits.full(folder, "self-test", variant)
-    for text, points in ((assignment.solution, kit.points), (make.handout(assignment), 0)):
-        report = grade(kit, text, user=_user())
-        if report.earned != points:
-            raise UserError(f"{report.earned:g} points where {points:g} are right")
-    print(f"{assignment.title}: the reference has {kit.points:g} points, the empty handout none")
+    print(bundle.Bundle(home / "source").check(user=_user()))
 
 
 if __name__ == "__main__":
-    {"run": run, "self-test": self_test}[sys.argv[1]](Path(sys.argv[2]))
+    {"run": run, "gave-up": gave_up, "self-test": self_test}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,1 @@
+"""Public part of assignment 6."""
