@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minisd.course import bank as banks
+from minisd.course import kit as kits
 from minisd.course.answers import IMITATION
 from minisd.course.graded import Result, save_text
 from minisd.course.scan import scan
@@ -138,7 +139,7 @@ def adopt(
     if (group.task, name) in known:
         raise UserError(f"{bank} has a mistake {group.task} {name} already: choose another name")
     result = next(result for result in results if result.student == group.students[0])
-    scanned = scan(result.code)
+    scanned = scan(result.code, kits.public(assignment.name).allowed)
     if scanned.answers or scanned.flags:
         raise UserError(
             f"the code of {result.student} {', '.join([*scanned.answers, *scanned.flags])}, and a "

@@ -82,13 +82,14 @@ def test_a_dry_run_of_the_guide(place):
     }
     for student, mistakes in chosen.items():
         assert not rows[student]["problem"]
-        named = set(rows[student]["mistakes"].split("; ")) - {""}
+        # some wrong answers of the bank have loops
+        named = set(rows[student]["mistakes"].split("; ")) - {"", "2.4 G-slow"}
         if student in odd:
             assert float(rows[student]["2.1"]) < 8
             assert not named
         elif not any(name == "G-empty" for _, name in mistakes):
             assert named == {" ".join(mistake) for mistake in mistakes}
-            growth = float(rows[student]["2.4"])  # some wrong answers of the bank have loops
+            growth = float(rows[student]["2.4"])
             total = float(rows[student]["total"]) - growth + points["2.4 growth"]
             assert total == expected_points(mistakes, points)
     times = Counter(" ".join(m) for s, found in chosen.items() if s not in odd for m in found)

@@ -11,39 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from minisd.course import staging
 from minisd.course.answers import difference
 from minisd.course.checks import CHANGED, Case, Check, Failure, Student
 from minisd.course.handouts.a5.checks import numbers
 from minisd.course.handouts.a6 import files
 from minisd.course.handouts.a6.experiment import ARMS, SETTINGS
+from minisd.course.handouts.a6.given import ALLOWED, LIBRARIES, STAGED
 from minisd.course.handouts.a6.records import arrays, records_of
 from minisd.course.looking import varies
 
 TOLERANCE = 1e-6
 FILES = {"results.csv": 2_000_000, "claims.json": 100_000}
 ENCLOSED = {"report.pdf": 10_000_000}
-ALLOWED = ("minisd",)
-LIBRARIES = ("filelock", "tqdm")
-EMPTY = ("course/__init__.py", "course/handouts/__init__.py", "course/handouts/a6/__init__.py")
-STAGED = {
-    **staging.whole(),
-    **dict.fromkeys(EMPTY, ""),
-    "course/handouts/a6/experiment.py": None,
-    "course/handouts/a6/claims.py": None,
-    # The process has one BLAS thread, and may not look which BLAS it is.
-    "machine/blas.py": """
-from contextlib import contextmanager
-
-@contextmanager
-def one_blas_thread():
-    yield
-
-def blas_library():
-    return "one thread"
-""",
-}
-"""All of minisd but the course: the parts of a6 that its handout imports are there."""
+__all__ = ["ALLOWED", "CHECKS", "ENCLOSED", "FILES", "LIBRARIES", "STAGED"]
 HELPERS = """
 import numpy as np
 from minisd import ops
