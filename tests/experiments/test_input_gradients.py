@@ -182,6 +182,7 @@ def measured(shortcut, depth):
         yield shattered.measure(net, images, 64, rng)
 
 
+@pytest.mark.slow
 def test_a_residual_network_keeps_more_of_the_correlation_than_a_plain_one():
     for plain, residual in zip(measured("none", 20), measured("A", 20), strict=True):
         assert len(plain["line"]) == 64

@@ -141,7 +141,8 @@ def test_a_study_that_is_stopped_before_it_begins_is_done_later(tmp_path, traine
 
 
 @posix_only
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), KILL])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, KILL])
 def test_the_same_command_goes_on_to_the_same_end(tmp_path, number):
     out, settings = tmp_path / "out", {"epochs": 10, "limit": 100}
     line = arguments(out, "gradients", **settings)

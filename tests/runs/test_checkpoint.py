@@ -172,6 +172,7 @@ def refused_or_the_same(path, expected):
     return False
 
 
+@pytest.mark.slow
 def test_any_single_flipped_bit(saved):
     """Every bit of the file: checksummed contents, headers, and the directory at its end."""
     path, whole = saved

@@ -157,6 +157,7 @@ def test_a_run_interrupted_after_every_fifth_step(tmp_path, uninterrupted):
     assert outcome(tmp_path) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=NAMES)
 def test_interrupted_at_any_question_in_steps_and_evaluation(tmp_path, rng, settings):
     config = tiny(**settings)
@@ -340,10 +341,12 @@ def test_sigterm_from_outside(tmp_path):
 
 
 @posix_only
-def test_killed_at_twenty_random_moments(tmp_path, rng):
+@pytest.mark.parametrize("kills", [6, pytest.param(14, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(tmp_path, rng, kills):
     """Real processes and SIGKILL, one run again and again; a new one whenever it gets through."""
-    moments = killing.kill_training(tmp_path, 16, rng)
-    assert moments["in training"] > 0  # or all of them came before or after the training
+    moments = killing.kill_training(tmp_path, kills, rng)
+    if kills > 10:  # a few may all come before or after the training
+        assert moments["in training"] > 0
 
 
 @posix_only

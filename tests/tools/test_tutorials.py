@@ -22,7 +22,13 @@ from minisd.tutorial import notebooks
 
 SCRIPTS = notebooks.scripts(FOLDER)
 each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-LONG = ("05_residual_block", "07_training", "08_gradient_flow", "11_a_thousand_layers")
+LONG = (
+    "03_convolution",
+    "05_residual_block",
+    "07_training",
+    "08_gradient_flow",
+    "11_a_thousand_layers",
+)
 """Tutorials that take longer than the others, also with ``--quick``."""
 NAMES = [
     "01_finite_differences", "02_linear_softmax", "03_convolution", "04_batchnorm",
