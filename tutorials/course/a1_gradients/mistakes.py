@@ -1,5 +1,7 @@
 """Wrong answers to assignment 1 that students really give."""
 
+from functools import partial
+
 import numpy as np
 
 SLOPE, GRADIENT = "1: One number: the slope", "1: Many numbers: the gradient"
@@ -339,8 +341,13 @@ def onehot_of(logits, labels):
     return onehot
 
 
-def cross_entropy(name, *, loses, says, look, read, log_p=None, loss=None, dlogits=None):
-    """A mistake in a part: log_p of logits; loss of p, log_p, onehot; dlogits of p, onehot."""
+def cross_entropy(
+    name, *, loses, says, look, read, log_p=None, loss=None, dlogits=None, of_logits=None
+):
+    """A mistake in a part: log_p of logits; loss of p, log_p, onehot; dlogits of p, onehot.
+
+    ``of_logits`` gives dlogits of logits and onehot.
+    """
 
     @mistake("1.3", name, loses=loses, says=says, look=look, read=read)
     def softmax_cross_entropy(logits, labels):
@@ -350,7 +357,8 @@ def cross_entropy(name, *, loses, says, look, read, log_p=None, loss=None, dlogi
         images = np.arange(N)
         mean = loss or (lambda p, log_p, labels: -log_p[images, labels].mean())
         slope = dlogits or (lambda p, onehot, labels: (p - onehot) / N)
-        return mean(p, with_log, labels), slope(p, onehot, labels)
+        found = of_logits(logits, onehot) if of_logits else slope(p, onehot, labels)
+        return mean(p, with_log, labels), found
 
 
 def naive(logits):
@@ -361,11 +369,23 @@ def by_global_max(logits):
     return naive(logits - logits.max())
 
 
-cross_entropy(
-    "overflow", loses=("large logits",), read=SCORES, log_p=naive,
+def by_logarithm(logits):
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+def divided(logits, onehot):
+    e = np.exp(logits)
+    return (e / e.sum(axis=1, keepdims=True) - onehot) / len(logits)
+
+
+overflow = partial(
+    cross_entropy, "overflow", loses=("large logits",), read=SCORES,
     says="inf or NaN for large logits; softmax does not change when a constant is taken off",
     look="How large is exp(1000)?",
 )  # fmt: skip
+overflow(log_p=naive)
+overflow(log_p=by_logarithm)
+overflow(log_p=by_logarithm, of_logits=divided)
 cross_entropy(
     "global-max", loses=("large logits",), read=SCORES, log_p=by_global_max,
     says="inf or NaN where one row lies far below another: each row has a largest score of its own",
