@@ -21,6 +21,8 @@ from minisd.residual import (
 from minisd.stochastic_depth import check_survival
 
 NUM_GROUPS = 3
+DEEPEST = 1_000_000
+"""Layers. A number that was typed or read wrongly shall not fill the memory with blocks."""
 BRANCHES = {  # name: (how to make one, its layers, its output channels per unit of width)
     "basic": (basic_branch, 2, 1),
     "bottleneck": (bottleneck_branch, 3, BOTTLENECK_EXPANSION),
@@ -136,7 +138,7 @@ def num_blocks(depth: int, branch: str = "basic") -> int:
         raise ValueError(f"branch must be one of {', '.join(BRANCHES)}; got {branch!r}")
     _, per_block, _ = BRANCHES[branch]
     step = NUM_GROUPS * per_block
-    depth = whole_number("depth", depth, step + 2)
+    depth = whole_number("depth", depth, step + 2, DEEPEST)
     if (depth - 2) % step:
         below = depth - (depth - 2) % step
         raise ValueError(

@@ -20,6 +20,7 @@ from minisd.files import append_durably, write_atomically
 from minisd.readers import Kind, json_object
 
 FORMAT = 1
+LONGEST_NAME = 1000
 _NOT_FINITE = ("nan", "inf", "-inf")
 FLOW = "flow.jsonl"
 """Name of the file in the folder of a run."""
@@ -191,6 +192,9 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
         raise TypeError("the parameters are not a list")
     if not all(isinstance(name, str) for name in header["parameters"]):
         raise TypeError("the names of the parameters are not text")
+    if max(map(len, header["parameters"]), default=0) > LONGEST_NAME:
+        # in an array of names each takes as much memory as the longest
+        raise ValueError(f"a parameter's name has more than {LONGEST_NAME} letters")
     _count(header["blocks"])
 
 

@@ -90,8 +90,8 @@ def conv2d_output_size(
     return OH, OW
 
 
-def whole_number(what: str, value: object, least: int) -> int:
-    """Return ``value``, a Python or NumPy integer of at least ``least``, as an int.
+def whole_number(what: str, value: object, least: int, most: int = 2**31 - 1) -> int:
+    """Return ``value``, a Python or NumPy integer from ``least`` to ``most``, as an int.
 
     Raises
     ------
@@ -104,6 +104,8 @@ def whole_number(what: str, value: object, least: int) -> int:
         number = None
     if number is None or number < least or isinstance(value, bool | np.bool_):
         raise ValueError(f"{what} must be a whole number of at least {least}, got {value!r}")
+    if number > most:
+        raise ValueError(f"{what} must be at most {most:,}, got {number:,}")
     return number
 
 

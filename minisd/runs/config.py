@@ -16,6 +16,7 @@ from minisd.data import LOADERS
 from minisd.errors import ConfigError
 from minisd.layers import GAMMAS
 from minisd.models import BRANCHES, check_image_size, num_blocks
+from minisd.ops.check import whole_number
 from minisd.optim import DROPPED, StepSchedule
 from minisd.residual import SCALES, SHORTCUTS
 from minisd.stochastic_depth import linear_decay, uniform
@@ -287,6 +288,7 @@ def _check(config: Config) -> None:
             raise ConfigError(f"{name} must lie in [{lowest}, {limit}), got {value}")
     try:  # depth, probabilities and learning rates are checked where they are used
         probs, _, _ = config.survival_probs, config.num_blocks, config.schedule
+        whole_number("width", config.width, 1)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if config.coarse and config.data != "cifar100":

@@ -167,6 +167,8 @@ def functions(ops):
         "images all the same": (lambda: Normaliser.fit(IMAGES), DataError, "the same"),
         "limit 0": (lambda: Dataset("mine", GOOD, GOOD, 10).limited(0), DataError, "at least 1"),
         "unknown preset": (lambda: resolve({"preset": "cifar1O"}), ConfigError, "did you mean"),
+        "depth of a misread file": (lambda: resolve({"depth": 2**63}), ConfigError, "at most 1,000,000"),
+        "width of a misread file": (lambda: resolve({"width": 2**63}), ConfigError, "width must be at most"),
         "unknown setting": (lambda: resolve({"dept": 20}), ConfigError, "did you mean 'depth'"),
         "setting of another type": (lambda: resolve({"depth": "20"}), ConfigError, "depth cannot be '20'"),
         "boolean for a number": (lambda: resolve({"epochs": True}), ConfigError, "epochs"),
