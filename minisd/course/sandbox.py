@@ -49,6 +49,8 @@ class Sandbox(Student):
     ----------
     level : int
         How far the process is isolated: one of `LEVELS`.
+    has_waited : bool
+        Whether a call that took too long was made again.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Sandbox(Student):
         self._user = user
         self._folder = Path(tempfile.mkdtemp(prefix="minisd-course-"))
         self.level = 1
+        self.has_waited = False
         self._start()
 
     def _start(self) -> None:

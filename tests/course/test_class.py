@@ -14,8 +14,10 @@ import pytest
 from test_assignments import assignment, kit
 
 from minisd.cli import main
-from minisd.course import batch, graded, grades, settings, submissions
+from minisd.course import batch, graded, grades, grading, settings, submissions
+from minisd.course.checks import Failure
 from minisd.course.report import PropertyReport, Report, TaskReport, weighted
+from minisd.course.sandbox import Sandbox
 from minisd.course.settings import OfAssignment, Settings
 from minisd.course.submissions import Submission
 from minisd.errors import ConfigError, UserError
@@ -163,6 +165,23 @@ def test_a_process_that_is_lost_costs_one_row(folder, tmp_path, monkeypatch):
     found = rows(tmp_path / "out")
     assert found["Bob Box_123"]["problem"] == "it could not be graded: look at it yourself"
     assert float(found["ada"]["total"]) == 8
+
+
+@pytest.mark.parametrize(("times", "earned"), [(1, 8), (2, 3)])
+def test_a_call_that_takes_too_long_is_made_again_once(times, earned, monkeypatch):
+    """A machine that was busy for a moment is no fault of the student's."""
+    left, ask = times, Sandbox.ask
+
+    def slow(self, do, **arguments):
+        nonlocal left
+        if do == "call" and left:
+            left -= 1
+            raise Failure("Timeout")
+        return ask(self, do, **arguments)
+
+    monkeypatch.setattr(Sandbox, "ask", slow)
+    found = grading.grade(kit("a2", "one"), RIGHT, tasks=("2.1",))
+    assert found.earned == earned
 
 
 def test_delay_slip_days_and_extra_days():

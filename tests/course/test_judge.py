@@ -23,6 +23,7 @@ class InProcess(Local):
     """A student's code in this process, in the place of a `minisd.course.sandbox.Sandbox`."""
 
     level = 1
+    has_waited = False
 
     def __init__(self, names: dict[str, Any], text: str = "", **limits: Any) -> None:
         super().__init__(names, limits["helpers"])
