@@ -235,8 +235,8 @@ def test_a_class_is_graded_by_the_parameters_of_each(tmp_path, monkeypatch, caps
     assert main(["course", "grade", "a6", "handed", "--quiet", *sources]) == 0
     with (tmp_path / "graded" / "grades.csv").open() as file:
         ada, bob = csv.DictReader(file)
-    assert (ada["student"], ada["raw"], ada["flags"]) == (ADA, "15.0", "")
-    assert (bob["raw"], bob["flags"]) == ("7.0", "has other parameters than theirs")
+    assert (ada["student"], float(ada["raw"]), ada["flags"]) == (ADA, 15, "")
+    assert (float(bob["raw"]), bob["flags"]) == (7, "has other parameters than theirs")
     assert "and yours is" in (tmp_path / "graded" / "feedback" / f"{BOB}.md").read_text()
     assert main(["course", "explain", "a6", BOB, *sources]) == 0
     assert "own results: 0 of 3" in capsys.readouterr().out
