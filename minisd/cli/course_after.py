@@ -20,12 +20,12 @@ def explain(
     variant = course.of(assignment).variant
     kit = kits.full(folder_of(assignment, sources), course.seed, variant)
     if path.exists():
-        code = submissions.read(path, assignment, kit.files, path.parent)
+        code, student = submissions.read(path, assignment, kit.files, path.parent), None
     else:
         result = _result_of(who, folder)
         files = {name: text.encode("latin-1") for name, text in result.files.items()}
-        code = Code(result.code, [], files)
-    print(explained(kit, code, course.for_kit(kit)), end="")
+        code, student = Code(result.code, [], files), who
+    print(explained(kit, code, course.for_kit(kit), student), end="")
     return OK
 
 

@@ -36,8 +36,13 @@ def with_sources(sub: Any) -> None:
 
 def with_settings(sub: Any) -> None:
     """Add ``--settings`` and ``--sources`` to an action."""
+    only_settings(sub)
+    with_sources(sub)
+
+
+def only_settings(sub: Any) -> None:
+    """Add ``--settings`` to an action."""
     sub.add_argument(
         "--settings", dest="settings_path", type=a_path, metavar="FILE",
         default=Path("course.toml"), help="the course's settings (default: course.toml)",
     )  # fmt: skip
-    with_sources(sub)

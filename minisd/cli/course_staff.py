@@ -5,8 +5,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from minisd.cli.course_options import NOT_ALL, OK, a_path, folder_of, with_settings, with_sources
-from minisd.course import batch, make, material, settings, submissions, variants
+from minisd.cli.course_options import (
+    NOT_ALL,
+    OK,
+    a_path,
+    folder_of,
+    only_settings,
+    with_settings,
+    with_sources,
+)
+from minisd.course import batch, make, material, own, settings, submissions, variants
 from minisd.course import kit as kits
 from minisd.course.export import classroom, gradescope, nbgrader, otter, prairielearn
 from minisd.course.sandbox import LEVELS, Sandbox
@@ -62,6 +70,29 @@ def grade(
 def init(*, folder: Path) -> int:
     """Write course.toml with a fresh secret seed."""
     print(settings.write_new(folder))
+    return OK
+
+
+def parameters(
+    *, assignment: str, students: list[str], file: Path | None, settings_path: Path,
+    out: Path | None,
+) -> int:  # fmt: skip
+    """Write the table of each student's own parameters, as CSV: what you hand out."""
+    kits.check_name(assignment)
+    course = settings.read(settings_path)
+    if own.FILE not in kits.public(assignment, course.of(assignment).variant).files:
+        raise UserError(
+            f"{settings_path} chooses no variant of {assignment} in which students have parameters "
+            'of their own: [a6] has one, variant = "own"'
+        )
+    table = own.table(course.seed, [*students, *(own.read_ids(file) if file else [])])
+    if out is None:
+        print(table, end="")
+        return OK
+    if out.exists():
+        raise UserError(f"{out} is there already: move it away, or choose another --out")
+    write_atomically(out, lambda stream: stream.write(table.encode()))
+    print(out)
     return OK
 
 
@@ -135,6 +166,15 @@ def add_to(add: Any) -> None:
 
     sub = add(init, "init")
     sub.add_argument("folder", nargs="?", type=a_path, metavar="DIR", default=Path())
+
+    sub = add(parameters, "parameters")
+    sub.add_argument("assignment", metavar="NAME")
+    sub.add_argument("students", nargs="*", metavar="ID", help="as 'grade' finds them")
+    sub.add_argument("--file", type=a_path, metavar="FILE", help="one id a line")
+    sub.add_argument(
+        "--out", type=a_path, metavar="CSV", help="where to write it (default: print it)"
+    )
+    only_settings(sub)
 
     sub = add(self_test, "self-test")
     sub.add_argument("assignment", nargs="?", metavar="NAME")

@@ -137,7 +137,7 @@ def _grade_one(
     result = graded.Result(submission.student, key, _digest(kit, submission))
     try:
         code = _code(kit, submission)
-        found = grade_as_set(kit, code, of, user=user)
+        found = grade_as_set(kit, code, of, student=submission.student, user=user)
         found = graded.after(found, graded.stored(path), result.submission)
         files = {name: content.decode("latin-1") for name, content in code.files.items()}
         result = replace(result, report=found, code=code.text, files=files)
@@ -155,6 +155,7 @@ def _done(path: Path, key: str) -> graded.Result | None:
 def _key(kit: Kit, submission: Submission, of: OfAssignment) -> str:
     """Return what decides a result: the submission, the seed, the sources and the settings."""
     words = f"{kit.name} {kit.seed} {kit.sources} {__version__} {of} {_digest(kit, submission)}"
+    words += f" {submission.student}"  # who may have parameters of their own
     return hashlib.sha256(words.encode()).hexdigest()
 
 

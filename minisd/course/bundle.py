@@ -71,12 +71,17 @@ class Bundle:
         found = submissions.in_folder(path, self.name) if path.is_dir() else path
         return submissions.read(found, self.name, self._kit.files, found.parent)
 
-    def grade(self, code: Code, *, user: str | None = None) -> Report:
+    def grade(self, code: Code, *, student: str | None = None, user: str | None = None) -> Report:
         """Judge a submission as the settings have it.
 
-        ``user`` runs the student's code, if that can be chosen; see `Sandbox`.
+        Parameters
+        ----------
+        student, user : str, optional
+            Whose it is, as far as the platform says it; who runs the student's code, if that can be
+            chosen. See `grade_as_set` and `Sandbox`.
         """
-        return grade_as_set(self._kit, code, self._course.for_kit(self._kit), user=user)
+        of = self._course.for_kit(self._kit)
+        return grade_as_set(self._kit, code, of, student=student, user=user)
 
     def check(self, *, user: str | None = None) -> str:
         """Grade the reference and the empty handout; return what to say if all is well.

@@ -21,14 +21,14 @@ Seen = dict[tuple[str, str], tuple[SimpleNamespace, Mapping[str, Any]]]
 """By check and case: inputs and outcomes."""
 
 
-def explain(kit: Kit, code: Code, of: OfAssignment) -> str:
+def explain(kit: Kit, code: Code, of: OfAssignment, student: str | None = None) -> str:
     """Return the report, and of each wrong property one case: inputs, what came, what is right."""
     seen: Seen = {}
 
     def see(check: Check, case: Case, inputs: SimpleNamespace, outcome: Mapping[str, Any]) -> None:
         seen[check.name, case.name] = inputs, outcome
 
-    report = grade_as_set(kit, code, of, see=see)
+    report = grade_as_set(kit, code, of, student=student, see=see)
     return as_text(report) + "\n".join(["", *_numbers(kit, report, seen), ""])
 
 

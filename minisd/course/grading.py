@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from minisd.course import variants
+from minisd.course import own, variants
 from minisd.course.answers import difference, digest, fingerprint, outcomes, tolerance
 from minisd.course.checks import CREDIT, Case, Check, Failure, Student
 from minisd.course.diagnose import Diagnosis, diagnose
@@ -78,23 +78,41 @@ def grade(
 
 
 def grade_as_set(
-    kit: Kit, code: Code, of: OfAssignment, *, user: str | None = None, see: See = _nothing
+    kit: Kit,
+    code: Code,
+    of: OfAssignment,
+    *,
+    student: str | None = None,
+    user: str | None = None,
+    see: See = _nothing,
 ) -> Report:
     """Judge a submission as the course's settings have it: its tasks, points and limits.
 
     What has to be said of how the code was taken out is in the report.
+
+    Parameters
+    ----------
+    student : str, optional
+        The id of whose it is.
+
+    Raises
+    ------
+    UserError
+        If it is not known whose it is, and each student has parameters of their own.
     """
     found = grade(
         kit,
         code.text,
         tasks=tuple(of.tasks),
-        files=code.files,
+        files={**code.files, **own.given(kit, student)},
         see=see,
         user=user,
         seconds_per_call=of.seconds_per_call,
         memory_mb=of.memory_mb,
     )
     found.remarks += code.remarks
+    if any(mistake.endswith(f" {own.OTHER}") for mistake in found.mistakes):
+        found.flags.append("has other parameters than theirs")
     return weighted(found, of.points)
 
 

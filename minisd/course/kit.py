@@ -176,7 +176,7 @@ def full(folder: Path, seed: str, variant: str = NONE) -> Kit:
 
 def _digest(folder: Path, variant: str) -> str:
     hasher = hashlib.sha256()
-    files = [*folder.iterdir(), *folder.glob(f"variants/{variant}/*.py")]
+    files = [*folder.iterdir(), *folder.glob(f"variants/{variant}/*")]
     for path in sorted(path for path in files if path.is_file()):
         with source.ASSIGNMENT.reading(path) as file:
             hasher.update(path.name.encode() + file.bytes())
@@ -257,7 +257,8 @@ def _made(kit: Kit) -> Kit:
     module = _module(kit.name)
     kit.given_names = getattr(module, "GIVEN", "")
     kit.allowed = frozenset(getattr(module, "ALLOWED", ()))
-    kit.files = dict(getattr(module, "FILES", {}))
+    own = _module(kit.name, kit.variant)
+    kit.files = {**getattr(module, "FILES", {}), **getattr(own, "FILES", {})}
     kit.enclosed = dict(getattr(module, "ENCLOSED", {}))
     if hasattr(module, "STAGED"):
         kit.staged = (staging.stage(module.STAGED, getattr(module, "LIBRARIES", ())),)

@@ -157,10 +157,7 @@ def read(path: Path) -> Assignment:
         If it is missing, or a task has no solution.
     """
     rubric, criteria = _rubric(path.parent / "rubric.md")
-    files = {}
-    for more in sorted([*path.parent.glob("*.csv"), *path.parent.glob("*.json")]):
-        with ASSIGNMENT.reading(more) as file:
-            files[more.name] = file.bytes()
+    files = _files(path.parent)
     with ASSIGNMENT.reading(path) as file:
         cells = _cells(file.text())
         title = cells[0].text.partition("\n")[0].lstrip("# ")
@@ -208,6 +205,7 @@ def varied(ordinary: Assignment, path: Path) -> Assignment:
             title=title,
             cells=merged,
             tasks=_tasks(merged, ordinary.rubric, criteria),
+            files={**ordinary.files, **_files(path.parent)},
             variant=variant,
             before="\n\n".join(before),
             lift="\n\n".join([*ordinary.shared, *lift, *changed]),
@@ -236,6 +234,15 @@ def _tasks(cells: list[Cell], rubric: str, criteria: tuple[str, ...]) -> list[Ta
         by_person = criteria if rubric.startswith(f"# {number} ") else ()
         tasks.append(Task(number, head["title"], points, minutes, names, cell.text, by_person))
     return tasks
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Return what the reference hands in with its code, by name."""
+    files = {}
+    for path in sorted([*folder.glob("*.csv"), *folder.glob("*.json")]):
+        with ASSIGNMENT.reading(path) as file:
+            files[path.name] = file.bytes()
+    return files
 
 
 def _place(cell: Cell) -> str:

@@ -48,6 +48,7 @@ MECHANISM = {
     "course/handouts/a2/variants/groups/checks.py": {"replace"},
     "course/handouts/a3/variants/pairs/checks.py": {"replace"},
     "course/handouts/a5/variants/power/checks.py": {"replace"},
+    "course/handouts/a6/variants/own/checks.py": {"replace"},
     "course/rubric.py": {"replace"},
     "course/submissions.py": {"replace"},
     "experiments/publish.py": {"savefig"},  # into memory

@@ -48,6 +48,11 @@ class Earlier:
         return max(0, int((self.when - due).total_seconds() // 60))
 
     @property
+    def student(self) -> str | None:
+        """The address of the student, of a group the first one's; else the name. None: unknown."""
+        return next(iter(self.names), None)
+
+    @property
     def score(self) -> float:
         """The score of the last one that was graded; 0 if there is none."""
         return float(self.results[-1].get("score") or 0) if self.results else 0.0

@@ -96,7 +96,8 @@ def run(home: Path) -> None:
         _write(home, _without_tests(said, before.score, {NOT_GRADED: True}))
         return
     try:
-        report = opened.grade(opened.read(home / "submission"), user=_user())
+        code = opened.read(home / "submission")
+        report = opened.grade(code, student=before.student, user=_user())
         report = failing_before(report, before.failed())
         late = of.late(before.minutes_after(of.due), opened.extra_days(before.names))
         content = results(report, of, *late, opened.show_hidden)

@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from minisd.course import bundle, make
+from minisd.course import bundle, make, own
 from minisd.course.bundle import Export
 from minisd.course.export import packages
 from minisd.course.export.packages import PYTHON
@@ -87,6 +87,11 @@ def export(folder: Path, settings_path: Path, out: Path, *, wheels: Path | None 
     See `minisd.course.export`.
     """
     exported = bundle.export(folder, settings_path)
+    if own.FILE in exported.kit.files:
+        raise UserError(
+            f"{exported.assignment.title} needs to know whose a submission is, which this export "
+            "does not: use 'grade', or Gradescope"
+        )
     files: dict[str, str | bytes] = {
         "info.json": json.dumps(about(exported), indent=2) + "\n",
         "question.html": page(exported),

@@ -9,12 +9,14 @@ import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minisd.data import load, split_validation
+from minisd.errors import UserError
 from minisd.files import write_atomically
+from minisd.readers import Kind
 
 SETTINGS = ("seed", "depth", "p_last")
 ARM, STEP, GRADIENTS = "arm", "step", "gradients"
@@ -24,6 +26,20 @@ COLUMNS = (*SETTINGS, ARM, STEP, *MEASURED)
 """Of ``results.csv``. After them come g1, g2, ..., the gradients of the blocks."""
 WHOLE = ("seed", "depth", "step")
 Record = dict[str, Any]
+PARAMETERS = Kind(
+    "a student's parameters",
+    UserError,
+    if_missing="save your row of your instructor's table there, below its head",
+    if_damaged="save your row of your instructor's table, below its head",
+)
+
+
+class Parameters(NamedTuple):
+    """What belongs to one student, where the course gives parameters of their own to each."""
+
+    depth: int
+    p_last: float
+    seeds: tuple[int, ...]
 
 
 def digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -132,3 +148,35 @@ def runs(records: Iterable[Record], arm: str) -> dict[Run, list[Record]]:
             seed, depth, p_last = (record[name] for name in SETTINGS)
             found.setdefault((seed, depth, p_last), []).append(record)
     return {run: sorted(steps, key=lambda r: int(r[STEP])) for run, steps in found.items()}
+
+
+def load_parameters(path: str | Path) -> Parameters:
+    """Return depth, p_last and seeds from your ``parameters.csv``.
+
+    Examples
+    --------
+    ``depth, p_last, seeds = load_parameters("parameters.csv")``
+    """
+    with PARAMETERS.reading(Path(path)) as file:
+        return read_parameters(file.bytes())
+
+
+def read_parameters(content: bytes) -> Parameters:
+    """Return the parameters in a ``parameters.csv``: a head, and the row of one student.
+
+    Raises
+    ------
+    ValueError
+        If it has another form. It says which.
+    """
+    text = content.decode("utf-8-sig")
+    head, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
+    if missing := [name for name in ("depth", "p_last", "seeds") if name not in head]:
+        raise ValueError(f"it has no column {missing[0]}")
+    if len(rows) != 1 or len(rows[0]) != len(head):
+        raise ValueError("it has to have one row below its head, yours")
+    row = dict(zip(head, rows[0], strict=True))
+    seeds = tuple(_number(cell, "seed", 2) for cell in row["seeds"].split())
+    if not seeds:
+        raise ValueError("it has no seeds")
+    return Parameters(_number(row["depth"], "depth", 2), _number(row["p_last"], "p_last", 2), seeds)

@@ -20,6 +20,7 @@ from minisd.course.handouts.a6.experiment import (
     SETTINGS,
     STEP,
     Record,
+    Run,
     digits,
     read_results,
     runs,
@@ -40,7 +41,7 @@ def nothing(rng: np.random.Generator) -> dict[str, Any]:
     return {}
 
 
-def _table(student: Student) -> list[Record]:
+def table(student: Student) -> list[Record]:
     """Return the records of the student's table; raise a ValueError if it cannot be used."""
     if "results.csv" not in student.files:
         raise ValueError("there is no results.csv beside your code")
@@ -60,7 +61,7 @@ def _claims(student: Student) -> list[dict[str, Any]]:
         raise ValueError(f"claims.json cannot be read: {error}") from error
 
 
-def _outcome(name: str, look: Any) -> Any:
+def outcome(name: str, look: Any) -> Any:
     """Return a check whose outcome is the sentence that ``look`` returns, or fails with."""
 
     def run(student: Student, case: SimpleNamespace) -> dict[str, Any]:
@@ -72,9 +73,9 @@ def _outcome(name: str, look: Any) -> Any:
     return run
 
 
-def _results(student: Student) -> str:
+def whole(student: Student) -> str:
     """Whether there is a whole table: both arms of the same runs, with every step."""
-    records = _table(student)
+    records = table(student)
     constant, stochastic = (runs(records, arm) for arm in ARMS)
     if constant.keys() != stochastic.keys():
         return "results.csv: the two arms do not have the same runs"
@@ -93,7 +94,7 @@ def _results(student: Student) -> str:
 
 def _claims_agree(student: Student) -> str:
     """Whether each number of a claim is what its computation gives."""
-    claims, records = _claims(student), _table(student)
+    claims, records = _claims(student), table(student)
     if not FEWEST_CLAIMS <= len(claims) <= MOST_CLAIMS:
         return f"claims.json has {len(claims)} claims; {FEWEST_CLAIMS} to {MOST_CLAIMS} are asked"
     for count, claim in enumerate(claims, start=1):
@@ -117,12 +118,17 @@ def _choice(student: Student) -> str:
 
 def _rerun(student: Student) -> str:
     """Whether the student's own `two_arms` gives the first rows of the first run again."""
-    records = _table(student)
-    first = tuple(records[0][name] for name in SETTINGS)
-    seed, depth, p_last = first
+    records = table(student)
+    seed, depth, p_last = (records[0][name] for name in SETTINGS)
+    return repeated(student, records, (seed, depth, p_last))
+
+
+def repeated(student: Student, records: list[Record], run: Run) -> str:
+    """Whether the student's own `two_arms` gives the first rows of a run again."""
+    seed, depth, p_last = run
     if depth > DEEPEST:
         return f"at most {DEEPEST} layers can be run again"
-    stored = [r for r in records if tuple(r[name] for name in SETTINGS) == first]
+    stored = [r for r in records if tuple(r[name] for name in SETTINGS) == run]
     stored = [r for r in stored if r[STEP] <= RERUN_STEPS]
     found = records_of(student.call("two_arms", digits(), seed, depth, RERUN_STEPS, p_last))
     again = {(record[ARM], record[STEP]): record for record in found}
@@ -149,7 +155,7 @@ def _is_close(old: float, new: float) -> bool:
     return both_nan or math.isclose(old, new, rel_tol=REPRODUCED, abs_tol=1e-12)
 
 
-results = _outcome("results", _results)
-claims = _outcome("claims", _claims_agree)
-choice = _outcome("choice", _choice)
-rerun = _outcome("rerun", _rerun)
+results = outcome("results", whole)
+claims = outcome("claims", _claims_agree)
+choice = outcome("choice", _choice)
+rerun = outcome("rerun", _rerun)

@@ -1,0 +1,1 @@
+"""The variants of assignment 6."""

@@ -1,0 +1,1 @@
+"""Assignment 6 with parameters of their own for each student."""
