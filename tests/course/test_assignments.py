@@ -221,6 +221,15 @@ def test_an_empty_handout_has_no_points_and_the_reference_all(name, variant):
     assert waiting == sum(task.points for task in reference.tasks if task.criteria)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", ["two", "3"])
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_reference_has_all_points_with_any_seed(name, seed):
+    reference = assignment(name, "none")
+    full = grading.grade(kit(name, seed, "none"), reference.solution, files=reference.files)
+    assert full.earned == full.points, full.mistakes
+
+
 def test_the_table_for_office_hours_is_made_from_the_sources():
     assert (SOURCES / "mistakes.md").read_text() == make.office_hours(FOLDERS.values())
 
