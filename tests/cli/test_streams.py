@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 
@@ -118,10 +117,10 @@ def test_a_file_does_not_get_the_number_of_a_closed_stream(tmp_path):
 class Failing:
     encoding = "ascii"
 
-    def write(self, text):
+    def write(self, text=""):
         raise OSError(28, "No space left on device")
 
-    flush = isatty = partial(write, None, "")
+    flush = isatty = write
 
 
 def test_in_a_program_of_ones_own_too(tmp_path, monkeypatch):
