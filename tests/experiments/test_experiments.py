@@ -52,7 +52,13 @@ def test_an_unknown_experiment_is_refused(capsys):
     assert "invalid choice: 'gradient'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] * (n in ("gradients-by-depth", "survival")))
+        for n in EXPERIMENTS
+    ],
+)
 def test_figure_and_numbers_say_what_they_are_of(made, name):
     out = made(name)
     first, header, *lines = (out / f"{name}.csv").read_text().splitlines()

@@ -113,6 +113,7 @@ def test_a_second_call_trains_nothing(trained, monkeypatch):
     assert contents(out) == before
 
 
+@pytest.mark.slow
 def test_interrupted_runs_go_on_to_the_same_end(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "_POLL_INTERVAL", 0.01)
     stop, folders = StopSignals(), jobs(tmp_path / "pool", epochs=10, limit=100)
@@ -166,7 +167,9 @@ def test_the_same_command_goes_on_to_the_same_end(tmp_path, number):
 
 
 @posix_only
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGHUP", "SIGTERM"])
+@pytest.mark.parametrize(
+    "name", ["SIGKILL", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGHUP", "SIGTERM"))]
+)
 def test_the_processes_end_saved_with_the_one_that_started_them(tmp_path, name):
     number = getattr(signal, name)
     folders = [tmp_path / "runs" / run for run in NAMES]
@@ -184,6 +187,7 @@ def test_the_processes_end_saved_with_the_one_that_started_them(tmp_path, name):
         assert not leftovers(folder)
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_trains_is_waited_for(tmp_path):
     folder = tmp_path / "runs" / ONE
     line = [item for item in arguments(tmp_path, "gradients") if item != "--quiet"]

@@ -258,6 +258,7 @@ def test_what_changes_after_the_forward_does_not_matter(change, every):
         np.testing.assert_array_equal(found, right)
 
 
+@pytest.mark.slow
 def test_a_gradient_check_sees_the_kinks_of_what_is_recomputed():
     for every in (None, 1):
         first = np.random.default_rng(1)

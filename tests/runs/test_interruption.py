@@ -259,7 +259,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(("number", "code"), [(number, 128 + number) for number in STOPPING])
-@pytest.mark.parametrize("folder", ["run", "with a space"])
+@pytest.mark.parametrize("folder", ["run", pytest.param("with a space", marks=pytest.mark.slow)])
 def test_the_command_says_how_to_go_on(tmp_path, plain_outcome, number, code, folder):
     folder = tmp_path / folder
     done = python(SIGNALLING, 10, int(number), 1, "train", "--out", folder, *options())

@@ -23,6 +23,7 @@ from minisd.tutorial import notebooks
 SCRIPTS = notebooks.scripts(FOLDER)
 each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 LONG = (
+    "02_linear_softmax",
     "03_convolution",
     "05_residual_block",
     "07_training",
