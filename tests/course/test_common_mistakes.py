@@ -23,7 +23,7 @@ FAULTS = {
     "": ("", ""),
     "G-mutates": ("    return dy * cache", "    dy *= cache\n    return dy"),
     "G-global": ("    return 2 * x", "    globals().update(last=x)\n    return 2 * x"),
-    "G-random": ("dy * cache", "dy * cache * np.random.rand()"),
+    "G-random": ("dy * cache", "dy * cache * np.random.default_rng().random()"),
     "the same": ("dy * cache", "dy + 0"),
 }
 
