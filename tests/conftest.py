@@ -21,6 +21,8 @@ from minisd.gpu import usable_cupy
 from tiny_studies import make
 
 collect_ignore = ["tools/answers"]  # cells of tutorials: see tests/tools/test_exercises.py
+# Fixtures have no examples to run, and modules of one name cannot be imported side by side.
+collect_ignore_glob = ["*/conftest.py"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background, where Ctrl-C is ignored: processes that tests start shall not be.
