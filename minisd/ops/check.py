@@ -121,7 +121,10 @@ def number(what: str, value: object, interval: str) -> float:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
         found = math.nan
     else:
-        found = float(value)
+        try:
+            found = float(value)
+        except OverflowError:  # a whole number of more than 308 digits
+            found = math.nan
     above = found >= low if interval[0] == "[" else found > low
     below = found <= high if interval[-1] == "]" else found < high
     if not (above and below):
