@@ -1,5 +1,6 @@
 """What each command of ``minisd`` does. Each returns an exit code. `minisd.cli` has the options."""
 
+import argparse
 import os
 import shlex
 import subprocess
@@ -27,6 +28,7 @@ from minisd.runs.fit import error_rate
 from minisd.runs.interrupt import Interrupted
 from minisd.runs.progress import Console, Progress
 from minisd.runs.run import Run, versions
+from minisd.terminal import wrapped
 from minisd.tutorial import notebooks
 
 OK, FAILED = 0, 1
@@ -70,8 +72,8 @@ def train(
     best = run.position.best
     assert best is not None
     progress.say(
-        f"result    test error {best['test_error']:.2%} at epoch {best['epoch']}, where the "
-        f"validation error was lowest ({best['val_error']:.2%})\n"
+        f"result    test error {best['test_error']:.2%} at epoch {best['epoch']}, of lowest "
+        f"validation error ({best['val_error']:.2%})\n"
         f"files     {folder}/  config.json  log.jsonl  checkpoint.npz  curve.png"
     )
     return OK
@@ -162,7 +164,7 @@ def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, q
             status += f"; {dataset.remark}" if dataset.remark else ""
         except UserError as error:
             status = str(error)
-        print(f"{listed:9} {status}")
+        print(wrapped(f"{listed:8}  {status}"))
     return OK
 
 
@@ -198,7 +200,7 @@ def tutorials(*, action: str, folder: Path) -> int:
         return OK
     for script in notebooks.scripts(folder):
         about = notebooks.about(script)
-        print(f"{script}  {about.title} ({about.minutes} minutes)")
+        print(wrapped(f"{script}  {about.title} ({about.minutes} minutes)"))
     return OK
 
 
@@ -229,6 +231,12 @@ def gpu_check(*, depth: int, batch_size: int) -> int:
     return FAILED if any(codes) else OK
 
 
+def print_help(parser: argparse.ArgumentParser) -> int:
+    """Print the help of a command that was called without one of its commands."""
+    parser.print_help()
+    return OK
+
+
 def info() -> int:
     """Print versions, number of cores, and whether there is a usable GPU."""
     with threads():
@@ -236,7 +244,7 @@ def info() -> int:
             print(f"{name:9} {value}")
     print(f"{'cores':9} {available_cores()} may be used by this process")
     try:
-        print(f"{'gpu':9} usable: {describe_gpu()}")
+        print(wrapped(f"gpu       usable: {describe_gpu()}"))
     except DeviceError as error:
-        print(f"{'gpu':9} {error}")
+        print(wrapped(f"gpu       {error}"))
     return OK

@@ -13,6 +13,7 @@ from minisd.course.kit import Kit
 from minisd.course.sandbox import Sandbox
 from minisd.errors import UserError
 from minisd.files import write_atomically
+from minisd.terminal import wrapped
 
 
 def listing() -> int:
@@ -22,7 +23,8 @@ def listing() -> int:
         hours = sum(task.minutes for task in kit.tasks) / 60
         points = sum(task.points for task in kit.tasks)
         after = ", ".join(map(str, kit.tutorials))
-        print(f"{name}  {kit.title}: {points} points, about {hours:.0f} hours, tutorials {after}")
+        about = f"{points} points, about {hours:.0f} hours, tutorials {after}"
+        print(wrapped(f"{name}  {kit.title}: {about}"))
         for task in kit.tasks:
             print(f"    {task.number}  {task.title} ({task.points})")
         if others := variants.names(name):

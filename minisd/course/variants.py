@@ -5,11 +5,10 @@ fingerprints as far as they differ from the ordinary ones, and how the ordinary 
 Its source is below ``tutorials/course/a2_convolution/variants``; see `minisd.course.material`.
 """
 
-import difflib
 import re
 from pathlib import Path
 
-from minisd.errors import UserError
+from minisd.errors import UserError, known_or_close
 
 NONE = "none"
 """The ordinary assignment."""
@@ -28,9 +27,7 @@ def check_name(assignment: str, variant: str) -> str:
     known = [NONE, *names(assignment)]
     if variant in known:
         return variant
-    close = difflib.get_close_matches(variant, known, n=1)
-    advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-    raise UserError(f"{assignment} has no variant {variant!r}; {advice}")
+    raise UserError(f"{assignment} has no variant {variant!r}; {known_or_close(variant, known)}")
 
 
 def handout(assignment: str, variant: str) -> Path:
