@@ -82,11 +82,11 @@ def train(
 def _check_data_is_named(settings: dict[str, Any]) -> None:
     """Refuse to train on the digits, the default, where --data-dir has other data."""
     if "data_dir" in settings and not {"data", "preset"} & settings.keys():
-        found = found_in(Path(os.path.expanduser(settings["data_dir"])))
-        if found:
+        data_sets = found_in(Path(os.path.expanduser(settings["data_dir"])))
+        if data_sets:
             raise ConfigError(
-                f"{settings['data_dir']} has {' and '.join(found)} in it: add --data {found[0]} to "
-                "train on it, or leave out --data-dir to train on the digits"
+                f"{settings['data_dir']} has {' and '.join(data_sets)} in it: add --data "
+                f"{data_sets[0]} to train on it, or leave out --data-dir to train on the digits"
             )
 
 
@@ -108,9 +108,9 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
         )
         print(f"weights of {weights}")
         if trained.data_remark:
-            print(trained.data_remark)
+            print(wrapped(trained.data_remark))
         if trained.why_device:
-            print(f"device {trained.device} ({trained.why_device})")
+            print(wrapped(f"device {trained.device} ({trained.why_device})"))
         print(f"validation error {error_rate(trained, trained.validation):.2%}")
         print(f"test error       {error_rate(trained, trained.test):.2%}")
     return OK
@@ -125,20 +125,21 @@ def gradcheck(*, seed: int, device: str, quiet: bool) -> int:
     reports = []
     if not quiet:
         if why:
-            print(f"device {device} ({why})")
-        print(f"{'worst relative error':>22}  {'slopes':>6}  checked")
+            print(wrapped(f"device {device} ({why})"))
+        print("   relative\n      error  slopes  checked")
     for report in all_checks(seed, device):
         reports.append(report)
         if not quiet:
             mark = "" if report.passed else "  FAILED"
-            print(f"{report.worst.error:22.1e}  {len(report.slopes):6d}  {report.name}{mark}")
+            line = f"{report.worst.error:11.1e}  {len(report.slopes):6d}  {report.name}{mark}"
+            print(wrapped(line))
     failed = [report for report in reports if not report.passed]
     for report in failed:
         print(report.explain(), file=sys.stderr)
     worst = max(report.worst.error for report in reports)
     if not quiet:
         print(
-            f"{worst:22.1e}  worst of {len(reports)} checks, tolerance {TOLERANCE:g}: "
+            f"{worst:11.1e}  worst of {len(reports)} checks, tolerance {TOLERANCE:g}: "
             f"{'all gradients are right' if not failed else f'{len(failed)} failed'}"
         )
     return FAILED if failed else OK

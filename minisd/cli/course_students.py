@@ -58,13 +58,13 @@ def check(
     path = _file(file, assignment)
     kit = _kit(assignment, path, variant)
     code = submissions.read(path, assignment, kit.files, path.parent)
-    found = grading.grade(kit, code.text, tasks=_tasks(kit, task), files=code.files)
-    found.remarks += code.remarks
+    report = grading.grade(kit, code.text, tasks=_tasks(kit, task), files=code.files)
+    report.remarks += code.remarks
     if as_json:
-        print(json.dumps(found.as_json(), indent=2))
+        print(json.dumps(report.as_json(), indent=2))
     else:
-        print(reports.as_text(found, hints=reports.HINTS[hint - 1]), end="")
-    return OK if found.earned == found.points else NOT_ALL
+        print(reports.as_text(report, hints=reports.HINTS[hint - 1]), end="")
+    return OK if report.earned == report.points else NOT_ALL
 
 
 def pack(*, assignment: str, file: Path | None, out: Path | None, variant: str | None) -> int:

@@ -9,18 +9,17 @@ everything saved.
 import argparse
 import dataclasses
 import os
-import types
 import typing
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from minisd.cli import commands, course
 from minisd.cli.arguments import Parser
+from minisd.cli.settings import add_settings, show_defaults, shown
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.study import SETTINGS, SIZES
-from minisd.runs.config import DATA_SETS, DEVICES, OLDER_NAMES, PRESETS, Config, resolve
+from minisd.runs.config import DATA_SETS, DEVICES, PRESETS, Config
 from minisd.runs.run import MACHINE_SETTINGS
 from minisd.version import __version__
 
@@ -83,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
         default="best",
         help="weights of the best validation epoch (default) or the last ones",
     )
-    _add_settings(
+    add_settings(
         sub.add_argument_group("settings that may differ from the run's own"), MACHINE_SETTINGS
     )
 
@@ -174,30 +173,9 @@ def _add_train(parsers: Any) -> None:
     sub.add_argument("--quiet", action="store_true", help="print errors only")
     sub.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)
     group = sub.add_argument_group()
-    actions = _add_settings(group, [setting.name for setting in dataclasses.fields(Config)])
-    sub.before_help = partial(_show_defaults, group, actions)
-    _show_defaults(group, actions, [])
-
-
-def _show_defaults(
-    group: Any, actions: dict[str, argparse.Action], arguments: Sequence[str]
-) -> None:
-    """Let the help of ``train`` show the defaults that the preset in the arguments has."""
-    chosen = argparse.ArgumentParser(
-        add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=argparse.SUPPRESS
-    )
-    chosen.add_argument("--preset")
-    chosen.add_argument("--data")
-    try:
-        names, _ = chosen.parse_known_args(arguments)
-    except argparse.ArgumentError:  # which the command's own parser explains
-        return
-    config = resolve(vars(names))
-    group.title = f"settings (default in brackets, as preset {config.preset} has it)"
-    for setting in dataclasses.fields(Config):
-        value = getattr(config, setting.name)
-        shown = "" if value is None else f" [{_shown(value)}]"
-        actions[setting.name].help = setting.metadata["help"] + shown
+    actions = add_settings(group, [setting.name for setting in dataclasses.fields(Config)])
+    sub.before_help = partial(show_defaults, group, actions)
+    show_defaults(group, actions, [])
 
 
 def _add_experiment(parsers: Any) -> None:
@@ -209,7 +187,7 @@ def _add_experiment(parsers: Any) -> None:
     }
     sizes = "\nsizes:\n" + "".join(
         f"  {chosen_by[scale]}: "
-        + ", ".join(f"{key} {_shown(v)}" for key, v in settings.items())
+        + ", ".join(f"{key} {shown(v)}" for key, v in settings.items())
         + "\n"
         for scale, settings in SIZES.items()
     )
@@ -250,13 +228,7 @@ def _add_experiment(parsers: Any) -> None:
         help="use the first N training images only, or 'all'",
     )  # fmt: skip
     group = sub.add_argument_group("settings of the networks, instead of those of the size")
-    _add_settings(group, [name for name in SETTINGS if name != "limit"])
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    add_settings(group, [name for name in SETTINGS if name != "limit"])
 
 
 def _number_or_all(text: str) -> int | None:
@@ -264,34 +236,3 @@ def _number_or_all(text: str) -> int | None:
         return None if text == "all" else int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'all'") from None
-
-
-def _add_settings(group: Any, names: Sequence[str]) -> dict[str, argparse.Action]:
-    """Add an option for each of these fields of `Config`; return the options by field."""
-    actions = {}
-    older_names = {name: older for older, name in OLDER_NAMES.items()}
-    hints = typing.get_type_hints(Config)
-    for setting in dataclasses.fields(Config):
-        if setting.name not in names:
-            continue
-        flag = "--" + setting.name.replace("_", "-")
-        text = setting.metadata["help"]
-        choices = setting.metadata["choices"]
-        hint = hints[setting.name]
-        if hint is bool:
-            action = group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
-        elif typing.get_origin(hint) is tuple:
-            action = group.add_argument(flag, type=float, nargs="*", metavar="E", help=text)
-        else:
-            kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
-            metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
-            metavar = "DIR" if setting.name == "data_dir" else metavar
-            action = group.add_argument(
-                flag, type=kind, choices=choices, metavar=metavar, help=text
-            )
-            if setting.name in older_names:
-                older = older_names[setting.name]
-                flag = "--" + older.replace("_", "-")
-                group.add_argument(flag, dest=older, type=kind, help=argparse.SUPPRESS)
-        actions[setting.name] = action
-    return actions
