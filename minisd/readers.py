@@ -100,7 +100,7 @@ class Kind:
 
 
 class Contents:
-    """An open file. Each method raises some exception if the contents are not what it reads."""
+    """An open file. Each method raises an exception if the contents are not what it reads."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream

@@ -18,8 +18,8 @@ _LINE = re.compile(r"^# minisd course: variant ([\w-]{1,40})[ \t]*$", re.MULTILI
 
 def names(assignment: str) -> list[str]:
     """Return the variants that the package has of an assignment, without the ordinary one."""
-    found = (HANDOUTS / assignment / "variants").glob("*/fingerprints.json")
-    return sorted(path.parent.name for path in found)
+    fingerprints = (HANDOUTS / assignment / "variants").glob("*/fingerprints.json")
+    return sorted(path.parent.name for path in fingerprints)
 
 
 def check_name(assignment: str, variant: str) -> str:
@@ -43,5 +43,5 @@ def line(variant: str) -> str:
 
 def of_code(text: str) -> str | None:
     """Return the variant that a file of answers says that it is of, if it does."""
-    found = _LINE.search(text)
-    return found[1] if found else None
+    match = _LINE.search(text)
+    return match[1] if match else None
