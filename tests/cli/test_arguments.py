@@ -4,9 +4,12 @@ import argparse
 
 import pytest
 
-from minisd.cli import main, make_parser
+from minisd.cli import commands, main, make_parser
 from minisd.cli.arguments import Parser
+from minisd.experiments import publish
 from minisd.experiments.catalogue import EXPERIMENTS
+from minisd.experiments.study import Study
+from minisd.gradcheck import Report, Slope
 from minisd.runs.config import PRESETS
 from minisd.terminal import WIDEST, columns, wrapped
 
@@ -107,6 +110,33 @@ def test_the_help_of_every_preset_fits(preset, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert f"as preset {preset} has it" in out
+
+
+@pytest.mark.parametrize("line", ["info", "data", "course list", "tutorials list", "gradcheck"])
+def test_what_is_listed_fits_the_terminal(line, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    long_name = Report(
+        "a chain of five " + "convolutions " * 9, 4, slopes=[Slope("w", (0,), 2.0, 2.0, 0.0)]
+    )
+    monkeypatch.setattr(commands, "all_checks", lambda seed, device: iter([long_name]))
+    main(line.split())
+    out = capsys.readouterr().out
+    assert out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_printed_caption_is_broken_and_a_saved_one_is_not(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(publish, "pictures", lambda *_: {})
+    result = publish.Result(
+        lambda: None, [{"x": 1}], "Fig. 9: " + "many words " * 40 + "end", data=False
+    )
+    publish.publish(Study(tmp_path, size="quick"), "depth-distribution", result)
+    printed = capsys.readouterr().out.replace(str(tmp_path), "")
+    assert max(map(len, printed.splitlines())) <= 80
+    saved = (tmp_path / "depth-distribution.csv").read_text().splitlines()
+    assert saved[1:] == ["x", "1"]
+    assert " ".join(printed.partition("\nfiles")[0].split()) == saved[0].removeprefix("# ")
 
 
 def test_commands_and_their_summaries_stand_in_one_line(monkeypatch):
