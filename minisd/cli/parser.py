@@ -18,6 +18,7 @@ from typing import Any
 from minisd.cli import commands, course
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.study import SETTINGS, SIZES
+from minisd.figures import STYLES
 from minisd.runs.config import DATA_SETS, DEVICES, OLDER_NAMES, PRESETS, Config, resolve
 from minisd.runs.run import MACHINE_SETTINGS
 from minisd.version import __version__
@@ -47,6 +48,8 @@ examples:
 
 Experiments with the same --out share the training runs that they have in common. Ctrl-C saves
 everything, and the same command continues. Each writes NAME.png, NAME.svg and NAME.csv.
+If an experiment is complete, the same command with another --style, or with --pdf, only
+draws the figure again.
 
 experiments:
 """
@@ -206,6 +209,7 @@ def _add_experiment(parsers: Any) -> None:
         for scale, settings in SIZES.items()
     )
     names = "".join(f"  {name:20} {module.SUMMARY}\n" for name, module in EXPERIMENTS.items())
+    names += f"  {commands.ALL:20} each of these in turn\n"
     sub = _add(
         parsers,
         commands.experiment,
@@ -214,8 +218,8 @@ def _add_experiment(parsers: Any) -> None:
         argument_default=argparse.SUPPRESS,
     )
     sub.add_argument(
-        "name", nargs="?", choices=tuple(EXPERIMENTS), metavar="NAME", default=None,
-        help="one of those below; without a name, the names are listed",
+        "name", nargs="?", choices=(*EXPERIMENTS, commands.ALL), metavar="NAME", default=None,
+        help="one of those below, or all; without a name, they are listed",
     )  # fmt: skip
     sub.add_argument(
         "--out", type=_path, metavar="DIR", default=Path("experiments"),
@@ -236,6 +240,11 @@ def _add_experiment(parsers: Any) -> None:
         "--processes", type=int, metavar="N", default=None,
         help="runs that train at the same time (default: one for each core)",
     )  # fmt: skip
+    sub.add_argument(
+        "--style", choices=tuple(STYLES), default="screen",
+        help="how figures are drawn; paper: a page wide, with (a), (b) instead of a title",
+    )  # fmt: skip
+    sub.add_argument("--pdf", action="store_true", default=False, help="write NAME.pdf, too")
     sub.add_argument("--quiet", action="store_true", default=False, help="print errors only")
     sub.add_argument(
         "--limit", type=_number_or_all, metavar="N",
