@@ -42,14 +42,15 @@ preset NAME-laptop:
 
 _EXPERIMENT_EPILOG = """\
 examples:
-  minisd experiment gradients --out quick --quick      on the digits, within 30 seconds
-  minisd experiment gradients --out digits             within ten minutes on two cores
+  minisd experiment gradients --out quick --quick  digits, within 30 seconds
+  minisd experiment gradients --out digits    within ten minutes on two cores
   minisd experiment lesion --out study --data cifar10 --data-dir data
+  minisd experiment all --out digits          all of those below
 
-Experiments with the same --out share the training runs that they have in common. Ctrl-C saves
-everything, and the same command continues. Each writes NAME.png, NAME.svg and NAME.csv.
-If an experiment is complete, the same command with another --style, or with --pdf, only
-draws the figure again.
+Experiments with the same --out share the training runs that they have in
+common. Ctrl-C saves everything, and the same command continues. Each writes
+NAME.png, NAME.svg and NAME.csv. If an experiment is complete, the same command
+with another --style, or with --pdf, only draws the figure again.
 
 experiments:
 """
@@ -202,12 +203,11 @@ def _add_experiment(parsers: Any) -> None:
         "laptop": "with another --data",
         "paper": "with --paper (CIFAR-10, or --data: its preset of 'minisd train')",
     }
-    sizes = "\nsizes:\n" + "".join(
-        f"  {chosen_by[scale]}: "
-        + ", ".join(f"{key} {_shown(v)}" for key, v in settings.items())
-        + "\n"
-        for scale, settings in SIZES.items()
-    )
+    sizes = "\nsizes:\n"
+    for scale, settings in SIZES.items():
+        values = ", ".join(f"{key} {_shown(v)}" for key, v in settings.items())
+        text = f"{chosen_by[scale]}: {values}"
+        sizes += textwrap.fill(text, 80, initial_indent="  ", subsequent_indent="    ") + "\n"
     names = "".join(f"  {name:20} {module.SUMMARY}\n" for name, module in EXPERIMENTS.items())
     names += f"  {commands.ALL:20} each of these in turn\n"
     sub = _add(

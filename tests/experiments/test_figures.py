@@ -456,6 +456,15 @@ def test_a_caption_fits_a_terminal_and_its_command_can_be_copied():
     assert shlex.split(copied.replace("\\\n", "")) == shlex.split(quoted)
 
 
+def test_the_help_fits_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["experiment", "--help"])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert all(f"  {name} " in said for name in (*EXPERIMENTS, "all"))
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_figure_has_an_alternative_text(name):
     text = EXPERIMENTS[name].ALT
