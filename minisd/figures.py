@@ -84,8 +84,9 @@ def png(draw: Callable[[], Any], dpi: int = 140) -> bytes:
 
 def tidy(axes: Any, *, changes: Sequence[float] = ()) -> None:
     """Give ``axes`` a light grid, and a dotted line at each of ``changes`` of the learning rate."""
-    for x in changes:
-        axes.axvline(x, color=INK, lw=0.8, ls=(0, (2, 3)), alpha=0.6, label="learning rate changes")
+    dotted = {"color": INK, "lw": 0.8, "ls": (0, (2, 3)), "alpha": 0.6}
+    for number, x in enumerate(changes):
+        axes.axvline(x, **dotted, label="" if number else "learning rate changes")
     axes.grid(True, which="major", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
