@@ -4,7 +4,6 @@ import csv
 import io
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from minisd.experiments.drawing import for_paper
 from minisd.experiments.study import Study
 from minisd.figures import own_style
 from minisd.files import check_ours, write_atomically
+from minisd.terminal import columns, wrapped
 
 KINDS = ("csv", "png", "svg", "pdf")
 DPI = {"screen": 140, "paper": 300}
@@ -132,7 +132,7 @@ def publish(study: Study, experiment: str, result: Result) -> list[Path]:
     writer.writerows(result.rows)
     contents = {"csv": table.getvalue().encode()}
     try:
-        contents |= pictures(experiment, result, caption, study.style, pdf=study.pdf)
+        contents |= pictures(experiment, result, caption, study.style, study.pdf)
     except Exception as error:  # matplotlib's settings are the user's, and need TeX or a backend
         name = study.out / f"{experiment}.png"
         print(f"minisd: {name} was not drawn: {type(error).__name__}: {error}", file=sys.stderr)
@@ -148,18 +148,16 @@ def publish(study: Study, experiment: str, result: Result) -> list[Path]:
 
 
 def for_terminal(caption: str) -> str:
-    """Return a caption in lines of at most 80 characters; the command can be copied as it is."""
+    """Return a caption in lines that fit the terminal. The command can be copied as it is."""
     text, _, command = caption.partition(" Made by: ")
-    lines = textwrap.wrap(text, 80, break_long_words=False, break_on_hyphens=False)
     command = f"Made by: {command}"
-    if "'" not in command:  # nothing quoted, which may not be cut
-        parts = textwrap.wrap(command, 76, break_long_words=False, break_on_hyphens=False)
-        command = " \\\n  ".join(parts)
-    return "\n".join([*lines, command])
+    if "'" not in command:  # nothing quoted, which may not be broken
+        command = wrapped(command, columns() - 4).replace("\n", " \\\n  ")
+    return f"{wrapped(text)}\n{command}"
 
 
 def pictures(
-    experiment: str, result: Result, caption: str, style: str = "screen", *, pdf: bool = False
+    experiment: str, result: Result, caption: str, style: str = "screen", pdf: bool = False
 ) -> dict[str, bytes]:
     """Return the figure as PNG, SVG and perhaps PDF, with caption and alternative text inside.
 

@@ -1,7 +1,6 @@
 """Train a run in its folder: start it, or resume it."""
 
 import dataclasses
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -227,15 +226,7 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
     settings = " ".join(
         f"{key}={_short(value)}" for key, value in dataclasses.asdict(config).items()
     )
-    progress.say(
-        textwrap.fill(
-            settings,
-            100,
-            initial_indent="settings  ",
-            subsequent_indent=" " * 10,
-            break_on_hyphens=False,
-        )
-    )
+    progress.say(f"settings  {settings}")
     if run.is_complete:
         done = "the only epoch was" if config.epochs == 1 else f"all {config.epochs} epochs were"
         progress.say(f"complete  {done} done before")
