@@ -160,7 +160,7 @@ def error_axis(axes: Any, errors: Iterable[float], name: str) -> None:
     name : str
         What the axis shows.
     """
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     errors = list(errors)
     low, high = min(errors), max(errors)
@@ -172,8 +172,9 @@ def error_axis(axes: Any, errors: Iterable[float], name: str) -> None:
         low, how = 0.8 * low, "logarithmic"
     high = max(min(100, 1.1 * high), 2)
     axes.set_ylim(low, high)
-    few, many = ([tick for tick in ticks if low <= tick <= high] for ticks in _ERROR_TICKS)
-    axes.set_yticks(few if len(few) > 3 else many)
+    evenly = tuple(MaxNLocator(5).tick_values(low, high))
+    choices = [[t for t in ticks if low <= t <= high] for ticks in (*_ERROR_TICKS, evenly)]
+    axes.set_yticks(next((ticks for ticks in choices if len(ticks) > 3), choices[-1]))
     axes.yaxis.set_major_formatter(decimal)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel(f"{name} (%)\n{how}")

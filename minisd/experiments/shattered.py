@@ -20,6 +20,7 @@ from minisd.experiments.drawing import (
     new_figure,
     tidy,
     title,
+    whole_numbers,
 )
 from minisd.experiments.input_gradients import (
     autocorrelation,
@@ -221,6 +222,7 @@ def draw(rows: Rows) -> Any:
     right.set_title("independent inputs", loc="left")
     right.set_xlabel("layers - 1 (the ReLUs of a plain network)")
     right.set_ylabel("correlation")
+    whole_numbers(right.xaxis)
     tidy(right)
     decimal_ticks(right.yaxis)
     legend_below(figure, [panels[0], right])

@@ -17,6 +17,7 @@ from minisd.experiments.drawing import (
     seeds_of,
     tidy,
     title,
+    whole_numbers,
 )
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
@@ -97,6 +98,7 @@ def draw(rows: Rows, depth: int, changes: Sequence[int]) -> Any:
         axes.axhline(GUIDE, color=INK, ls="--", lw=1, label=f"guide, {GUIDE:g}")
         axes.set_yscale("log")
         axes.set_xlabel("step")
+        whole_numbers(axes.xaxis)
         axes.set_title(label(*rule), loc="left")
         tidy(axes, changes=changes)
     panels[0].set_ylabel("update / weight")
