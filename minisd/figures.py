@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from minisd.files import write_atomically
@@ -137,13 +137,14 @@ def _curve(description: dict[str, Any], history: list[dict[str, Any]]) -> Any:
     for axes in (errors, losses):
         tidy(axes, changes=changes)
 
+    data = PurePath(description["data"]).name.removesuffix(".npz")  # of a path, its last part
     rule = (
         "constant depth"
         if description["survival"] == "constant"
         else f"stochastic depth, {description['survival']} p_L = {description['p_last']:g}"
     )
     figure.suptitle(
-        f"ResNet-{description['depth']} on {description['data']}: {rule}",
+        f"ResNet-{description['depth']} on {data}: {rule}",
         x=0.02,
         ha="left",
         fontweight="bold",

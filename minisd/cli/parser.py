@@ -27,6 +27,7 @@ examples:
   minisd train                                   the bundled digits, under a minute
   minisd train --preset cifar10 --data-dir data  the paper's CIFAR-10 row (days on a CPU)
   minisd train --data cifar10 --limit 2000 --epochs 2 --depth 8      a quick look
+  minisd train --data mine.npz                   images of your own, or --data FOLDER
   minisd train --survival constant --seed 2      the same network at constant depth
   minisd train --resume runs/digits-1            continue where a run stopped
 
@@ -34,8 +35,16 @@ Ctrl-C finishes the step, saves, and prints the command that resumes the run. Th
 test error at the epoch of lowest validation error. The lowest test error is never reported as the
 result.
 
+images of your own:
+  mine.npz     arrays images, uint8 (N, C, H, W), (N, H, W, C) or (N, H, W), and labels, from 0;
+               or train_images, train_labels, test_images, test_labels (val_images, val_labels)
+  FOLDER       FOLDER/cat/1.png, FOLDER/dog/7.jpg: a folder for each class (needs Pillow); or
+               FOLDER/train, FOLDER/test (and FOLDER/val) with these in them
+One set is split 80/10/10, class by class, by the seed. Parts are taken as they are. If the data
+was moved, give --data with --resume.
+
 presets, each with what differs from the defaults above. Without --preset, --data NAME takes the
-preset NAME-laptop:
+preset NAME-laptop, and --data PATH the preset own:
 """
 
 
@@ -81,7 +90,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="weights of the best validation epoch (default) or the last ones",
     )
     _add_settings(
-        sub.add_argument_group("settings that may differ from the run's own"), MACHINE_SETTINGS
+        sub.add_argument_group("settings that may differ from the run's own"),
+        (*MACHINE_SETTINGS, "data"),
     )
 
     sub = _add(parsers, commands.gradcheck, "check every gradient against finite differences")
@@ -279,7 +289,7 @@ def _add_settings(group: Any, names: Sequence[str], defaults: dict[str, Any] | N
         else:
             kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
             metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
-            metavar = "DIR" if setting.name == "data_dir" else metavar
+            metavar = {"data_dir": "DIR", "data": "NAME|PATH"}.get(setting.name, metavar)
             group.add_argument(flag, type=kind, choices=choices, metavar=metavar, help=text)
             if setting.name in older_names:
                 older = older_names[setting.name]
