@@ -48,6 +48,7 @@ def why(path: Path, **options) -> str:
         ((9, 28, 28, 1), "NHWC"),
         ((9, 2, 28, 28), "NCHW"),
         ((9, 28, 28, 4), "NCHW"),  # the other case
+        ((9, 28, 28, 2), "NCHW"),
         ((9, 2, 28, 3), "NHWC"),
     ],
 )
@@ -246,6 +247,17 @@ def test_a_compressed_file_is_read_and_a_bomb_is_not(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images.npy", packed.getvalue())
     assert "more than it can have" in why(path)
+
+
+def test_no_memory_is_taken_for_images_that_are_only_declared(tmp_path):
+    packed = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        packed, {"descr": "|u1", "fortran_order": False, "shape": (1000, 32, 32)}
+    )
+    path = saved(tmp_path, labels=LABELS)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("images.npy", packed.getvalue())
+    assert "'images' is shorter or longer than declared" in why(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY", bytes(1000)])
