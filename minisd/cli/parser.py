@@ -36,12 +36,13 @@ test error at the epoch of lowest validation error. The lowest test error is nev
 result.
 
 images of your own:
-  mine.npz     arrays images, uint8 (N, C, H, W), (N, H, W, C) or (N, H, W), and labels, from 0;
-               or train_images, train_labels, test_images, test_labels (val_images, val_labels)
-  FOLDER       FOLDER/cat/1.png, FOLDER/dog/7.jpg: a folder for each class (needs Pillow); or
-               FOLDER/train, FOLDER/test (and FOLDER/val) with these in them
-One set is split 80/10/10, class by class, by the seed. Parts are taken as they are. If the data
-was moved, give --data with --resume.
+  mine.npz   images, uint8 (N, C, H, W), (N, H, W, C) or (N, H, W), and labels
+             from 0; or train_images, train_labels, test_images, test_labels,
+             and val_images, val_labels if there are any
+  FOLDER     a folder for each class: FOLDER/cat/1.png, FOLDER/dog/7.jpg (needs
+             Pillow); or FOLDER/train, FOLDER/test and FOLDER/val with these
+One set is split 80/10/10, class by class, by the seed; parts are taken as they
+are. If the data was moved, give its new place to --resume with --data.
 
 presets, each with what differs from the defaults above. Without --preset, --data NAME takes the
 preset NAME-laptop, and --data PATH the preset own:

@@ -108,8 +108,9 @@ def _num_classes(path: Path, parts: dict[str, Split]) -> int:
     for part, split in parts.items():
         lowest = int(split.labels.min())
         if lowest < 0:
+            where = "" if part == "all" else f" of {part}"
             raise DataError(
-                f"{path}: image {int(split.labels.argmin())} of {part} has label {lowest}: labels "
+                f"{path}: image {int(split.labels.argmin())}{where} has label {lowest}: labels "
                 "number the classes 0, 1, 2, ..."
             )
     highest = max(int(split.labels.max()) for split in parts.values())

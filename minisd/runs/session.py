@@ -197,9 +197,20 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
         f"validation, {len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
     )
     if run.data_remark:
-        progress.say(f"          {run.data_remark}")
+        indent = " " * 10
+        progress.say(
+            textwrap.fill(
+                run.data_remark,
+                80,
+                initial_indent=indent,
+                subsequent_indent=indent,
+                break_on_hyphens=False,
+            )
+        )
     if config.preset == "own" and not config.flip:
-        progress.say("          no image is mirrored: --flip if a mirrored one has the same label")
+        progress.say(
+            "          not mirrored in training: --flip, if a mirrored image has the same label"
+        )
     library = machine.blas_description() if run.device == "cpu" else "CuPy"
     progress.say(
         f"network   ResNet-{config.depth}, {model.num_parameters:,} parameters, shortcut "

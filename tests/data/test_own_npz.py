@@ -199,7 +199,7 @@ REFUSED = {
     "other number": ({"images": IMAGES, "labels": LABELS[1:]}, "one label for each image"),
     "one-hot": ({"images": IMAGES, "labels": np.eye(2, dtype=int)[LABELS]}, "one label for each"),
     "float labels": ({"images": IMAGES, "labels": LABELS + 0.5}, r"labels\.astype\(int\)"),
-    "from -1": ({"images": IMAGES, "labels": LABELS - 1}, "image 0 of all has label -1"),
+    "from -1": ({"images": IMAGES, "labels": LABELS - 1}, "image 0 has label -1"),
     "from 1": ({"images": IMAGES, "labels": LABELS + 1}, "no training image has label 0"),
     "a gap": ({"images": IMAGES, "labels": LABELS * 2}, "no training image has label 1"),
     "far": ({"images": IMAGES, "labels": LABELS.astype("u8") * 2**63}, "go up to 92233720368547"),
