@@ -12,7 +12,7 @@ from typing import Any
 from minisd.data import cifar, digits, own, svhn
 from minisd.data.dataset import Dataset, Normaliser, Split, split_validation
 from minisd.data.files import found_in
-from minisd.errors import DataError
+from minisd.errors import DataError, known_or_close
 
 LOADERS: dict[str, Callable[..., Dataset]] = {
     "digits": digits.load,
@@ -45,8 +45,8 @@ def load(name: str, data_dir: str | Path = "data", **options: Any) -> Dataset:
         return own.load(name, **options)
     if name not in LOADERS:
         raise DataError(
-            f"unknown data set {name!r}; there are {', '.join(LOADERS)}; or give the path of an "
-            ".npz file, or of a folder with class folders, with images of your own"
+            f"unknown data set {name!r}; {known_or_close(name, LOADERS)} (images of your own are "
+            "given by the path of an .npz file, or of a folder with class folders)"
         )
     return LOADERS[name](Path(os.path.expanduser(data_dir)), **options)
 

@@ -5,14 +5,13 @@ The arrays are ``images`` and ``labels``; or ``train_images``, ``train_labels``,
 (N, C, H, W), (N, H, W, C) or (N, H, W), and labels are whole numbers from 0, (N,) or (N, 1).
 """
 
-import difflib
 from pathlib import Path
 
 import numpy as np
 
 from minisd.backend import Array
 from minisd.data.dataset import Split
-from minisd.errors import DataError
+from minisd.errors import DataError, closest
 from minisd.readers import Declared, Kind, Npz
 
 PREFIXES = {"all": "", "train": "train_", "test": "test_", "validation": "val_"}
@@ -55,10 +54,10 @@ def _prefixes(path: Path, declared: Declared) -> dict[str, str]:
     known = {f"{prefix}{what}" for prefix in prefixes.values() for what in ("images", "labels")}
     for name in declared:
         if name not in known:
-            close = difflib.get_close_matches(name, sorted(known), n=1)
+            close = closest(name, sorted(known))
             raise DataError(
                 f"{path} has an array {name!r}, which is not known: "
-                + (f"did you mean {close[0]!r}? " if close else "")
+                + (f"did you mean {close!r}? " if close else "")
                 + "The arrays are images and labels, or train_images, train_labels, test_images, "
                 "test_labels (and val_images, val_labels); save those alone"
             )

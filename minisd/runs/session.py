@@ -1,7 +1,6 @@
 """Train a run in its folder: start it, or resume it."""
 
 import dataclasses
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -197,16 +196,7 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
         f"validation, {len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
     )
     if run.data_remark:
-        indent = " " * 10
-        progress.say(
-            textwrap.fill(
-                run.data_remark,
-                80,
-                initial_indent=indent,
-                subsequent_indent=indent,
-                break_on_hyphens=False,
-            )
-        )
+        progress.say(f"          {run.data_remark}")
     if config.preset == "own" and not config.flip:
         progress.say(
             "          not mirrored in training: --flip, if a mirrored image has the same label"
@@ -242,15 +232,7 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
     settings = " ".join(
         f"{key}={_short(value)}" for key, value in dataclasses.asdict(config).items()
     )
-    progress.say(
-        textwrap.fill(
-            settings,
-            100,
-            initial_indent="settings  ",
-            subsequent_indent=" " * 10,
-            break_on_hyphens=False,
-        )
-    )
+    progress.say(f"settings  {settings}")
     if run.is_complete:
         done = "the only epoch was" if config.epochs == 1 else f"all {config.epochs} epochs were"
         progress.say(f"complete  {done} done before")
