@@ -84,7 +84,8 @@ def read(path: Path) -> tuple[dict[str, Split], tuple[str, ...], list[str]]:
 
 def _some(files: list[Path], folder: Path) -> str:
     """Return how many files there are, and the first of them, with the verb."""
-    first = files[0].relative_to(folder)
+    name = str(files[0].relative_to(folder))
+    first = "".join(c if c.isprintable() else " " for c in name)  # nothing a terminal would obey
     return f"{first} is" if len(files) == 1 else f"{len(files)} files, such as {first}, are"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minisd.data import load, own_folder
-from minisd.errors import DataError
+from minisd.errors import DataError, OutOfMemoryError
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -122,6 +122,27 @@ def test_hidden_files_are_left_out_and_others_are_named(tmp_path):
     assert f"{Path('cat/notes.txt')} is no image, left out" in load(str(tmp_path)).remark
     (tmp_path / "labels.csv").touch()
     assert "2 files, such as" in load(str(tmp_path)).remark
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+def test_odd_names_of_files_are_told_without_harm(tmp_path):
+    fill(tmp_path)
+    (tmp_path / "cat" / "two\nlines \x1b[31m \udcff.txt").touch()
+    assert "cat/two lines  [31m  .txt is no image" in load(str(tmp_path)).remark
+    (tmp_path / "cat" / "a\x1b.png").touch()
+    assert f"{tmp_path}/cat/a .png is damaged" in why(tmp_path)
+
+
+def test_too_many_images_for_the_memory_are_known_before_they_are_read(tmp_path, monkeypatch):
+    fill(tmp_path)
+
+    def no_memory(shape, dtype):
+        assert shape == (6, 3, 8, 8)
+        raise MemoryError
+
+    monkeypatch.setattr(own_folder.np, "empty", no_memory)
+    with pytest.raises(OutOfMemoryError, match="too little memory to read"):
+        load(str(tmp_path))
 
 
 def test_a_class_of_trains_is_a_class(tmp_path):
