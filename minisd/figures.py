@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from math import log10
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from minisd.files import write_atomically
@@ -258,6 +258,7 @@ def _curve(description: dict[str, Any], history: list[dict[str, Any]]) -> Any:
         tidy(axes, changes=changes)
     legend_below(figure, [errors])
 
+    data = PurePath(description["data"]).name.removesuffix(".npz")  # of a path, its last part
     rule = (
         "constant depth"
         if description["survival"] == "constant"

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from minisd.data import download, found_in, load
+from minisd.data import download, found_in, is_path, load
 from minisd.errors import ConfigError, DeviceError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.catalogue import run as run_experiment
@@ -60,7 +60,8 @@ def train(
         else:
             _check_data_is_named(settings)
             config = resolve(settings)
-            folder = out or made.enter_context(runfolder.new_folder(Path("runs"), config.preset))
+            stem = config.data_name if is_path(config.data) else config.preset
+            folder = out or made.enter_context(runfolder.new_folder(Path("runs"), stem))
             start = partial(session.train, config, folder, force=force)
         try:
             run = start(progress=progress)
@@ -81,7 +82,9 @@ def train(
 
 
 def _check_data_is_named(settings: dict[str, Any]) -> None:
-    """Refuse to train on the digits, the default, where --data-dir has other data."""
+    """Refuse to train on the digits, the default, where settings are meant for other data."""
+    if settings.get("preset") == "own" and "data" not in settings:
+        raise ConfigError("preset 'own' is for images of your own: add --data PATH")
     if "data_dir" in settings and not {"data", "preset"} & settings.keys():
         data_sets = found_in(Path(os.path.expanduser(settings["data_dir"])))
         if data_sets:
@@ -105,7 +108,8 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
         )
         epochs_done = len(position["history"])
         print(
-            f"{run}: ResNet-{config.depth} on {config.data}, epoch {epochs_done} of {config.epochs}"
+            f"{run}: ResNet-{config.depth} on {config.data_name}, epoch {epochs_done} of "
+            f"{config.epochs}"
         )
         print(f"weights of {weights}")
         if trained.data_remark:

@@ -29,7 +29,7 @@ def add_settings(group: Any, names: Sequence[str]) -> dict[str, argparse.Action]
         else:
             kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
             metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
-            metavar = "DIR" if setting.name == "data_dir" else metavar
+            metavar = {"data_dir": "DIR", "data": "NAME|PATH"}.get(setting.name, metavar)
             action = group.add_argument(
                 flag, type=kind, choices=choices, metavar=metavar, help=text
             )

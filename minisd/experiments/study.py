@@ -183,7 +183,7 @@ class Study:
             config = self.config(rule, p_last, seed, **changes)
             rule_name = rule if rule in ("constant", "plain") else f"{rule}-{p_last:g}"
             suffix = "".join(f"-{key}{changes[key]}" for key in changes if key != "depth")
-            name = f"{config.data}-{config.depth}-{rule_name}-seed{seed}{suffix}"
+            name = f"{config.data_name}-{config.depth}-{rule_name}-seed{seed}{suffix}"
             folder = self.out / "runs" / name
             self._check_same(folder, config)
             jobs[folder], keys[folder] = config, (rule, p_last, seed)

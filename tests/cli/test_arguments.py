@@ -33,7 +33,7 @@ REFUSED = {
     "experiment learning_curve": "unknown name 'learning_curve'; did you mean 'learning-curves'?",
     "train --survival lineer": "unknown --survival 'lineer'; did you mean 'linear'?",
     "train --survival random": "unknown --survival 'random'; there are linear, uniform, constant",
-    "train --data CIFAR10": "unknown --data 'CIFAR10'; did you mean 'cifar10'?",
+    "train --device CPU": "unknown --device 'CPU'; did you mean 'cpu'?",
     "data get mnist": "unknown name 'mnist'; there are digits, cifar10, cifar100, svhn",
     "course check a1 --hint 4": "unknown --hint 4; there are 1, 2, 3",
     "train --depth deep": "--depth: 'deep' is not a whole number; see 'minisd train --help'",
