@@ -20,6 +20,7 @@ from minisd.machine import set_threads
 from minisd.models import ResNet, resnet
 from minisd.optim import SGD, StepSchedule
 from minisd.residual import ResidualBlock
+from minisd.rules import constant, cosine_decay, set_survival
 from minisd.stochastic_depth import (
     depth_distribution,
     draw_gates,
@@ -46,6 +47,8 @@ __all__ = [
     "Sequential",
     "StepSchedule",
     "__version__",
+    "constant",
+    "cosine_decay",
     "depth_distribution",
     "draw_gates",
     "expected_depth",
@@ -56,6 +59,7 @@ __all__ = [
     "ops",
     "resnet",
     "set_gates",
+    "set_survival",
     "set_threads",
     "uniform",
 ]

@@ -15,7 +15,8 @@ At test time all blocks are present, each weighted by how often it took part in 
     H_l = ReLU(p_l f_l(H_{l-1}) + id(H_{l-1}))                                      (eq. 5)
 
 Equations 2 and 5 are `minisd.residual.ResidualBlock.forward`. This module has the rest: the
-survival rules, the gates, and the expected depth of the network.
+paper's survival rules, the gates, and the expected depth of the network. Other rules, and one's
+own, are in `minisd.rules`.
 
 The gates have their own random generator, so that changing p_L does not change the order of the
 images. They are drawn here, once per mini-batch, and never inside a forward. So a forward can be
@@ -73,7 +74,11 @@ def check_survival(survival_probs: Iterable[float]) -> list[float]:
             f"survival probabilities are a list, one for each block, got {survival_probs!r}: for "
             "the same one everywhere use uniform(num_blocks, p)"
         )
-    probs = [float(p) for p in survival_probs]
+    probs = []
+    for block, p in enumerate(survival_probs, start=1):
+        if isinstance(p, bool | np.bool_) or not isinstance(p, int | float | np.number):
+            raise TypeError(f"survival probabilities must be numbers, got {p!r} for block {block}")
+        probs.append(float(p))
     for block, p in enumerate(probs, start=1):
         if not 0 <= p <= 1:  # also catches NaN
             raise ValueError(

@@ -23,6 +23,7 @@ STOREYS = [
     "layers optim",
     "residual",
     "fused stochastic_depth recompute",
+    "rules",
     "models flow",
     "train surgery gradcheck",
     "runs",
