@@ -160,6 +160,8 @@ class ConvChain(Sequential):
             norm.beta.accumulate(dbeta)
         return as_images(g)
 
+    flops = Sequential.flops  # that of its layers
+
     def kinks(self) -> bytes:
         """Where the ReLUs of the last forward were open, if it was done in one pass."""
         saved = None if self._cache is None else self.take()

@@ -90,6 +90,24 @@ class ResNet(Layer):
                 dh = block.backward(dh)
         return self.stem.backward(dh)
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        """Return 0: all the work is that of the layers inside."""
+        return 0
+
+    def __repr__(self) -> str:
+        return f"ResNet({self.num_blocks} blocks, {self.num_parameters:,} parameters)"
+
+    def __str__(self) -> str:
+        """Return `summary`, for images of 32x32 pixels as in CIFAR-10."""
+        conv = next((layer for layer in self.stem.walk() if isinstance(layer, Conv2d)), None)
+        if conv is None:
+            return self.summary()
+        try:
+            text = self.summary((conv.w.data.shape[1], 32, 32))
+        except ValueError as error:  # a network of one's own, for other images
+            return f"{self.summary()}\nImages of 32x32 pixels do not fit: {error}"
+        return f"{text}\n\nFor other images: model.summary((C, H, W))"
+
     @property
     def num_blocks(self) -> int:
         """L."""

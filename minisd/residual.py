@@ -7,6 +7,7 @@ or the cheapest map to the new shape where channels double and the image halves.
 what stochastic depth adds: see `minisd.stochastic_depth`, which draws it.
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,10 @@ class ResidualBlock(Layer):
             )
         return beside(gates.astype(x.dtype), x).reshape(-1, 1, 1, 1)
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        """Return that of the weighted sum, a multiply-add for each number."""
+        return 2 * prod(y_shape)
+
     def run_branch(self, x: Array) -> Any:
         """Return f(x). A recorder looks at what this returns."""
         return self.branch.forward(x)
@@ -202,6 +207,9 @@ class IdentityShortcut(Layer):
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         return dy
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        return 0
 
 
 class PadShortcut(Layer):
@@ -245,6 +253,9 @@ class PadShortcut(Layer):
             return self.ops.subsample_backward(dsmall, shrunk)
         return self.ops.avg_pool2d_backward(dsmall, shrunk)
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        return 0 if self.subsample else prod(x_shape)
+
 
 class NoShortcut(Layer):
     """Nothing: zeros of the branch's shape. What is left of the network is a plain one."""
@@ -261,6 +272,9 @@ class NoShortcut(Layer):
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         return self.ops.zeros(self.take(), dy)
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        return 0
 
 
 def projection_shortcut(

@@ -17,8 +17,10 @@ from minisd import (
     set_gates,
     set_image_gates,
 )
+from minisd.footprint import copy_of
 from minisd.layers import Layer
 from minisd.residual import IdentityShortcut, NoShortcut, PadShortcut, ResidualBlock
+from minisd.summary import Calls
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -272,3 +274,17 @@ def test_ten_sgd_steps(dropped, nesterov, rng):
         )
     for name, buffer in model.buffers():
         np.testing.assert_allclose(buffer, judge.statistics[name].numpy(), rtol=1e-8, atol=1e-10)
+
+
+def test_flops_of_convolutions_and_linear_layers(rng):
+    """PyTorch counts these only, and takes a bias for free."""
+    counter = pytest.importorskip("torch.utils.flop_counter").FlopCounterMode(display=False)
+    model = network({"depth": 11, "shortcut": "projection", "branch": "bottleneck"}, rng)
+    copied = copy_of(model)
+    calls = Calls(copied, (2, 8, 12))
+    products = [layer for layer in copied.walk() if hasattr(layer, "w")]
+    ours = sum(calls.flops[id(layer)][0] for layer in products) - len(model.head.b.data)
+    judge = Judge(model).eval()
+    with counter, torch.no_grad():
+        judge(torch.zeros((1, 2, 8, 12), dtype=torch.float64))
+    assert ours == counter.get_total_flops()
