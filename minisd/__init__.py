@@ -18,7 +18,16 @@ from minisd.layers import (
 )
 from minisd.machine import set_threads
 from minisd.models import ResNet, resnet
-from minisd.optim import SGD, StepSchedule
+from minisd.optim import (
+    SGD,
+    Adam,
+    AdamW,
+    Optimizer,
+    StepSchedule,
+    cosine,
+    no_decay_on_batchnorm,
+    one_cycle,
+)
 from minisd.residual import ResidualBlock
 from minisd.stochastic_depth import (
     depth_distribution,
@@ -32,6 +41,8 @@ from minisd.version import __version__
 
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
     "BatchNorm2d",
     "Conv2d",
     "ConvChain",
@@ -39,6 +50,7 @@ __all__ = [
     "GlobalAvgPool",
     "Layer",
     "Linear",
+    "Optimizer",
     "Parameter",
     "ReLU",
     "ResNet",
@@ -46,13 +58,16 @@ __all__ = [
     "Sequential",
     "StepSchedule",
     "__version__",
+    "cosine",
     "depth_distribution",
     "draw_gates",
     "expected_depth",
     "flow",
     "fuse",
     "linear_decay",
+    "no_decay_on_batchnorm",
     "one_by_one",
+    "one_cycle",
     "ops",
     "resnet",
     "set_gates",

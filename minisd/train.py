@@ -15,13 +15,13 @@ from minisd.errors import NonFiniteError
 from minisd.flow import Recorder
 from minisd.flow.nonfinite import first_nonfinite
 from minisd.layer import Layer, restore, settings
-from minisd.optim import SGD
+from minisd.optim import Optimizer
 
 
 @machine.one_blas_thread()  # once for the whole step, instead of in each operation
 def train_step(
     model: Layer,
-    optimizer: SGD,
+    optimizer: Optimizer,
     images: Array,
     labels: Array,
     *,
