@@ -18,7 +18,16 @@ from minisd.layers import (
 )
 from minisd.machine import set_threads
 from minisd.models import ResNet, resnet
-from minisd.optim import SGD, StepSchedule
+from minisd.optim import (
+    SGD,
+    Adam,
+    AdamW,
+    Optimizer,
+    StepSchedule,
+    cosine,
+    no_decay_on_batchnorm,
+    one_cycle,
+)
 from minisd.residual import ResidualBlock
 from minisd.rules import constant, cosine_decay, set_survival
 from minisd.stochastic_depth import (
@@ -33,6 +42,8 @@ from minisd.version import __version__
 
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
     "BatchNorm2d",
     "Conv2d",
     "ConvChain",
@@ -40,6 +51,7 @@ __all__ = [
     "GlobalAvgPool",
     "Layer",
     "Linear",
+    "Optimizer",
     "Parameter",
     "ReLU",
     "ResNet",
@@ -49,13 +61,16 @@ __all__ = [
     "__version__",
     "constant",
     "cosine_decay",
+    "cosine",
     "depth_distribution",
     "draw_gates",
     "expected_depth",
     "flow",
     "fuse",
     "linear_decay",
+    "no_decay_on_batchnorm",
     "one_by_one",
+    "one_cycle",
     "ops",
     "resnet",
     "set_gates",

@@ -13,7 +13,7 @@ from minisd.flow.step import Step, Tensors, scales, sums_of_squares, to_host
 from minisd.flow.watch import Watch
 from minisd.layer import Layer
 from minisd.ops.check import whole_number
-from minisd.optim import SGD
+from minisd.optim import Optimizer, check_optimizer
 
 
 class Recorder:
@@ -23,8 +23,9 @@ class Recorder:
     ----------
     model : Layer
         Its residual blocks, if any, must be in ``model.blocks``.
-    optimizer : SGD
-        The optimiser of the model. All its parameters are recorded.
+    optimizer : Optimizer
+        The optimiser of the model, perhaps one of your own (`minisd.optim.protocol`). All its
+        parameters are recorded.
     path : path
         A new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.records`
         describes the file, and `load` reads it.
@@ -49,7 +50,7 @@ class Recorder:
     def __init__(
         self,
         model: Layer,
-        optimizer: SGD,
+        optimizer: Optimizer,
         path: str | Path,
         *,
         average: int = 1,
@@ -61,6 +62,7 @@ class Recorder:
         self.look_every = whole_number("look_every", look_every, 1)
         self.write_every = whole_number("write_every", write_every, 1)
         self.done = 0 if done is None else whole_number("done", done, 0)
+        check_optimizer("Recorder", optimizer)
         self.optimizer = optimizer
         blocks = list(getattr(model, "blocks", []))
         self._tensors = Tensors(optimizer, blocks)
@@ -122,6 +124,15 @@ class Recorder:
     def flush(self) -> None:
         """End the present record, even if it is incomplete, and write all records."""
         self._write(end=True)
+
+    def __call__(self, moment: str, run: Any) -> None:
+        """Record the steps of `minisd.fit`: a recorder is one of its callbacks."""
+        if moment == "backward":
+            self.after_backward(run.loss)
+        elif moment == "step":
+            self.after_step()
+        elif moment == "save":
+            self.flush()
 
     def close(self) -> None:
         """Call `flush`, then `detach`."""

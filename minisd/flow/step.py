@@ -7,7 +7,7 @@ import numpy as np
 
 from minisd.backend import Array, array_module, is_cupy, to_numpy
 from minisd.flow.watch import Look
-from minisd.optim import SGD
+from minisd.optim import Optimizer
 from minisd.residual import ResidualBlock
 
 RUN = 256
@@ -21,7 +21,7 @@ class Tensors:
     order, because a gradient is often a transposed view. The order makes no difference to sums.
     """
 
-    def __init__(self, optimizer: SGD, blocks: list[ResidualBlock]) -> None:
+    def __init__(self, optimizer: Optimizer, blocks: list[ResidualBlock]) -> None:
         self.names = list(optimizer.parameters)
         self.parameters = list(optimizer.parameters.values())
         self.sizes = np.array([parameter.data.size for parameter in self.parameters])

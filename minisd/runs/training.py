@@ -190,6 +190,8 @@ class Training:
         """Draw the gates of a mini-batch and set them; return them. None without blocks."""
         if not getattr(self.model, "blocks", []):
             return []
+        if self.gates is None:
+            return draw_gates(self.model, self.gate_rng)
         return draw_gates(self.model, self.gate_rng, sample=self.gates)
 
     def rate(self) -> float:

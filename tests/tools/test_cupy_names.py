@@ -11,11 +11,11 @@ import minisd
 ROOT = Path(minisd.__file__).parent
 ON_DEVICES = sorted(
     path
-    for room in ("ops", "fast", "machine", "gradcheck", "flow")
+    for room in ("ops", "fast", "machine", "gradcheck", "flow", "optim")
     for path in (ROOT / room).glob("*.py")
     if path.stem not in ("records", "statistics", "report", "table")  # on the host
 ) + [ROOT / "data" / "batches.py"] + [ROOT / f"{name}.py" for name in (
-    "fused", "layer", "layers", "models", "optim", "recompute", "residual", "stochastic_depth",
+    "fused", "layer", "layers", "models", "recompute", "residual", "stochastic_depth",
     "surgery", "train",
 )]  # fmt: skip
 """Files whose functions may be given arrays of a GPU."""
