@@ -30,6 +30,8 @@ from minisd.optim import (
 )
 from minisd.residual import ResidualBlock
 from minisd.rules import constant, cosine_decay, set_survival
+from minisd.runs.fit_model import fit
+from minisd.runs.weights import load_model, load_weights
 from minisd.stochastic_depth import (
     depth_distribution,
     draw_gates,
@@ -65,9 +67,12 @@ __all__ = [
     "depth_distribution",
     "draw_gates",
     "expected_depth",
+    "fit",
     "flow",
     "fuse",
     "linear_decay",
+    "load_model",
+    "load_weights",
     "no_decay_on_batchnorm",
     "one_by_one",
     "one_cycle",

@@ -1,6 +1,7 @@
 """Residual networks by depth (He et al. 2015, section 4.2; Huang et al. 2016, section 4)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -41,7 +42,12 @@ class ResNet(Layer):
     recompute_every : int or None
         In training, save one input for every group of this many blocks. The backward computes the
         rest again: see `minisd.recompute`. ``checkpoint_every`` is an older name of the same.
+    made_with : dict or None
+        The arguments of `resnet` as plain data, own branches and classes as their names; a run
+        saves it.
     """
+
+    made_with: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -248,6 +254,17 @@ def resnet(
         channels = out_channels
     head = Linear(channels, num_classes, rng=rng, dtype=dtype)
     model = ResNet(stem, blocks, GlobalAvgPool(), head, recompute_every=recompute_every)
+    model.made_with = {
+        "depth": depth,
+        "num_classes": num_classes,
+        "in_channels": in_channels,
+        "width": width,
+        "shortcut": shortcut,
+        "branch": branch,
+        "gamma": gamma,
+        "scale": scale,
+        "dtype": dtype.name,
+    }
     return fuse(model) if fused else model
 
 

@@ -100,6 +100,11 @@ def is_run(path: Path) -> bool:
     return isinstance(versions, dict) and "minisd" in versions
 
 
+def is_there(path: Path) -> bool:
+    """Whether a folder has a run of minisd that could go on."""
+    return (path / CONFIG).exists() and is_run(path)
+
+
 def check_free(path: Path, *, force: bool) -> None:
     """Raise a RunFolderError unless a new run may use the folder ``path``. Changes nothing.
 

@@ -117,6 +117,7 @@ class Training:
         self.position = Position()
         self.best_arrays: dict[str, Array] = {}
         self.loss: Any = None
+        self.given_schedule: Schedule = schedule  # perhaps not bound to a length
         self.mark_epoch_start()
 
     @property
