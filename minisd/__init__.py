@@ -6,6 +6,7 @@ Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (t
 
 from minisd import ending, flow, ops  # noqa: F401  # `ending` first: see there
 from minisd.fused import ConvChain, FusedBlock, fuse, one_by_one
+from minisd.gates import at_least, draw_image_gates, every_other, grouped, set_image_gates
 from minisd.layers import (
     BatchNorm2d,
     Conv2d,
@@ -61,15 +62,19 @@ __all__ = [
     "Sequential",
     "StepSchedule",
     "__version__",
+    "at_least",
     "constant",
     "cosine_decay",
     "cosine",
     "depth_distribution",
     "draw_gates",
+    "draw_image_gates",
+    "every_other",
     "expected_depth",
     "fit",
     "flow",
     "fuse",
+    "grouped",
     "linear_decay",
     "load_model",
     "load_weights",
@@ -79,6 +84,7 @@ __all__ = [
     "ops",
     "resnet",
     "set_gates",
+    "set_image_gates",
     "set_survival",
     "set_threads",
     "uniform",

@@ -23,7 +23,7 @@ STOREYS = [
     "layers optim",
     "residual",
     "fused stochastic_depth recompute",
-    "rules",
+    "rules gates",
     "models flow",
     "train surgery gradcheck",
     "runs",
