@@ -296,7 +296,8 @@ def _check(config: Config) -> None:
             raise ConfigError(_unknown(setting.name, value, choices))
     if isinstance(config.survival, str) and config.survival not in NAMED_RULES:
         raise ConfigError(
-            f"{_unknown('survival rule', config.survival, NAMED_RULES)}; or give the probabilities"
+            f"{_unknown('survival rule', config.survival, NAMED_RULES)} (or give the probabilities "
+            "of all blocks, as in 0.9,0.8,0.7)"
         )
     for name, lowest in (
         ("width", 1),

@@ -67,7 +67,9 @@ def _fit(
         # The draws for the data are repeated from the start of the epoch; those for the gates not.
         run.rewind_epoch()
         with _timed(position):
-            validate_if_due(run, stop, callbacks)  # a run may have been interrupted just before validation
+            validate_if_due(
+                run, stop, callbacks
+            )  # a run may have been interrupted just before validation
             for images, labels in training_batches(
                 run.train,
                 run.batch_size,

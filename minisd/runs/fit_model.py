@@ -4,33 +4,36 @@ It is the loop of `minisd train`, `minisd.runs.fit`, with the same run folder.
 """
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from minisd import machine
-from minisd.backend import Array, is_cupy
-from minisd.data import Dataset, Normaliser, Split, split_validation
+from minisd.backend import is_cupy
 from minisd.data.batches import NO_AUGMENTATION, Augmentation
 from minisd.errors import ConfigError
 from minisd.layer import Layer
 from minisd.ops.check import number, whole_number
 from minisd.optim import Optimizer, Schedule, StepSchedule, bound, check_optimizer
-from minisd.runs import checkpoint, session
 from minisd.runs import folder as runfolder
 from minisd.runs import origin as origins
+from minisd.runs import session
 from minisd.runs.callbacks import Callbacks
+from minisd.runs.described import (
+    described_model,
+    described_optimizer,
+    described_schedule,
+    name_of,
+)
 from minisd.runs.fit import fit as run_loop
 from minisd.runs.interrupt import StopSignals
 from minisd.runs.introduction import introduce
+from minisd.runs.material import Images, Material, material_of
 from minisd.runs.progress import Console, Progress
 from minisd.runs.run import spawned
-from minisd.runs.training import Callback, Gates, Material, Training
-
-Images = Split | Dataset | tuple[Array, Array]
+from minisd.runs.training import Callback, Training
+from minisd.stochastic_depth import Sampler
 
 
 def fit(
@@ -43,7 +46,7 @@ def fit(
     test: Images | None = None,
     batch_size: int = 128,
     schedule: Schedule | float | None = None,
-    gates: Gates | None = None,
+    gates: Sampler | None = None,
     augmentation: Augmentation = NO_AUGMENTATION,
     normalise: bool = True,
     validate_every: int | None = None,
@@ -129,7 +132,7 @@ def fit(
     run = _training(
         model,
         optimizer,
-        _material(train, validation, test, augmentation, normalise, seed),
+        material_of(train, validation, test, augmentation, normalise, spawned(seed)[1]),
         epochs=epochs,
         batch_size=batch_size,
         schedule=schedule,
@@ -137,6 +140,7 @@ def fit(
         validate_every=validate_every,
         flow=flow,
         callbacks=callbacks,
+        normalise=normalise,
         seed=seed,
     )
     progress = Progress() if quiet else Console()
@@ -150,10 +154,12 @@ def fit(
         with runfolder.claim(folder, create=True):
             runfolder.check_free(folder, force=force)
             runfolder.clear(folder)
-            return session.train_in(folder, run, progress)  # type: ignore[no-any-return]
+            session.train_in(folder, run, progress)
+            return run
     with runfolder.claim(folder, create=False):
         _go_on(run, folder)
-        return session.train_in(folder, run, progress)  # type: ignore[no-any-return]
+        session.train_in(folder, run, progress)
+    return run
 
 
 def _go_on(run: Training, folder: Path) -> None:
@@ -207,10 +213,11 @@ def _training(
     epochs: int,
     batch_size: int,
     schedule: Schedule | float | None,
-    gates: Gates | None,
+    gates: Sampler | None,
     validate_every: int | None,
     flow: int | None,
     callbacks: Iterable[Callback],
+    normalise: bool,
     seed: int,
 ) -> Training:
     """Check the arguments, and return the state at the start."""
@@ -219,7 +226,10 @@ def _training(
     try:
         check_optimizer("fit", optimizer)
         _check_belongs(model, optimizer)
-        epochs, batch_size = whole_number("epochs", epochs, 1), whole_number("batch_size", batch_size, 1)
+        epochs, batch_size = (
+            whole_number("epochs", epochs, 1),
+            whole_number("batch_size", batch_size, 1),
+        )
         for name, value in (("validate_every", validate_every), ("flow", flow)):
             if value is not None:
                 whole_number(name, value, 1)
@@ -240,15 +250,15 @@ def _training(
     _, _, data_rng, gate_rng = spawned(seed)
     settings = {
         "made_by": "minisd.fit",
-        "model": _described_model(model),
+        "model": described_model(model),
         "survival": list(getattr(model, "survival_probs", [])),
-        "optimizer": _described_optimizer(optimizer),
-        "schedule": _described(schedule),
-        "gates": None if gates is None else _name(gates),
+        "optimizer": described_optimizer(optimizer),
+        "schedule": described_schedule(schedule),
+        "gates": None if gates is None else name_of(gates),
         "epochs": epochs,
         "batch_size": batch_size,
         "augmentation": dataclasses.asdict(material.augmentation),
-        "normalise": material.normaliser.std != 1.0,
+        "normalise": bool(normalise),
         "validate_every": validate_every,
         "flow": flow,
         "seed": seed,
@@ -284,109 +294,3 @@ def _check_belongs(model: Layer, optimizer: Optimizer) -> None:
             f"the optimiser was made for another network ({strangers[0]} is not a parameter of "
             f"this one): make it again, {type(optimizer).__name__}(model, ...)"
         )
-
-
-# ---- data ----
-
-
-def _material(
-    train: Images,
-    validation: Images | None,
-    test: Images | None,
-    augmentation: Augmentation,
-    normalise: bool,
-    seed: int,
-) -> Material:
-    """Return the checked splits."""
-    if isinstance(train, Dataset):
-        test = train.test if test is None else test
-        if validation is None:
-            train, validation = split_validation(train, spawned(seed)[1])
-    if validation is None:
-        raise ConfigError(
-            "fit needs validation images, which decide on the best weights: give "
-            "fit(model, optimizer, train, validation, ...), or a Dataset for train"
-        )
-    splits = {"train": _split(train, "train"), "validation": _split(validation, "validation")}
-    if test is not None:
-        splits["test"] = _split(test, "test")
-    shape = splits["train"].images.shape[1:]
-    hasher = hashlib.blake2b(digest_size=16)
-    classes = 1 + max((int(split.labels.max()) for split in splits.values() if split.labels.size), default=0)
-    for name, split in splits.items():
-        split.check(name, classes)
-        if split.images.shape[1:] != shape:
-            raise ConfigError(f"images of train are {shape}, but of {name} {split.images.shape[1:]}")
-        for array in (split.images, split.labels):
-            hasher.update(f"{array.dtype}{array.shape}".encode())
-            hasher.update(np.ascontiguousarray(array).data)
-    if not isinstance(augmentation, Augmentation):
-        raise ConfigError(
-            f"augmentation is a minisd.data.batches.Augmentation, got {augmentation!r}"
-        )
-    images = splits["train"].images
-    normaliser = (
-        Normaliser.fit(images) if normalise else Normaliser(np.zeros(shape, np.float32), 1.0)
-    )
-    return Material(
-        splits["train"],
-        splits["validation"],
-        splits.get("test"),
-        normaliser,
-        augmentation,
-        hasher.hexdigest(),
-    )
-
-
-def _split(given: Images, name: str) -> Split:
-    """Return images and labels as a Split."""
-    if isinstance(given, Dataset):
-        return given.test if name == "test" else given.train
-    if isinstance(given, Split):
-        return given
-    if isinstance(given, Sequence) and len(given) == 2:
-        images, labels = given
-        if is_cupy(images) or is_cupy(labels):
-            raise ConfigError(
-                f"{name}: images and labels are NumPy arrays; batches go to the GPU one by one"
-            )
-        return Split(np.asarray(images), np.asarray(labels))
-    raise ConfigError(
-        f"{name} is a Split, a pair (images, labels) or a Dataset; got a {type(given).__name__}"
-    )
-
-
-# ---- what config.json says of objects ----
-
-
-def _described_model(model: Layer) -> dict[str, Any]:
-    """Return the kind of a network, and a checksum of the names and shapes of all its arrays."""
-    declared = checkpoint.declare(checkpoint.layer_arrays(model))
-    text = "\n".join(f"{name} {shape} {dtype}" for name, (shape, dtype) in declared.items())
-    return {
-        "class": type(model).__name__,
-        "arrays": len(declared),
-        "shapes": hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
-    }
-
-
-def _described_optimizer(optimizer: Optimizer) -> dict[str, Any]:
-    """Return the settings of an optimiser, but for the learning rate, which is the schedule's."""
-    describe = getattr(optimizer, "describe", None)
-    if describe is not None:
-        return {k: v for k, v in checkpoint.as_json(describe()).items() if k != "lr"}
-    numbers = {k: v for k, v in vars(optimizer).items() if isinstance(v, float | str | bool)}
-    numbers = {k: v for k, v in numbers.items() if k != "lr" and not k.startswith("_")}
-    return {"name": type(optimizer).__name__, **numbers}
-
-
-def _described(schedule: Schedule) -> Any:
-    """Return the settings of a schedule, or the name of a function."""
-    try:
-        return checkpoint.as_json(schedule.describe())  # type: ignore[attr-defined]
-    except (AttributeError, TypeError):
-        return _name(schedule)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", type(function).__qualname__)

@@ -1,6 +1,5 @@
 """What is printed before training: data, network, depth, learning rate, settings."""
 
-import dataclasses
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -30,15 +29,8 @@ def introduce(run: Training, folder: Path | None, progress: Progress) -> None:
     )
     for line in _origin(run.origin):
         progress.say(line)
-    progress.say(
-        textwrap.fill(
-            " ".join(f"{key}={_short(value)}" for key, value in run.settings.items()),
-            100,
-            initial_indent="settings  ",
-            subsequent_indent=" " * 10,
-            break_on_hyphens=False,
-        )
-    )
+    if isinstance(run, Run):
+        progress.say(_settings(run))
     if run.is_complete:
         done = "the only epoch was" if run.epochs == 1 else f"all {run.epochs} epochs were"
         progress.say(f"complete  {done} done before")
@@ -48,6 +40,34 @@ def introduce(run: Training, folder: Path | None, progress: Progress) -> None:
         )
     if folder is not None:
         progress.say(f"run       {folder}")
+
+
+def heading(run: Training) -> str:
+    """Return a title for the learning curve."""
+    what = (
+        f"ResNet-{run.config.depth} on {run.config.data}"
+        if isinstance(run, Run)
+        else type(run.model).__name__
+    )
+    probs, settings = run.survival_probs, run.settings
+    if not probs:
+        return what
+    if min(probs) == 1:
+        return f"{what}: constant depth"
+    if isinstance(run, Run) and isinstance(run.config.survival, str):
+        return f"{what}: stochastic depth, {settings['survival']} p_L = {settings['p_last']:g}"
+    return f"{what}: stochastic depth, p_l from {probs[0]:g} to {probs[-1]:g}"
+
+
+def _settings(run: Run) -> str:
+    """Return all settings, in lines."""
+    return textwrap.fill(
+        " ".join(f"{key}={_short(value)}" for key, value in run.settings.items()),
+        100,
+        initial_indent="settings  ",
+        subsequent_indent=" " * 10,
+        break_on_hyphens=False,
+    )
 
 
 def _short(value: object) -> str:
@@ -68,9 +88,7 @@ def _data(run: Training) -> str:
 def _network(run: Training) -> str:
     number = sum(parameter.data.size for _, parameter in run.model.parameters())
     if isinstance(run, Run):
-        return (
-            f"ResNet-{run.config.depth}, {number:,} parameters, shortcut {run.config.shortcut}"
-        )
+        return f"ResNet-{run.config.depth}, {number:,} parameters, shortcut {run.config.shortcut}"
     return f"{type(run.model).__name__}, {number:,} parameters, {type(run.optimizer).__name__}"
 
 
@@ -106,9 +124,7 @@ def _rate(run: Training) -> str:
     if not isinstance(run.schedule, StepSchedule):
         shape = {"cosine": "along half a cosine to 0", "one-cycle": "up and down in one cycle"}
         warm = f", warm-up of {counted(config.warmup_epochs, 'epoch')}"
-        return (
-            f"rate {config.lr:g}, {shape[config.schedule]}{warm if config.warmup_epochs else ''}"
-        )
+        return f"rate {config.lr:g}, {shape[config.schedule]}{warm if config.warmup_epochs else ''}"
     drops = [str(drop) for drop in run.schedule.drop_epochs if drop < config.epochs]
     rate = f"rate {config.lr:g}"
     if drops:

@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 
 from minisd import data
+from minisd.data import Split
 from minisd.data.batches import Augmentation
 from minisd.gpu import resolve_device
 from minisd.machine import available_cores
 from minisd.models import ResNet, resnet
 from minisd.optim import SGD, Adam, AdamW, Optimizer
 from minisd.runs.config import Config
-from minisd.runs.training import Material, Training, versions
+from minisd.runs.material import Material
+from minisd.runs.training import Training, versions
 
 __all__ = ["MACHINE_SETTINGS", "Run", "versions"]
 
@@ -30,6 +32,7 @@ class Run(Training):
 
     kind = "minisd train"
     model: ResNet
+    test: Split
     memory_help = (
         "resume with --recompute-every 25, which saves less between forward and backward, or start "
         "a new run with a smaller --batch-size"

@@ -20,7 +20,7 @@ from minisd.runs.callbacks import Callbacks
 from minisd.runs.config import Config, resolve, with_present_names
 from minisd.runs.fit import fit
 from minisd.runs.interrupt import Interrupted, StopSignals
-from minisd.runs.introduction import introduce
+from minisd.runs.introduction import heading, introduce
 from minisd.runs.progress import Progress
 from minisd.runs.run import MACHINE_SETTINGS, Run
 from minisd.runs.training import Training
@@ -261,7 +261,8 @@ def _draw(run: Training, folder: Path, progress: Progress) -> None:
         return
     path = folder / runfolder.CURVE
     try:
-        figures.learning_curve(run.describe(), run.position.history, path)
+        description = {**run.describe(), "heading": heading(run)}
+        figures.learning_curve(description, run.position.history, path)
     except FileExistsError as error:  # a link, or a folder of that name
         progress.warn(f"{path} was not drawn: {error}")
     except OSError:

@@ -7,15 +7,12 @@ objects. The loop (`minisd.runs.fit`) and the folder (`minisd.runs.session`) do 
 import dataclasses
 import platform
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minisd.backend import Array, to_numpy
-from minisd.data import Normaliser, Split
-from minisd.data.batches import Augmentation
 from minisd.errors import CheckpointError
 from minisd.gpu import describe_gpu
 from minisd.layer import Layer
@@ -24,34 +21,13 @@ from minisd.ops.check import number
 from minisd.optim import Optimizer, Schedule
 from minisd.readers import Declared
 from minisd.runs import checkpoint
+from minisd.runs.material import Material
 from minisd.runs.position import Position
-from minisd.stochastic_depth import draw_gates, expected_depth
+from minisd.stochastic_depth import Sampler, draw_gates, expected_depth, sample_gates
 from minisd.version import __version__
 
-Gates = Callable[[list[float], np.random.Generator], list[bool]]
-"""Draws the gates of one mini-batch from the survival probabilities."""
 Callback = Callable[[str, "Training"], Any]
 """``f(moment, run)``; see `minisd.runs.callbacks`."""
-
-
-@dataclass
-class Material:
-    """What a network is trained on.
-
-    Attributes
-    ----------
-    test : Split or None
-        Plays no part in training. None: the test error is not reported.
-    digest : str
-        Recognises the same images.
-    """
-
-    train: Split
-    validation: Split
-    test: Split | None
-    normaliser: Normaliser
-    augmentation: Augmentation
-    digest: str
 
 
 class Training:
@@ -98,7 +74,7 @@ class Training:
         device: str,
         threads: int,
         flow: int | None = None,
-        gates: Gates | None = None,
+        gates: Sampler | None = None,
         callbacks: Iterable[Callback] = (),
         settings: dict[str, Any],
         origin: dict[str, Any] | None = None,
@@ -189,11 +165,10 @@ class Training:
 
     def draw_gates(self) -> list[bool]:
         """Draw the gates of a mini-batch and set them; return them. None without blocks."""
-        if not getattr(self.model, "blocks", []):
+        model: Any = self.model
+        if not getattr(model, "blocks", []):
             return []
-        if self.gates is None:
-            return draw_gates(self.model, self.gate_rng)
-        return draw_gates(self.model, self.gate_rng, sample=self.gates)
+        return draw_gates(model, self.gate_rng, sample=self.gates or sample_gates)
 
     def rate(self) -> float:
         """Return the learning rate of the next step; at the end of an epoch, of its last one."""
@@ -294,7 +269,9 @@ class Training:
 
         def check(meta: dict[str, Any], declared: Declared) -> None:
             self._check_same_run(meta, path, epochs)
-            known = {f"{part}/{name}": weights[name] for part in ("model", "best") for name in weights}
+            known = {
+                f"{part}/{name}": weights[name] for part in ("model", "best") for name in weights
+            }
             known |= checkpoint.with_prefix("optimizer", checkpoint.declare(state))
             known["normaliser/mean"] = (self.normaliser.mean.shape, np.dtype(np.float32))
             checkpoint.check_known(known, declared, path)
@@ -316,7 +293,9 @@ class Training:
             if not started or self.optimizer.dropped == "freeze":
                 parts["optimizer"] = state | parts["optimizer"]
         checkpoint.check_fits(weights, checkpoint.declare(parts["model"]), path)
-        checkpoint.check_fits(checkpoint.declare(state), checkpoint.declare(parts["optimizer"]), path)
+        checkpoint.check_fits(
+            checkpoint.declare(state), checkpoint.declare(parts["optimizer"]), path
+        )
         if position.best is not None:
             checkpoint.check_fits(weights, checkpoint.declare(parts["best"]), path)
         if meta.get("optimizer", {}).keys() != numbers.keys():
@@ -337,7 +316,9 @@ class Training:
                 f"{self.settings[different]!r} here"
             )
         if digest != self.digest:
-            raise CheckpointError(f"{path} was trained on other images than these: {self.data_help}")
+            raise CheckpointError(
+                f"{path} was trained on other images than these: {self.data_help}"
+            )
 
     def first_difference(self, saved: dict[str, Any]) -> str:
         """Return the first setting that is another one in ``saved``, a run's, or ""."""

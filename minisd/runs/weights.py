@@ -165,11 +165,15 @@ def start_from(model: Layer, run: Path, scale: str | None = None) -> dict[str, A
     remarks = []
     if different:
         targets = {name: array for name, array in targets.items() if not name.startswith(_HEAD)}
-        remarks.append("its classifier does not fit, and is drawn anew: " + "; ".join(different.values()))
+        remarks.append(
+            "its classifier does not fit, and is drawn anew: " + "; ".join(different.values())
+        )
     with checkpoint.CHECKPOINT.checking(path):
         epoch, there = meta["position"]["best"]["epoch"], meta["config"].get("scale")
     if scale is not None and there != scale:
-        remarks.append(f"its branches were weighted otherwise: scale is {there} there, {scale} here")
+        remarks.append(
+            f"its branches were weighted otherwise: scale is {there} there, {scale} here"
+        )
     checkpoint.restore(targets, {name: arrays[name] for name in targets}, path)
     return {
         "run": str(run),
