@@ -7,7 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 from minisd.backend import Array, is_cupy
-from minisd.flow.records import Record, RecordFile
+from minisd.errors import RunFolderError
+from minisd.flow.records import FLOW, Record, RecordFile
 from minisd.flow.statistics import statistics
 from minisd.flow.step import Step, Tensors, scales, sums_of_squares, to_host
 from minisd.flow.watch import Watch
@@ -26,8 +27,9 @@ class Recorder:
     optimizer : Optimizer
         The optimiser of the model, perhaps one of your own (`minisd.optim.protocol`). All its
         parameters are recorded.
-    path : path
-        A new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.records`
+    path : path, optional
+        None: the recorder is one of the callbacks of `minisd.fit`, and records into the folder of
+        the run, also when that goes on. Otherwise a new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.records`
         describes the file, and `load` reads it.
     average : int
         Number of steps that one record averages over.
@@ -51,7 +53,7 @@ class Recorder:
         self,
         model: Layer,
         optimizer: Optimizer,
-        path: str | Path,
+        path: str | Path | None = None,
         *,
         average: int = 1,
         look_every: int = 10,
@@ -64,11 +66,12 @@ class Recorder:
         self.done = 0 if done is None else whole_number("done", done, 0)
         check_optimizer("Recorder", optimizer)
         self.optimizer = optimizer
+        self._path = path
         blocks = list(getattr(model, "blocks", []))
         self._tensors = Tensors(optimizer, blocks)
         self._watch = Watch(blocks, lambda: self.done % self.look_every == 0)
         try:
-            self._file = RecordFile(Path(path), self._tensors.names, len(blocks), done)
+            self._file: RecordFile | None = None if path is None else self._open(Path(path), done)
         except BaseException:
             self.detach()
             raise
@@ -125,14 +128,41 @@ class Recorder:
         """End the present record, even if it is incomplete, and write all records."""
         self._write(end=True)
 
+    def _open(self, path: Path, done: int | None) -> RecordFile:
+        return RecordFile(path, self._tensors.names, len(self._watch.blocks), done)
+
     def __call__(self, moment: str, run: Any) -> None:
-        """Record the steps of `minisd.fit`: a recorder is one of its callbacks."""
-        if moment == "backward":
+        """Record the steps of `minisd.fit`: a recorder is one of its callbacks.
+
+        Raises
+        ------
+        RunFolderError
+            If a run without a folder, or the file of another recording, is to be continued.
+        """
+        if moment == "start":
+            self._start(run)
+        elif moment == "backward":
             self.after_backward(run.loss)
         elif moment == "step":
             self.after_step()
         elif moment == "save":
             self.flush()
+
+    def _start(self, run: Any) -> None:
+        if self._path is None:
+            if run.folder is None:
+                raise RunFolderError(
+                    "a recorder without a path records into the folder of the run, but this run has "
+                    "none: give fit an out, or the recorder a path"
+                )
+            self._file = self._open(run.folder / FLOW, run.steps_done)
+            self._half, self._steps, self._record = None, [], Record()
+            self.done = run.steps_done
+        elif self.done != run.steps_done:
+            raise RunFolderError(
+                f"the run goes on after step {run.steps_done}, but {self._path} is recorded up to "
+                f"step {self.done}: make the recorder without a path, or with done={run.steps_done}"
+            )
 
     def close(self) -> None:
         """Call `flush`, then `detach`."""
@@ -177,4 +207,8 @@ class Recorder:
         if end and self._record.steps:
             rows.append(self._record.row())
             self._record = Record()
+        if self._file is None:
+            raise RuntimeError(
+                "a recorder without a path is for the callbacks of minisd.fit: give it a path"
+            )
         self._file.append(rows)

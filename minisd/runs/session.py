@@ -181,6 +181,7 @@ def read_settings(
 
 def train_in(folder: Path, run: Training, progress: Progress) -> Any:
     """Train in a folder that is already locked for this process; return the run."""
+    run.folder = folder
     with machine.threads(run.threads):
         introduce(run, folder, progress)
 

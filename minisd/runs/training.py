@@ -48,6 +48,8 @@ class Training:
         from, a rule for the survival probabilities, changes of its length.
     loss : float or 0-d array
         Of the last step; for callbacks.
+    folder : path or None
+        Where it is saved; None: nowhere.
     """
 
     kind = "minisd.fit"
@@ -93,6 +95,7 @@ class Training:
         self.position = Position()
         self.best_arrays: dict[str, Array] = {}
         self.loss: Any = None
+        self.folder: Path | None = None  # where it is saved, once it trains
         self.given_schedule: Schedule = schedule  # perhaps not bound to a length
         self.mark_epoch_start()
 

@@ -240,8 +240,8 @@ def test_the_test_split_plays_no_part_in_training(tmp_path, monkeypatch):
 
     original = Run.__init__
 
-    def with_shuffled_test_labels(self, config):
-        original(self, config)
+    def with_shuffled_test_labels(self, config, **options):
+        original(self, config, **options)
         self.test.labels = (loaded.labels + 1) % 10
 
     monkeypatch.setattr(Run, "__init__", with_shuffled_test_labels)

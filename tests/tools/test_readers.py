@@ -47,6 +47,8 @@ ALLOWED = {
     # Of our own names:
     "data/__init__.py": {"load"},
     "runs/run.py": {"load"},
+    "runs/training.py": {"load"},
+    "runs/weights.py": {"load"},
     "runs/folder.py": {"load"},
     "cli/commands.py": {"load"},
     "experiments/study.py": {"load"},
