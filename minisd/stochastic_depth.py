@@ -81,14 +81,14 @@ def check_survival(survival_probs: Iterable[float]) -> list[float]:
     for block, p in enumerate(survival_probs, start=1):
         if isinstance(p, bool | np.bool_) or not isinstance(p, int | float | np.number):
             raise TypeError(f"survival probabilities must be numbers, got {p!r} for block {block}")
-        probs.append(float(p))
+        probs.append(p if isinstance(p, int) else float(p))
     for block, p in enumerate(probs, start=1):
         if not 0 <= p <= 1:  # also catches NaN
             raise ValueError(
                 f"survival probabilities must lie in [0, 1], got {p}"
                 + (f" for block {block}" if len(probs) > 1 else "")
             )
-    return probs
+    return [float(p) for p in probs]  # now, as an int may be too large for a float
 
 
 def expected_depth(survival_probs: Sequence[float]) -> float:

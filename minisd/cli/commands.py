@@ -1,5 +1,6 @@
 """What each command of ``minisd`` does. Each returns an exit code. `minisd.cli` has the options."""
 
+import argparse
 import os
 import shlex
 import subprocess
@@ -29,6 +30,7 @@ from minisd.runs.fit import error_rate
 from minisd.runs.interrupt import Interrupted
 from minisd.runs.progress import Console, Progress
 from minisd.runs.run import Run, versions
+from minisd.terminal import wrapped
 from minisd.tutorial import notebooks
 
 OK, FAILED = 0, 1
@@ -92,8 +94,8 @@ def train(
     best = run.position.best
     assert best is not None
     progress.say(
-        f"result    test error {best['test_error']:.2%} at epoch {best['epoch']}, where the "
-        f"validation error was lowest ({best['val_error']:.2%})\n"
+        f"result    test error {best['test_error']:.2%} at epoch {best['epoch']}, of lowest "
+        f"validation error ({best['val_error']:.2%})\n"
         f"files     {folder}/  config.json  log.jsonl  checkpoint.npz  curve.png"
     )
     return OK
@@ -117,11 +119,11 @@ def _with_file(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 def _check_data_is_named(settings: dict[str, Any]) -> None:
     """Refuse to train on the digits, the default, where --data-dir has other data."""
     if "data_dir" in settings and not {"data", "preset"} & settings.keys():
-        found = found_in(Path(os.path.expanduser(settings["data_dir"])))
-        if found:
+        data_sets = found_in(Path(os.path.expanduser(settings["data_dir"])))
+        if data_sets:
             raise ConfigError(
-                f"{settings['data_dir']} has {' and '.join(found)} in it: add --data {found[0]} to "
-                "train on it, or leave out --data-dir to train on the digits"
+                f"{settings['data_dir']} has {' and '.join(data_sets)} in it: add --data "
+                f"{data_sets[0]} to train on it, or leave out --data-dir to train on the digits"
             )
 
 
@@ -143,9 +145,9 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
         )
         print(f"weights of {weights}")
         if trained.data_remark:
-            print(trained.data_remark)
+            print(wrapped(trained.data_remark))
         if trained.why_device:
-            print(f"device {trained.device} ({trained.why_device})")
+            print(wrapped(f"device {trained.device} ({trained.why_device})"))
         print(f"validation error {error_rate(trained, trained.validation):.2%}")
         print(f"test error       {error_rate(trained, trained.test):.2%}")
     return OK
@@ -160,20 +162,21 @@ def gradcheck(*, seed: int, device: str, quiet: bool) -> int:
     reports = []
     if not quiet:
         if why:
-            print(f"device {device} ({why})")
-        print(f"{'worst relative error':>22}  {'slopes':>6}  checked")
+            print(wrapped(f"device {device} ({why})"))
+        print("   relative\n      error  slopes  checked")
     for report in all_checks(seed, device):
         reports.append(report)
         if not quiet:
             mark = "" if report.passed else "  FAILED"
-            print(f"{report.worst.error:22.1e}  {len(report.slopes):6d}  {report.name}{mark}")
+            line = f"{report.worst.error:11.1e}  {len(report.slopes):6d}  {report.name}{mark}"
+            print(wrapped(line))
     failed = [report for report in reports if not report.passed]
     for report in failed:
         print(report.explain(), file=sys.stderr)
     worst = max(report.worst.error for report in reports)
     if not quiet:
         print(
-            f"{worst:22.1e}  worst of {len(reports)} checks, tolerance {TOLERANCE:g}: "
+            f"{worst:11.1e}  worst of {len(reports)} checks, tolerance {TOLERANCE:g}: "
             f"{'all gradients are right' if not failed else f'{len(failed)} failed'}"
         )
     return FAILED if failed else OK
@@ -199,7 +202,7 @@ def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, q
             status += f"; {dataset.remark}" if dataset.remark else ""
         except UserError as error:
             status = str(error)
-        print(f"{listed:9} {status}")
+        print(wrapped(f"{listed:8}  {status}"))
     return OK
 
 
@@ -235,7 +238,7 @@ def tutorials(*, action: str, folder: Path) -> int:
         return OK
     for script in notebooks.scripts(folder):
         about = notebooks.about(script)
-        print(f"{script}  {about.title} ({about.minutes} minutes)")
+        print(wrapped(f"{script}  {about.title} ({about.minutes} minutes)"))
     return OK
 
 
@@ -266,6 +269,12 @@ def gpu_check(*, depth: int, batch_size: int) -> int:
     return FAILED if any(codes) else OK
 
 
+def print_help(parser: argparse.ArgumentParser) -> int:
+    """Print the help of a command that was called without one of its commands."""
+    parser.print_help()
+    return OK
+
+
 def info() -> int:
     """Print versions, number of cores, and whether there is a usable GPU."""
     with threads():
@@ -273,7 +282,7 @@ def info() -> int:
             print(f"{name:9} {value}")
     print(f"{'cores':9} {available_cores()} may be used by this process")
     try:
-        print(f"{'gpu':9} usable: {describe_gpu()}")
+        print(wrapped(f"gpu       usable: {describe_gpu()}"))
     except DeviceError as error:
-        print(f"{'gpu':9} {error}")
+        print(wrapped(f"gpu       {error}"))
     return OK

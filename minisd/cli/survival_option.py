@@ -7,6 +7,7 @@ from typing import Any
 
 from minisd.errors import ConfigError
 from minisd.readers import Kind, explain
+from minisd.runs.config import NAMED_RULES
 
 RULE_FILE = Kind(
     "a Python file",
@@ -14,6 +15,20 @@ RULE_FILE = Kind(
     if_missing="give the file with the survival rule, as in my_rules.py:rule",
     if_damaged="give the file with the survival rule, as in my_rules.py:rule",
 )
+
+
+class _RulesAndMore(tuple[str, ...]):
+    """The names of the rules, of which a wrong one may be a misspelling, and all else."""
+
+    def __contains__(self, text: object) -> bool:
+        return super().__contains__(text) or ".py:" in str(text) or _is_list(str(text))
+
+
+RULES_AND_MORE = _RulesAndMore(NAMED_RULES)
+
+
+def _is_list(text: str) -> bool:
+    return "," in text or text[:1].isdigit() or text[:1] in (".", "-")
 
 
 def chosen_survival(text: str) -> tuple[Any, str | None]:
@@ -31,7 +46,7 @@ def chosen_survival(text: str) -> tuple[Any, str | None]:
     path, is_file, name = text.rpartition(".py:")
     if is_file:
         return _rule(Path(os.path.expanduser(path + ".py")), name), text
-    if "," in text or text[:1].isdigit() or text[:1] in ".-":
+    if _is_list(text):
         return _numbers(text), None
     return text, None
 

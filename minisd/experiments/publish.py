@@ -14,6 +14,7 @@ from typing import Any
 from minisd.errors import RunFolderError
 from minisd.experiments.study import Study
 from minisd.files import check_ours, write_atomically
+from minisd.terminal import wrapped
 
 KINDS = ("csv", "png", "svg")
 
@@ -133,8 +134,8 @@ def publish(study: Study, experiment: str, result: Result) -> list[Path]:
         write_atomically(path, methodcaller("write", content), is_ours=is_ours)
         paths.append(path)
     if not study.quiet:
-        print(caption)
-        print("files  " + "  ".join(map(str, paths)))
+        print(wrapped(caption))
+        print(wrapped("files  " + "  ".join(map(str, paths))))
     return paths
 
 

@@ -5,7 +5,6 @@ Each setting is defined once, as a field of `Config`. The options of the command
 """
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minisd.data import LOADERS
-from minisd.errors import ConfigError
+from minisd.errors import ConfigError, known_or_close
 from minisd.layers import GAMMAS
 from minisd.models import BRANCHES, check_image_size, num_blocks
 from minisd.ops.check import whole_number
@@ -352,7 +351,4 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _unknown(what: str, value: object, known: typing.Iterable[str]) -> str:
     """Return the message for a name that is not among the known ones."""
-    known = list(known)
-    close = difflib.get_close_matches(str(value), known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-    return f"unknown {what} {value!r}; {hint}"
+    return f"unknown {what} {value!r}; {known_or_close(value, known)}"

@@ -1,6 +1,5 @@
 """What is printed before training: data, network, depth, learning rate, settings."""
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,8 @@ def introduce(run: Training, folder: Path | None, progress: Progress) -> None:
     for line in _origin(run.origin):
         progress.say(line)
     if isinstance(run, Run):
-        progress.say(_settings(run))
+        settings = " ".join(f"{key}={_short(value)}" for key, value in run.settings.items())
+        progress.say(f"settings  {settings}")
     if run.is_complete:
         done = "the only epoch was" if run.epochs == 1 else f"all {run.epochs} epochs were"
         progress.say(f"complete  {done} done before")
@@ -57,17 +57,6 @@ def heading(run: Training) -> str:
     if isinstance(run, Run) and isinstance(run.config.survival, str):
         return f"{what}: stochastic depth, {settings['survival']} p_L = {settings['p_last']:g}"
     return f"{what}: stochastic depth, p_l from {probs[0]:g} to {probs[-1]:g}"
-
-
-def _settings(run: Run) -> str:
-    """Return all settings, in lines."""
-    return textwrap.fill(
-        " ".join(f"{key}={_short(value)}" for key, value in run.settings.items()),
-        100,
-        initial_indent="settings  ",
-        subsequent_indent=" " * 10,
-        break_on_hyphens=False,
-    )
 
 
 def _short(value: object) -> str:

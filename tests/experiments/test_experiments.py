@@ -49,7 +49,8 @@ def test_an_unknown_experiment_is_refused(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["experiment", "gradient"])
     assert caught.value.code == 2
-    assert "invalid choice: 'gradient'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said == "minisd: unknown name 'gradient'; did you mean 'gradients'?\n"
 
 
 @pytest.mark.parametrize(
