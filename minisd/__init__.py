@@ -5,6 +5,7 @@ Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (t
 """
 
 from minisd import ending, flow, ops  # noqa: F401  # `ending` first: see there
+from minisd.branches import basic_branch, bottleneck_branch
 from minisd.fused import ConvChain, FusedBlock, fuse, one_by_one
 from minisd.gates import at_least, draw_image_gates, every_other, grouped, set_image_gates
 from minisd.layers import (
@@ -29,6 +30,7 @@ from minisd.optim import (
     no_decay_on_batchnorm,
     one_cycle,
 )
+from minisd.preactivation import PreActBlock, preact_branch
 from minisd.residual import ResidualBlock
 from minisd.rules import constant, cosine_decay, set_survival
 from minisd.runs.fit_model import fit
@@ -56,6 +58,7 @@ __all__ = [
     "Linear",
     "Optimizer",
     "Parameter",
+    "PreActBlock",
     "ReLU",
     "ResNet",
     "ResidualBlock",
@@ -63,6 +66,8 @@ __all__ = [
     "StepSchedule",
     "__version__",
     "at_least",
+    "basic_branch",
+    "bottleneck_branch",
     "constant",
     "cosine",
     "cosine_decay",
@@ -82,6 +87,7 @@ __all__ = [
     "one_by_one",
     "one_cycle",
     "ops",
+    "preact_branch",
     "resnet",
     "set_gates",
     "set_image_gates",

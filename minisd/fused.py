@@ -181,7 +181,8 @@ class FusedBlock(ResidualBlock):
             return super().open_forward(x, weight)
         shortcut, branch = self.shortcut.forward(x), self.run_branch(x)
         if not isinstance(weight, float | int):  # one for each image; a chain scales by channels
-            return self.relu.forward(self.ops.add(shortcut, weight * to_array(branch)))
+            return self.relu.forward(self.sum(shortcut, weight * to_array(branch)))
+        self.check_fit(shortcut.shape, branch.images_shape)
         y, cache = add_relu_forward(shortcut, branch.scaled(weight), keep=is_saving(self.relu))
         self.relu.save(cache)
         # with another weight, or after a ReLU, the branch's gradient is not that of the sum

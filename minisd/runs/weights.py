@@ -11,16 +11,27 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array
+from minisd.branches import BRANCHES
 from minisd.data import Normaliser
 from minisd.errors import CheckpointError, ConfigError
 from minisd.layer import Layer
-from minisd.models import BRANCHES, ResNet, resnet
+from minisd.models import ResNet, resnet
+from minisd.preactivation import PreActBlock, preact_branch
 from minisd.readers import Declared
 from minisd.runs import checkpoint
 from minisd.runs import folder as runfolder
 
 PARTS = {"best": "best", "last": "model"}
 """Where a checkpoint has the weights of the best validation, and the last ones."""
+SHIPPED: dict[str, dict[str | None, Any]] = {
+    "branch": {
+        None: None,
+        **{name: name for name in BRANCHES},
+        "minisd.preactivation.preact_branch": preact_branch,
+    },
+    "block": {None: None, "minisd.preactivation.PreActBlock": PreActBlock},
+}
+"""Branches and blocks of this package, by the names that `minisd.models.ResNet.made_with` has."""
 _HEAD = "head."
 
 
@@ -126,17 +137,15 @@ def _network_settings(run: Path, content: dict[str, Any], branch: Any, block: An
         "in_channels": resolved["image_shape"][0],
     }
     settings = {**network, "survival": resolved["survival_probs"]}
-    for what, given, known in (("branch", branch, BRANCHES), ("block", block, {None: None})):
+    for what, given in (("branch", branch), ("block", block)):
         recorded = settings.pop(what, None)
-        if given is not None:
-            settings[what] = given
-        elif recorded in known:
-            settings |= {} if recorded is None else {what: recorded}
-        else:
+        if given is None and recorded not in SHIPPED[what]:
             raise ConfigError(
                 f"{run} has a {what} of its own, {recorded}, and a run never brings code: hand it "
                 f"over, minisd.load_model({str(run)!r}, {what}=...)"
             )
+        chosen = SHIPPED[what][recorded] if given is None else given
+        settings |= {} if chosen is None else {what: chosen}
     return settings
 
 

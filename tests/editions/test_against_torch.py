@@ -6,7 +6,17 @@ Skipped where PyTorch is not installed; the package never needs it.
 import numpy as np
 import pytest
 
-from minisd import SGD, draw_gates, linear_decay, ops, resnet, set_gates, set_image_gates
+from minisd import (
+    SGD,
+    PreActBlock,
+    draw_gates,
+    linear_decay,
+    ops,
+    preact_branch,
+    resnet,
+    set_gates,
+    set_image_gates,
+)
 from minisd.layers import Layer
 from minisd.residual import IdentityShortcut, NoShortcut, PadShortcut, ResidualBlock
 
@@ -138,12 +148,14 @@ class Judge(torch.nn.Module):
                 h = h + (f if self.training else block.survival_prob * f)
             else:
                 h = h + (f / block.survival_prob if self.training else f)
-        return F.relu(h)
+        return h if block.pre_activation else F.relu(h)
 
     def forward(self, x):
         h = self.layer("stem", self.model.stem, x)
         for i, block in enumerate(self.model.blocks):
             h = self.block(i, block, h)
+        for i, layer in enumerate(getattr(self.model.pool, "layers", [])[:-1]):
+            h = self.layer(f"pool.{i}", layer, h)  # before the mean, with pre-activation
         p = self.parameters_by_name
         return F.linear(h.mean((2, 3)), p["head.w"], p["head.b"])
 
@@ -162,6 +174,7 @@ NETWORKS = [
     {"depth": 8, "shortcut": "projection", "gamma": "uniform"},
     {"depth": 11, "shortcut": "projection", "branch": "bottleneck", "width": 2},
     {"depth": 11, "shortcut": "A", "branch": "bottleneck", "width": 2, "scale": "train"},
+    {"depth": 8, "shortcut": "projection", "branch": preact_branch, "block": PreActBlock},
 ]
 PLAIN = [{"depth": 14}, {"depth": 11, "branch": "bottleneck", "width": 2}]
 
@@ -188,7 +201,7 @@ def test_plain_networks(options, rng):
     check_network(model, [True] * model.num_blocks, rng)
 
 
-@pytest.mark.parametrize("options", NETWORKS[:3])
+@pytest.mark.parametrize("options", [*NETWORKS[:3], NETWORKS[-1]])
 def test_a_gate_for_each_image(options, rng):
     """As torchvision's mode "row": the branch times noise of shape (N, 1, 1, 1).
 
