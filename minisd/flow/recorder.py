@@ -7,7 +7,9 @@ from typing import Any, Self
 import numpy as np
 
 from minisd.backend import Array, is_cupy
-from minisd.flow.records import Record, RecordFile
+from minisd.flow.also import Also, check_also, measured
+from minisd.flow.file import RecordFile
+from minisd.flow.records import Record
 from minisd.flow.statistics import statistics
 from minisd.flow.step import Step, Tensors, scales, sums_of_squares, to_host
 from minisd.flow.watch import Watch
@@ -27,7 +29,7 @@ class Recorder:
         The optimiser of the model, perhaps one of your own (`minisd.optim.protocol`). All its
         parameters are recorded.
     path : path
-        A new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.records`
+        A new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.file`
         describes the file, and `load` reads it.
     average : int
         Number of steps that one record averages over.
@@ -36,6 +38,11 @@ class Recorder:
     write_every : int
         Once every this many steps, records are written. Until then, all values stay on the device,
         so that Python does not wait for a GPU at each step.
+    also : dict of str to function, optional
+        Quantities of your own: ``{"name": function(model)}``. At every step, in `after_backward`,
+        each function returns a number or an array of one axis, always of one length. It may read
+        gradients and weights, but must not change the network. It is averaged over the steps of a
+        record, and ``load(path)["name"]`` has it, (R,) or (R, length).
     done : int, optional
         Steps done before, by a run that is resumed; may be 0. None: a new recording.
 
@@ -43,6 +50,8 @@ class Recorder:
     ------
     RunFolderError
         If ``path`` exists and cannot be continued.
+    TypeError, ValueError
+        If the optimiser lacks something, or a name or a function of ``also`` cannot be used.
     RuntimeError
         If the network already has another recorder.
     """
@@ -56,6 +65,7 @@ class Recorder:
         average: int = 1,
         look_every: int = 10,
         write_every: int = 50,
+        also: Also | None = None,
         done: int | None = None,
     ) -> None:
         self.average = whole_number("average", average, 1)
@@ -63,18 +73,22 @@ class Recorder:
         self.write_every = whole_number("write_every", write_every, 1)
         self.done = 0 if done is None else whole_number("done", done, 0)
         check_optimizer("Recorder", optimizer)
-        self.optimizer = optimizer
+        self.model, self.optimizer = model, optimizer
+        self.also = check_also(also)
         blocks = list(getattr(model, "blocks", []))
         self._tensors = Tensors(optimizer, blocks)
         self._watch = Watch(blocks, lambda: self.done % self.look_every == 0)
         try:
-            self._file = RecordFile(Path(path), self._tensors.names, len(blocks), done)
+            self._file = RecordFile(
+                Path(path), self._tensors.names, len(blocks), list(self.also), done
+            )
         except BaseException:
             self.detach()
             raise
         self._half: tuple[Step, Array] | None = None  # after after_backward, before after_step
         self._steps: list[Step] = []
         self._record = Record()
+        self._lengths: dict[str, tuple[int, ...]] = {}
 
     @np.errstate(over="ignore", invalid="ignore")  # values that are not finite are recorded, too
     def after_backward(self, loss: Any = None) -> None:
@@ -101,6 +115,7 @@ class Recorder:
             reached=np.array([p.grad is not None for p in self._tensors.parameters]),
             blocks=blocks,
             sums=[*sums, sums_of_squares(size)],
+            own=measured(self.also, self.model, self._lengths),
         )
         self._half = step, w
 
@@ -161,7 +176,7 @@ class Recorder:
             step.take([next(copies) for _ in step.arrays()])
             values, counts = statistics(step, self._tensors)
             loss = None if step.loss is None else float(step.loss)
-            self._record.add(values, counts, step=step.number, lr=step.lr, loss=loss)
+            self._record.add(values, counts, step=step.number, lr=step.lr, loss=loss, own=step.own)
             if self._record.steps == self.average:
                 rows.append(self._record.row())
                 self._record = Record()
