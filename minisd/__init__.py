@@ -6,6 +6,7 @@ Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (t
 
 from minisd import ending, flow, ops  # noqa: F401  # `ending` first: see there
 from minisd.fused import ConvChain, FusedBlock, fuse, one_by_one
+from minisd.gates import at_least, draw_image_gates, every_other, grouped, set_image_gates
 from minisd.layers import (
     BatchNorm2d,
     Conv2d,
@@ -29,6 +30,9 @@ from minisd.optim import (
     one_cycle,
 )
 from minisd.residual import ResidualBlock
+from minisd.rules import constant, cosine_decay, set_survival
+from minisd.runs.fit_model import fit
+from minisd.runs.weights import load_model, load_weights
 from minisd.stochastic_depth import (
     depth_distribution,
     draw_gates,
@@ -58,19 +62,30 @@ __all__ = [
     "Sequential",
     "StepSchedule",
     "__version__",
+    "at_least",
+    "constant",
     "cosine",
+    "cosine_decay",
     "depth_distribution",
     "draw_gates",
+    "draw_image_gates",
+    "every_other",
     "expected_depth",
+    "fit",
     "flow",
     "fuse",
+    "grouped",
     "linear_decay",
+    "load_model",
+    "load_weights",
     "no_decay_on_batchnorm",
     "one_by_one",
     "one_cycle",
     "ops",
     "resnet",
     "set_gates",
+    "set_image_gates",
+    "set_survival",
     "set_threads",
     "uniform",
 ]

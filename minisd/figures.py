@@ -71,7 +71,7 @@ def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], p
     Parameters
     ----------
     description : dict
-        The contents of ``config.json``.
+        The contents of ``config.json``, and a ``heading``.
     history : list of dict
         The rows of the log; not empty.
     path : path
@@ -100,6 +100,8 @@ def _curve(description: dict[str, Any], history: list[dict[str, Any]]) -> Any:
         ("val_error", "validation", VALIDATION),
         ("test_error", "test", TEST),
     ):
+        if best[key] is None:  # there are no test images
+            continue
         errors.plot(
             x,
             [100 * point[key] for point in points],
@@ -137,13 +139,8 @@ def _curve(description: dict[str, Any], history: list[dict[str, Any]]) -> Any:
     for axes in (errors, losses):
         tidy(axes, changes=changes)
 
-    rule = (
-        "constant depth"
-        if description["survival"] == "constant"
-        else f"stochastic depth, {description['survival']} p_L = {description['p_last']:g}"
-    )
     figure.suptitle(
-        f"ResNet-{description['depth']} on {description['data']}: {rule}",
+        description["heading"],
         x=0.02,
         ha="left",
         fontweight="bold",

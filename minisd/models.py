@@ -1,6 +1,7 @@
 """Residual networks by depth (He et al. 2015, section 4.2; Huang et al. 2016, section 4)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -18,7 +19,7 @@ from minisd.residual import (
     bottleneck_branch,
     make_shortcut,
 )
-from minisd.stochastic_depth import check_survival
+from minisd.rules import Rule, survival_probabilities
 
 NUM_GROUPS = 3
 DEEPEST = 1_000_000
@@ -41,7 +42,12 @@ class ResNet(Layer):
     recompute_every : int or None
         In training, save one input for every group of this many blocks. The backward computes the
         rest again: see `minisd.recompute`. ``checkpoint_every`` is an older name of the same.
+    made_with : dict or None
+        The arguments of `resnet` as plain data, own branches and classes as their names; a run
+        saves it.
     """
+
+    made_with: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -154,7 +160,7 @@ def resnet(
     num_classes: int = 10,
     in_channels: int = 3,
     width: int = 16,
-    survival: Sequence[float] | None = None,
+    survival: Sequence[float] | str | Rule | None = None,
     shortcut: str = "A",
     branch: str = "basic",
     gamma: str = "one",
@@ -174,9 +180,10 @@ def resnet(
     ----------
     depth : int
         6n + 2 (20, 32, 44, 56, 110, 1202, ...), or 9n + 2 with bottleneck branches.
-    survival : list of L floats, optional
-        p_l of each block, for instance ``linear_decay(num_blocks(depth), 0.5)``. None: constant
-        depth, all 1.
+    survival : list of L floats, function of L, or name of a rule, optional
+        p_l of each block, for instance ``linear_decay(num_blocks(depth), 0.5)``; or a rule that is
+        called with L, such as ``linear_decay`` or ``"cosine"`` (see
+        `minisd.rules.RULES`). None: constant depth, all 1.
     shortcut : "A", "A-subsample", "projection" or "none"
         What replaces the identity where the shape changes; see `minisd.residual`. "none": no
         shortcut at all. That is a plain network of the same depth, and its blocks cannot be
@@ -208,13 +215,8 @@ def resnet(
     1727962
     """
     L = num_blocks(depth, branch)
-    survival = [1.0] * L if survival is None else check_survival(survival)
-    if len(survival) != L:
-        raise ValueError(
-            f"a {depth}-layer network has {L} blocks and needs as many survival probabilities, "
-            f"got {len(survival)}"
-        )
-    if shortcut == "none" and min(survival) < 1:
+    probs = survival_probabilities(survival, L)
+    if shortcut == "none" and min(probs) < 1:
         raise ValueError(
             "with shortcut 'none' nothing passes a closed block: all survival probabilities must "
             "be 1 (constant depth)"
@@ -245,13 +247,24 @@ def resnet(
                 make_shortcut(
                     shortcut, channels, out_channels, stride, gamma=gamma, rng=rng, dtype=dtype
                 ),
-                survival_prob=survival[block],
+                survival_prob=probs[block],
                 scale=scale,
             )
         )
         channels = out_channels
     head = Linear(channels, num_classes, rng=rng, dtype=dtype)
     model = ResNet(stem, blocks, GlobalAvgPool(), head, recompute_every=recompute_every)
+    model.made_with = {
+        "depth": depth,
+        "num_classes": num_classes,
+        "in_channels": in_channels,
+        "width": width,
+        "shortcut": shortcut,
+        "branch": branch,
+        "gamma": gamma,
+        "scale": scale,
+        "dtype": dtype.name,
+    }
     return fuse(model) if fused else model
 
 

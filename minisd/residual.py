@@ -10,9 +10,9 @@ adds: see `minisd.stochastic_depth`, which draws it.
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
-from minisd.backend import Array
+from minisd.backend import Array, beside
 from minisd.layer import check_layers, kind
 from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
 from minisd.ops.check import number
@@ -20,6 +20,9 @@ from minisd.ops.check import number
 SHORTCUTS = ("A", "A-subsample", "projection", "none")
 SCALES = ("test", "train")
 BOTTLENECK_EXPANSION = 4
+
+Weight = float | Array
+"""What a branch is multiplied by: one number, or (N, 1, 1, 1), one for each image."""
 
 
 class ResidualBlock(Layer):
@@ -53,7 +56,11 @@ class ResidualBlock(Layer):
     is_open : bool
         The gate b_l that the next training forward uses. The backward uses the gate of its
         forward, whatever has been set since.
+    image_gates : (N,) bool on the host, or None
+        One more gate for each image, if the block is open: see `minisd.gates.draw_image_gates`.
     """
+
+    image_gates: NDArray[np.bool_] | None = None
 
     def __init__(
         self, branch: Layer, shortcut: Layer, *, survival_prob: float = 1.0, scale: str = "test"
@@ -80,8 +87,10 @@ class ResidualBlock(Layer):
         return 1.0 if self.training else p
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        weight = self.branch_weight
+        weight: Weight = self.branch_weight
         is_open = self.is_open if self.training else weight > 0
+        if self.training and self.image_gates is not None:
+            weight = weight * self._gate_of_each(x)
         y = self.open_forward(x, weight) if is_open else self.closed_forward(x)
         self.save((is_open, weight))
         return y
@@ -90,13 +99,16 @@ class ResidualBlock(Layer):
         was_open, weight = self.take()
         return self.open_backward(dy, weight) if was_open else self.closed_backward(dy)
 
-    def open_forward(self, x: Array, weight: float) -> Array:
-        """Return ReLU(weight f(x) + id(x)): eq. 2 with an open gate, and eq. 5."""
+    def open_forward(self, x: Array, weight: Weight) -> Array:
+        """Return ReLU(weight f(x) + id(x)): eq. 2 with an open gate, and eq. 5.
+
+        ``weight`` is a number, or (N, 1, 1, 1) where each image has a gate of its own.
+        """
         return self.relu.forward(
             self.ops.add(self.shortcut.forward(x), weight * self.run_branch(x))
         )
 
-    def open_backward(self, dy: Array, weight: float) -> Array:
+    def open_backward(self, dy: Array, weight: Weight) -> Array:
         """Return dx: the sum's gradient goes back both ways, and the two meet at x."""
         ds = self.relu.backward(dy)
         return self.ops.add(self.shortcut.backward(ds), self.branch.backward(weight * ds))
@@ -109,6 +121,18 @@ class ResidualBlock(Layer):
     def closed_backward(self, dy: Array) -> Array:
         """Return dx: nothing goes back through the branch."""
         return self.shortcut.backward(self.relu.backward(dy))
+
+    def _gate_of_each(self, x: Array) -> Array:
+        """Return the gates of the images (N, 1, 1, 1), as 1 and 0, where the images are."""
+        gates = self.image_gates
+        assert gates is not None
+        if len(gates) != len(x):
+            raise ValueError(
+                f"the block has gates for {len(gates)} images, and was given {len(x)}: call "
+                "draw_image_gates before each mini-batch with its number of images, or set_gates "
+                "to go back to one gate for all"
+            )
+        return beside(gates.astype(x.dtype), x).reshape(-1, 1, 1, 1)
 
     def run_branch(self, x: Array) -> Any:
         """Return f(x). A recorder looks at what this returns."""

@@ -140,6 +140,15 @@ class Recorder:
         """End the present record, even if it is incomplete, and write all records."""
         self._write(end=True)
 
+    def __call__(self, moment: str, run: Any) -> None:
+        """Record the steps of `minisd.fit`: a recorder is one of its callbacks."""
+        if moment == "backward":
+            self.after_backward(run.loss)
+        elif moment == "step":
+            self.after_step()
+        elif moment == "save":
+            self.flush()
+
     def close(self) -> None:
         """Call `flush`, then `detach`."""
         try:

@@ -6,7 +6,7 @@ Skipped where PyTorch is not installed; the package never needs it.
 import numpy as np
 import pytest
 
-from minisd import SGD, draw_gates, linear_decay, ops, resnet, set_gates
+from minisd import SGD, draw_gates, linear_decay, ops, resnet, set_gates, set_image_gates
 from minisd.layers import Layer
 from minisd.residual import IdentityShortcut, NoShortcut, PadShortcut, ResidualBlock
 
@@ -129,8 +129,11 @@ class Judge(torch.nn.Module):
         if isinstance(block.shortcut, NoShortcut):
             return F.relu(self.layer(f"{name}.branch", block.branch, x))
         h = self.shortcut(f"{name}.shortcut", block.shortcut, x)
-        if self.gates[i] or not self.training:
+        of_images = isinstance(self.gates[i], np.ndarray)
+        if of_images or self.gates[i] or not self.training:
             f = self.layer(f"{name}.branch", block.branch, x)
+            if self.training and of_images:
+                f = f * torch.tensor(self.gates[i].astype(float)).reshape(-1, 1, 1, 1)
             if block.scale == "test":
                 h = h + (f if self.training else block.survival_prob * f)
             else:
@@ -185,10 +188,30 @@ def test_plain_networks(options, rng):
     check_network(model, [True] * model.num_blocks, rng)
 
 
+@pytest.mark.parametrize("options", NETWORKS[:3])
+def test_a_gate_for_each_image(options, rng):
+    """As torchvision's mode "row": the branch times noise of shape (N, 1, 1, 1).
+
+    With scale "train" the noise is over p, as it is theirs.
+    """
+    model = network(options, rng)
+    gates = rng.random((model.num_blocks, 3)) < 0.5
+    gates[0] = [True, False, True]
+    check_network(model, gates, rng)
+
+
+def test_torchvisions_row_mode_is_what_we_say_it_is():
+    """If it is installed: each image is 0, or over p."""
+    theirs = pytest.importorskip("torchvision.ops")
+    rows = theirs.stochastic_depth(torch.ones(200, 2, 3), p=0.75, mode="row").flatten(1)
+    assert (rows == rows[:, :1]).all()
+    assert set(rows[:, 0].tolist()) == {0, 4}
+
+
 def check_network(model, gates, rng):
     judge = Judge(model)
     judge.gates = gates
-    set_gates(model, gates)
+    (set_image_gates if isinstance(gates, np.ndarray) else set_gates)(model, gates)
     x, labels = rng.standard_normal((3, 2, 8, 12)), rng.integers(0, 4, 3)
     tx = tensor(x)
     loss, dlogits = ops.softmax_cross_entropy(model.forward(x), labels)

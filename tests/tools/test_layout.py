@@ -23,6 +23,7 @@ STOREYS = [
     "layers optim",
     "residual",
     "fused stochastic_depth recompute",
+    "rules gates",
     "models flow",
     "train surgery gradcheck",
     "runs",
