@@ -8,7 +8,9 @@ import numpy as np
 
 from minisd.backend import Array, is_cupy
 from minisd.errors import RunFolderError
-from minisd.flow.records import FLOW, Record, RecordFile
+from minisd.flow.also import Also, check_also, measured
+from minisd.flow.file import RecordFile
+from minisd.flow.records import FLOW, Record
 from minisd.flow.statistics import statistics
 from minisd.flow.step import Step, Tensors, scales, sums_of_squares, to_host
 from minisd.flow.watch import Watch
@@ -28,9 +30,9 @@ class Recorder:
         The optimiser of the model, perhaps one of your own (`minisd.optim.protocol`). All its
         parameters are recorded.
     path : path, optional
-        None: the recorder is one of the callbacks of `minisd.fit`, and records into the folder of
-        the run, also when that goes on. Otherwise a new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.records`
-        describes the file, and `load` reads it.
+        A new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.file`
+        describes the file, and `load` reads it. None: the recorder is one of the callbacks of
+        `minisd.fit`, and records into the folder of the run, also when the run goes on.
     average : int
         Number of steps that one record averages over.
     look_every : int
@@ -38,6 +40,11 @@ class Recorder:
     write_every : int
         Once every this many steps, records are written. Until then, all values stay on the device,
         so that Python does not wait for a GPU at each step.
+    also : dict of str to function, optional
+        Quantities of your own: ``{"name": function(model)}``. At every step, in `after_backward`,
+        each function returns a number or an array of one axis, always of one length. It may read
+        gradients and weights, but must not change the network. It is averaged over the steps of a
+        record, and ``load(path)["name"]`` has it, (R,) or (R, length).
     done : int, optional
         Steps done before, by a run that is resumed; may be 0. None: a new recording.
 
@@ -45,6 +52,8 @@ class Recorder:
     ------
     RunFolderError
         If ``path`` exists and cannot be continued.
+    TypeError, ValueError
+        If the optimiser lacks something, or a name or a function of ``also`` cannot be used.
     RuntimeError
         If the network already has another recorder.
     """
@@ -58,6 +67,7 @@ class Recorder:
         average: int = 1,
         look_every: int = 10,
         write_every: int = 50,
+        also: Also | None = None,
         done: int | None = None,
     ) -> None:
         self.average = whole_number("average", average, 1)
@@ -65,7 +75,8 @@ class Recorder:
         self.write_every = whole_number("write_every", write_every, 1)
         self.done = 0 if done is None else whole_number("done", done, 0)
         check_optimizer("Recorder", optimizer)
-        self.optimizer = optimizer
+        self.model, self.optimizer = model, optimizer
+        self.also = check_also(also)
         self._path = path
         blocks = list(getattr(model, "blocks", []))
         self._tensors = Tensors(optimizer, blocks)
@@ -78,6 +89,7 @@ class Recorder:
         self._half: tuple[Step, Array] | None = None  # after after_backward, before after_step
         self._steps: list[Step] = []
         self._record = Record()
+        self._lengths: dict[str, tuple[int, ...]] = {}
 
     @np.errstate(over="ignore", invalid="ignore")  # values that are not finite are recorded, too
     def after_backward(self, loss: Any = None) -> None:
@@ -104,6 +116,7 @@ class Recorder:
             reached=np.array([p.grad is not None for p in self._tensors.parameters]),
             blocks=blocks,
             sums=[*sums, sums_of_squares(size)],
+            own=measured(self.also, self.model, self._lengths),
         )
         self._half = step, w
 
@@ -129,7 +142,8 @@ class Recorder:
         self._write(end=True)
 
     def _open(self, path: Path, done: int | None) -> RecordFile:
-        return RecordFile(path, self._tensors.names, len(self._watch.blocks), done)
+        names, blocks = self._tensors.names, len(self._watch.blocks)
+        return RecordFile(path, names, blocks, list(self.also), done)
 
     def __call__(self, moment: str, run: Any) -> None:
         """Record the steps of `minisd.fit`: a recorder is one of its callbacks.
@@ -152,8 +166,8 @@ class Recorder:
         if self._path is None:
             if run.folder is None:
                 raise RunFolderError(
-                    "a recorder without a path records into the folder of the run, but this run has "
-                    "none: give fit an out, or the recorder a path"
+                    "a recorder without a path records into the folder of the run, but this run "
+                    "has none: give fit an out, or the recorder a path"
                 )
             self._file = self._open(run.folder / FLOW, run.steps_done)
             self._half, self._steps, self._record = None, [], Record()
@@ -200,7 +214,7 @@ class Recorder:
             step.take([next(copies) for _ in step.arrays()])
             values, counts = statistics(step, self._tensors)
             loss = None if step.loss is None else float(step.loss)
-            self._record.add(values, counts, step=step.number, lr=step.lr, loss=loss)
+            self._record.add(values, counts, step=step.number, lr=step.lr, loss=loss, own=step.own)
             if self._record.steps == self.average:
                 rows.append(self._record.row())
                 self._record = Record()

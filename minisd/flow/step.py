@@ -66,11 +66,14 @@ class Step:
     blocks: list[Look]
     sums: list[Array]
     """For each run: sum |g|; max |g|; sum (g / `scales`)^2; sum w^2; sum (w' - w)^2."""
+    own: dict[str, Array]
+    """Quantities of one's own: see `minisd.flow.also`."""
 
     def arrays(self) -> list[Array]:
         """Return all arrays that are needed on the host."""
         moments = [array for block in self.blocks for array in block.arrays.values()]
-        return self.sums + moments + ([self.loss.reshape(1)] if is_cupy(self.loss) else [])
+        own = [array for array in self.own.values() if is_cupy(array)]
+        return self.sums + moments + own + ([self.loss.reshape(1)] if is_cupy(self.loss) else [])
 
     def take(self, copies: list[np.ndarray]) -> None:
         """Replace `arrays` by their copies on the host."""
@@ -78,6 +81,9 @@ class Step:
         self.sums = [next(remaining) for _ in self.sums]
         for block in self.blocks:
             block.arrays = {what: next(remaining) for what in block.arrays}
+        self.own = {
+            name: next(remaining) if is_cupy(array) else array for name, array in self.own.items()
+        }
         if is_cupy(self.loss):
             self.loss = float(next(remaining)[0])
 

@@ -13,7 +13,7 @@ ON_DEVICES = sorted(
     path
     for room in ("ops", "fast", "machine", "gradcheck", "flow", "optim")
     for path in (ROOT / room).glob("*.py")
-    if path.stem not in ("records", "statistics", "report", "table")  # on the host
+    if path.stem not in ("records", "file", "statistics", "report", "table")  # on the host
 ) + [ROOT / "data" / "batches.py"] + [ROOT / f"{name}.py" for name in (
     "branches", "fused", "layer", "layers", "models", "preactivation", "recompute",
     "residual", "stochastic_depth", "surgery", "train",
@@ -28,7 +28,7 @@ HARMLESS = {
 }  # fmt: skip
 """They take no array, or ask it for an attribute of its own."""
 ON_THE_HOST = {
-    ("batches", "floor"), ("compare", "asarray"), ("compare", "linalg.norm"),
+    ("batches", "floor"), ("compare", "asarray"), ("compare", "linalg.norm"), ("also", "asarray"),
     ("layers", "sqrt"), ("memory", "asarray"), ("recorder", "array"), ("step", "array"),
     ("step", "cumsum"),
 }  # fmt: skip

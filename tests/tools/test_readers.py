@@ -49,6 +49,7 @@ ALLOWED = {
     "runs/run.py": {"load"},
     "runs/training.py": {"load"},
     "runs/weights.py": {"load"},
+    "runs/export.py": {"load"},
     "runs/folder.py": {"load"},
     "cli/commands.py": {"load"},
     "experiments/study.py": {"load"},
