@@ -221,8 +221,9 @@ class Recorder:
         if end and self._record.steps:
             rows.append(self._record.row())
             self._record = Record()
-        if self._file is None:
+        if self._file is not None:
+            self._file.append(rows)
+        elif rows:
             raise RuntimeError(
                 "a recorder without a path is for the callbacks of minisd.fit: give it a path"
             )
-        self._file.append(rows)
