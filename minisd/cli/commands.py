@@ -108,12 +108,13 @@ def _with_file(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
             "--config has all settings, so a preset has no effect: leave out --preset"
         )
     path = path / runfolder.CONFIG if path.is_dir() else path
-    there = session.settings_in(path)
+    there = with_present_names(session.settings_in(path))
+    chosen = {**there, **with_present_names(settings)}
     try:
-        resolve(there)
+        resolve(chosen)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    return {**with_present_names(there), **with_present_names(settings)}
+        raise ConfigError(f"with the settings of {path}: {error}") from error
+    return chosen
 
 
 def _check_data_is_named(settings: dict[str, Any]) -> None:

@@ -110,7 +110,7 @@ def _present_name(name: str, version: int) -> str:
 def split_state(state: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, float]]:
     """Return (arrays, plain numbers) of what an optimiser remembers."""
     numbers = {name: value for name, value in state.items() if isinstance(value, int | float)}
-    return {name: state[name] for name in state.keys() - numbers}, numbers
+    return {name: value for name, value in state.items() if name not in numbers}, numbers
 
 
 def as_json(value: Any) -> Any:
@@ -128,14 +128,14 @@ def check_fits(targets: Declared, present: Declared, where: Path) -> None:
     """Raise a CheckpointError unless names, shapes and dtypes are the same."""
     missing = set(targets) - set(present)
     if missing:
-        raise CheckpointError(f"{where} is of another network: it lacks {min(missing)}")
+        raise CheckpointError(f"{where} is of another network: it lacks {_plain(min(missing))}")
     check_known(targets, present, where)
 
 
 def check_known(targets: Declared, present: Declared, where: Path) -> None:
     """Raise a CheckpointError unless all that is present is among the targets, and fits."""
     for name, (shape, dtype) in present.items():
-        plain = name.rpartition("/")[2]
+        plain = _plain(name)
         if name not in targets:
             raise CheckpointError(
                 f"{where} is of another network: it has {plain}, which is unknown here"
@@ -145,6 +145,11 @@ def check_known(targets: Declared, present: Declared, where: Path) -> None:
             raise CheckpointError(
                 f"{where} is of another network: {plain} is {shape} {dtype} there, {here} here"
             )
+
+
+def _plain(name: str) -> str:
+    """Return the name of a parameter or a statistic, without what is said of it."""
+    return name.rpartition("/")[2]
 
 
 def declare(arrays: dict[str, Array]) -> Declared:

@@ -130,7 +130,7 @@ FALSE = {
     "a NaN best weight": (poison("best/head.w", np.nan), "head.w has numbers"),
     "no momentum of one": (lambda a, m: a.pop("optimizer/velocity/head.b"), "lacks head.b"),
     "no momentum": (
-        lambda a, m: [a.pop(name) for name in list(a) if name.startswith("momentum")],
+        lambda a, m: [a.pop(name) for name in list(a) if name.startswith("optimizer")],
         "lacks",
     ),
     "an epoch too late": (at(epoch=9), "epoch is 9"),

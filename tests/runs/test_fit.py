@@ -17,6 +17,7 @@ from minisd.runs.run import Run
 from minisd.runs.session import train
 from tiny_runs import bits, contents, outcome, tiny, without_seconds
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
 DRAW = session._draw
 DIGITS = data.load("digits")
 TRAIN = (DIGITS.train.images[:80], DIGITS.train.labels[:80])
@@ -47,16 +48,8 @@ def fitted(out=None, *, model=None, optimizer=None, **changes):
     return minisd.fit(model, optimizer or Adam(model, 1e-3), *given, **arguments)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def without_pictures():
-    """To be quick: `minisd train` draws the same curve, and one test here does."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("minisd.runs.session._draw", lambda *_: None)
-        yield
-
-
 def weights(run):
-    return bits(dict((name, p.data) for name, p in run.model.parameters()))
+    return bits({name: p.data for name, p in run.model.parameters()})
 
 
 class StopsAt:
