@@ -6,6 +6,7 @@ Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (t
 
 from minisd import ending, flow, ops  # noqa: F401  # `ending` first: see there
 from minisd.branches import basic_branch, bottleneck_branch
+from minisd.experiments.study import Study
 from minisd.fused import ConvChain, FusedBlock, fuse, one_by_one
 from minisd.gates import at_least, draw_image_gates, every_other, grouped, set_image_gates
 from minisd.layers import (
@@ -64,6 +65,7 @@ __all__ = [
     "ResidualBlock",
     "Sequential",
     "StepSchedule",
+    "Study",
     "__version__",
     "at_least",
     "basic_branch",

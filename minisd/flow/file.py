@@ -40,6 +40,8 @@ Row = dict[str, Any]
 class RecordFile:
     """The file, to which records are appended.
 
+    Its ``own_shapes`` are those of the quantities of one's own in it, if it has records.
+
     Parameters
     ----------
     path : path
@@ -83,7 +85,9 @@ class RecordFile:
                 )
             if header_in_file != header:
                 raise RunFolderError(f"{path} is the record of another network: move it away")
-        lines = [{"format": FORMAT, **header}, *(row for row in rows if row["step"] <= (done or 0))]
+        rows = [row for row in rows if row["step"] <= (done or 0)]
+        self.own_shapes = {name: np.shape(rows[-1][name]) for name in also if rows}
+        lines = [{"format": FORMAT, **header}, *rows]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         try:
             write_atomically(path, lambda stream: stream.write(text.encode()))

@@ -78,6 +78,7 @@ class Recorder:
         self.model, self.optimizer = model, optimizer
         self.also = check_also(also)
         self._path = path
+        self._shapes: dict[str, tuple[int, ...]] = {}
         blocks = list(getattr(model, "blocks", []))
         self._tensors = Tensors(optimizer, blocks)
         self._watch = Watch(blocks, lambda: self.done % self.look_every == 0)
@@ -89,7 +90,6 @@ class Recorder:
         self._half: tuple[Step, Array] | None = None  # after after_backward, before after_step
         self._steps: list[Step] = []
         self._record = Record()
-        self._lengths: dict[str, tuple[int, ...]] = {}
 
     @np.errstate(over="ignore", invalid="ignore")  # values that are not finite are recorded, too
     def after_backward(self, loss: Any = None) -> None:
@@ -116,7 +116,7 @@ class Recorder:
             reached=np.array([p.grad is not None for p in self._tensors.parameters]),
             blocks=blocks,
             sums=[*sums, sums_of_squares(size)],
-            own=measured(self.also, self.model, self._lengths),
+            own=measured(self.also, self.model, self._shapes),
         )
         self._half = step, w
 
@@ -143,7 +143,9 @@ class Recorder:
 
     def _open(self, path: Path, done: int | None) -> RecordFile:
         names, blocks = self._tensors.names, len(self._watch.blocks)
-        return RecordFile(path, names, blocks, list(self.also), done)
+        file = RecordFile(path, names, blocks, list(self.also), done)
+        self._shapes = file.own_shapes
+        return file
 
     def __call__(self, moment: str, run: Any) -> None:
         """Record the steps of `minisd.fit`: a recorder is one of its callbacks.

@@ -84,6 +84,12 @@ def test_a_recording_with_quantities_goes_on(path):
     flow = load(path)
     assert flow["step"].tolist() == [1, 2, 3, 4]
     assert flow["shifts"].shape == (4, 3)
+    other = {"bias": bias, "shifts": lambda model: shifts(model)[:2]}
+    with (
+        pytest.raises(ValueError, match=r"'shifts' returned shape \(3,\) at first, and \(2,\) now"),
+        Recorder(model, optimizer, path, also=other, done=4) as recorder,
+    ):
+        train_for(1, model, optimizer, recorder)
     with pytest.raises(RunFolderError, match=r"also has bias, shifts, but this recorder has bias:"):
         Recorder(model, optimizer, path, also={"bias": bias}, done=2)
     with pytest.raises(RunFolderError, match="this recorder has nothing: give it the same"):
