@@ -182,6 +182,8 @@ class Npz:
                 raise ValueError("it is compressed in another way than NumPy does")
             with archive.open(entry) as stream:
                 shape, _, dtype = _header(stream)
+                if math.prod(shape) * dtype.itemsize != entry.file_size - stream.tell():
+                    raise ValueError(f"its array {name[:50]!r} is shorter or longer than declared")
             self._entries[name], self.declared[name] = entry, (shape, dtype)
         total = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self.declared.values())
         if total > most:

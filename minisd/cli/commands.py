@@ -12,7 +12,7 @@ from typing import Any
 
 from minisd.cli.seeds import train_seeds
 from minisd.cli.survival_option import chosen_survival
-from minisd.data import download, found_in, load
+from minisd.data import download, found_in, is_path, load
 from minisd.errors import ConfigError, DeviceError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.catalogue import run as run_experiment
@@ -81,7 +81,8 @@ def train(
             start = partial(session.resume, folder, settings)
         else:
             chosen = resolve(settings)
-            folder = out or made.enter_context(runfolder.new_folder(Path("runs"), chosen.preset))
+            stem = chosen.data_name if is_path(chosen.data) else chosen.preset
+            folder = out or made.enter_context(runfolder.new_folder(Path("runs"), stem))
             start = partial(session.train, chosen, folder, force=force, origin=origin)
         try:
             run = start(progress=progress)
@@ -118,7 +119,9 @@ def _with_file(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_data_is_named(settings: dict[str, Any]) -> None:
-    """Refuse to train on the digits, the default, where --data-dir has other data."""
+    """Refuse to train on the digits, the default, where settings are meant for other data."""
+    if settings.get("preset") == "own" and "data" not in settings:
+        raise ConfigError("preset 'own' is for images of your own: add --data PATH")
     if "data_dir" in settings and not {"data", "preset"} & settings.keys():
         data_sets = found_in(Path(os.path.expanduser(settings["data_dir"])))
         if data_sets:
@@ -142,7 +145,8 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
         )
         epochs_done = len(position["history"])
         print(
-            f"{run}: ResNet-{config.depth} on {config.data}, epoch {epochs_done} of {config.epochs}"
+            f"{run}: ResNet-{config.depth} on {config.data_name}, epoch {epochs_done} of "
+            f"{config.epochs}"
         )
         print(f"weights of {weights}")
         if trained.data_remark:

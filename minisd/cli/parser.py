@@ -28,6 +28,7 @@ examples:
   minisd train                             the bundled digits, under a minute
   minisd train --preset cifar10            the paper's CIFAR-10, days on a CPU
   minisd train --data cifar10 --limit 2000 --epochs 2 --depth 8  a quick look
+  minisd train --data mine.npz             images of your own, or --data FOLDER
   minisd train --survival constant         the same network at constant depth
   minisd train --resume runs/digits-1      continue where a run stopped
 
@@ -35,8 +36,17 @@ Ctrl-C finishes the step, saves, and prints the command that resumes the run.
 The result is the test error at the epoch of lowest validation error. The
 lowest test error is never reported as the result.
 
+images of your own:
+  mine.npz   images, uint8 (N, C, H, W), (N, H, W, C) or (N, H, W), and labels
+             from 0; or train_images, train_labels, test_images, test_labels,
+             and val_images, val_labels if there are any
+  FOLDER     a folder for each class: FOLDER/cat/1.png, FOLDER/dog/7.jpg (needs
+             Pillow); or FOLDER/train, FOLDER/test and FOLDER/val with these
+One set is split 80/10/10, class by class, by the seed; parts are taken as they
+are. If the data was moved, give its new place to --resume with --data.
+
 presets ('minisd train --preset NAME --help' shows the settings of one; without
---preset, --data NAME takes the preset NAME-laptop):
+--preset, --data NAME takes the preset NAME-laptop, --data PATH takes own):
 """
 
 
@@ -83,7 +93,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="weights of the best validation epoch (default) or the last ones",
     )
     add_settings(
-        sub.add_argument_group("settings that may differ from the run's own"), MACHINE_SETTINGS
+        sub.add_argument_group("settings that may differ from the run's own"),
+        (*MACHINE_SETTINGS, "data"),
     )
 
     sub = _add(parsers, commands.gradcheck, "check every gradient against finite differences")

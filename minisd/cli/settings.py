@@ -30,7 +30,8 @@ def add_settings(group: Any, names: Sequence[str]) -> dict[str, argparse.Action]
         else:
             kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
             metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
-            metavar = "DIR" if setting.name in ("data_dir", "init") else metavar
+            places = {"data_dir": "DIR", "init": "DIR", "data": "NAME|PATH"}
+            metavar = places.get(setting.name, metavar)
             if setting.name == "survival":
                 choices, metavar = RULES_AND_MORE, "P"
             action = group.add_argument(

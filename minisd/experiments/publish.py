@@ -57,7 +57,7 @@ def whole_caption(study: Study, experiment: str, result: Result) -> str:
 
     config = study.config("constant", 1.0, study.seeds[0])
     images = f", {study.training_images:,} training images" if study.training_images else ""
-    data = config.data + (images if result.data else " (not used)")
+    data = config.data_name + (images if result.data else " (not used)")
     parts = [
         result.caption,
         f"Settings {study.identity()}.",

@@ -204,7 +204,7 @@ class Study:
                 rule_name = own_rules.slug(rule)
             others = [key for key in changes if key not in ("depth", "survival")]
             suffix = "".join(f"-{key}{changes[key]}" for key in others)
-            name = f"{config.data}-{config.depth}-{rule_name}-seed{seed}{suffix}"
+            name = f"{config.data_name}-{config.depth}-{rule_name}-seed{seed}{suffix}"
             folder = self.out / "runs" / name
             self._check_same(folder, config)
             jobs[folder], keys[folder] = config, (rule, p_last, seed)

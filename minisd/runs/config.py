@@ -11,7 +11,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from minisd.data import LOADERS
+from minisd.data import LOADERS, is_path, own
 from minisd.errors import ConfigError, known_or_close
 from minisd.layers import GAMMAS
 from minisd.models import BRANCHES, check_image_size, num_blocks
@@ -41,7 +41,10 @@ class Config:
     """All settings of a run. Made by `resolve`, which checks them."""
 
     preset: str = _setting("digits", "start from these settings; the other options override them")
-    data: str = _setting("digits", "data set", choices=DATA_SETS)
+    data: str = _setting(
+        "digits",
+        f"data set: {', '.join(DATA_SETS)}; or images of your own: an .npz file, or a folder",
+    )
     data_dir: str = _setting("data", "folder with the data set's official files")
     coarse: bool = _setting(False, "CIFAR-100: the 20 coarse labels instead of the 100 fine ones")
     limit: int | None = _setting(None, "use the first N training images only, for a quick look")
@@ -123,6 +126,11 @@ class Config:
     )
 
     @property
+    def data_name(self) -> str:
+        """Name of the data set, or of the file or folder with images of one's own."""
+        return own.short_name(self.data)
+
+    @property
     def num_blocks(self) -> int:
         """L, the number of residual blocks."""
         return num_blocks(self.depth, self.branch)
@@ -189,6 +197,10 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "20 layers, p_L = 0.9, SVHN",
         {"data": "svhn", **_PLAIN, **_LAPTOP, "epochs": 10},
     ),
+    "own": (
+        "20 layers, p_L = 0.9, images of your own: --data PATH takes it",
+        {**_LAPTOP, "max_shift": 2, "flip": False, "batch_size": 64, "lr": 0.05},
+    ),
     "cifar10": ("the paper: CIFAR-10, augmented, 110 layers, stochastic depth", _CIFAR),
     "cifar10-constant": ("the same with constant depth", _CIFAR | _CONSTANT),
     "cifar10-plain": ("the paper: CIFAR-10 without augmentation", _CIFAR | _PLAIN),
@@ -242,7 +254,8 @@ def with_present_names(settings: dict[str, Any]) -> dict[str, Any]:
 def resolve(overrides: dict[str, Any]) -> Config:
     """Return the settings of a preset, with some replaced by ``overrides``, and check them.
 
-    Without a preset, the data set decides which: `DEFAULT_PRESET`.
+    Without a preset, the data set decides which: `DEFAULT_PRESET`, or "own". A path of images of
+    one's own becomes absolute, so that a run finds them from any folder.
 
     Raises
     ------
@@ -252,9 +265,13 @@ def resolve(overrides: dict[str, Any]) -> Config:
     """
     overrides = with_present_names(overrides)
     data = overrides.get("data", "digits")
+    is_own = isinstance(data, str) and is_path(data)
+    if is_own:
+        overrides["data"] = own.absolute(data)
     preset = overrides.get("preset")
     if preset is None:
-        preset = DEFAULT_PRESET.get(data, "digits") if isinstance(data, str) else "digits"
+        known = DEFAULT_PRESET.get(data, "digits") if isinstance(data, str) else "digits"
+        preset = "own" if is_own else known
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(_unknown("preset", preset, PRESETS))
     names = {setting.name for setting in dataclasses.fields(Config)}
@@ -298,6 +315,11 @@ def _check(config: Config) -> None:
             f"{_unknown('survival rule', config.survival, NAMED_RULES)} (or give the probabilities "
             "of all blocks, as in 0.9,0.8,0.7)"
         )
+    if config.data not in DATA_SETS and not is_path(config.data):
+        raise ConfigError(
+            f"{_unknown('data set', config.data, DATA_SETS)} "
+            "(--data also takes the path of an .npz file, or of a folder with class folders)"
+        )
     for name, lowest in (
         ("width", 1),
         ("epochs", 1),
@@ -325,6 +347,10 @@ def _check(config: Config) -> None:
         raise ConfigError(str(error)) from None
     if config.schedule == "one-cycle" and config.warmup_epochs:
         raise ConfigError("schedule 'one-cycle' has a rise of its own: set warmup_epochs to 0")
+    if is_path(config.data) and config.data_dir != Config.data_dir:
+        raise ConfigError(
+            f"images of your own are read from --data, here {config.data}: leave out --data-dir"
+        )
     if config.coarse and config.data != "cifar100":
         raise ConfigError("only CIFAR-100 has coarse labels: leave out --coarse")
     if config.shortcut == "none" and min(probs) < 1:

@@ -16,6 +16,10 @@ def introduce(run: Training, folder: Path | None, progress: Progress) -> None:
     progress.say(f"data      {_data(run)}")
     if isinstance(run, Run) and run.data_remark:
         progress.say(f"          {run.data_remark}")
+    if isinstance(run, Run) and run.config.preset == "own" and not run.config.flip:
+        progress.say(
+            "          not mirrored in training: --flip, if a mirrored image has the same label"
+        )
     library = machine.blas_description() if run.device == "cpu" else "CuPy"
     progress.say(f"network   {_network(run)}, on the {run.device} with {library}")
     if isinstance(run, Run) and run.why_device:
@@ -45,7 +49,7 @@ def introduce(run: Training, folder: Path | None, progress: Progress) -> None:
 def heading(run: Training) -> str:
     """Return a title for the learning curve."""
     what = (
-        f"ResNet-{run.config.depth} on {run.config.data}"
+        f"ResNet-{run.config.depth} on {run.config.data_name}"
         if isinstance(run, Run)
         else type(run.model).__name__
     )
@@ -65,7 +69,7 @@ def _short(value: object) -> str:
 
 def _data(run: Training) -> str:
     C, H, W = run.image_shape
-    name = f"{run.config.data}: " if isinstance(run, Run) else ""
+    name = f"{run.config.data_name}: " if isinstance(run, Run) else ""
     test = "no" if run.test is None else str(len(run.test))
     classes = "" if run.num_classes is None else f", {run.num_classes} classes"
     return (

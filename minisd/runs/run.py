@@ -30,7 +30,6 @@ class Run(Training):
     nor the order of the images.
     """
 
-    kind = "minisd train"
     model: ResNet
     test: Split
     memory_help = (
@@ -47,11 +46,14 @@ class Run(Training):
             threads=config.threads or available_cores(),
         )
         init_rng, split_rng, data_rng, gate_rng = spawned(config.seed)
-        options = {"labels": "coarse"} if config.coarse else {}
+        options: dict[str, Any] = {"labels": "coarse"} if config.coarse else {}
+        if data.is_path(config.data):
+            options["seed"] = config.seed
         dataset = data.load(config.data, config.data_dir, **options)
         if config.limit is not None:
             dataset = dataset.limited(config.limit)
         self.data_remark = dataset.remark
+        self.class_names = dataset.class_names
         self._num_classes = dataset.num_classes
         train, validation = data.split_validation(dataset, split_rng)
         config.check_images(*dataset.image_shape[1:], num_training=len(train))
@@ -96,9 +98,11 @@ class Run(Training):
     @property
     def data_help(self) -> str:  # type: ignore[override]
         """Where the original images are looked for."""
+        own = data.is_path(self.config.data)
+        place, option = ("data", "--data") if own else ("data_dir", "--data-dir")
         return (
-            f"{self.config.data_dir} has others; give the folder of the original data with "
-            "--data-dir"
+            f"{getattr(self.config, place)} has others; give the {'place' if own else 'folder'} of "
+            f"the original data with {option}"
         )
 
     @property
@@ -110,6 +114,13 @@ class Run(Training):
     def num_classes(self) -> int:  # noqa: D102
         return self._num_classes
 
+    def describe(self) -> dict[str, Any]:
+        """Return what the base class does, and the names of the classes, if they are known."""
+        description = super().describe()
+        if self.class_names:
+            description["resolved"]["class_names"] = list(self.class_names)
+        return description
+
     def first_difference(self, saved: dict[str, Any]) -> str:
         """Return the first setting that is another one in ``saved``, a run's, or "".
 
@@ -118,7 +129,14 @@ class Run(Training):
         """
         saved = {**dataclasses.asdict(Config()), **saved}
         same = {name: self.settings[name] for name in MACHINE_SETTINGS}
+        if may_have_moved(saved["data"], self.config.data):
+            same["data"] = self.config.data  # the digest tells whether they are the same images
         return super().first_difference({**saved, **same})
+
+
+def may_have_moved(old: Any, new: Any) -> bool:
+    """Whether both are paths of images of one's own. These may move, as `MACHINE_SETTINGS` may."""
+    return all(isinstance(place, str) and data.is_path(place) for place in (old, new))
 
 
 def _optimizer(config: Config, model: ResNet) -> Optimizer:

@@ -22,7 +22,7 @@ from minisd.runs.fit import fit
 from minisd.runs.interrupt import Interrupted, StopSignals
 from minisd.runs.introduction import heading, introduce
 from minisd.runs.progress import Progress
-from minisd.runs.run import MACHINE_SETTINGS, Run
+from minisd.runs.run import MACHINE_SETTINGS, Run, may_have_moved
 from minisd.runs.training import Training
 from minisd.runs.weights import start_from
 
@@ -171,6 +171,8 @@ def read_settings(
     config = resolve({**settings, **overrides})
     for name in overrides:
         old, new = getattr(recorded, name), getattr(config, name)
+        if name == "data" and may_have_moved(old, new):
+            continue  # the checkpoint knows whether they are the same images
         if name not in may_change and old != new:
             raise ConfigError(
                 f"{name} is {old} in this run and cannot become {new}: only "

@@ -52,7 +52,6 @@ class Training:
         Where it is saved; None: nowhere.
     """
 
-    kind = "minisd.fit"
     data_help = "hand over the original images"
     memory_help = (
         "build the network with recompute_every=25, which saves less between forward and backward, "
