@@ -34,6 +34,7 @@ from minisd.terminal import wrapped
 from minisd.tutorial import notebooks
 
 OK, FAILED = 0, 1
+ALL = "all"  # instead of the name of an experiment
 NO_GPU = 2  # exit code of `minisd.cli.gpu_check` without a usable GPU
 
 
@@ -216,23 +217,38 @@ def experiment(
 ) -> int:
     """Repeat an analysis of the paper, or extend it: a figure and the numbers in it."""
     if name is None:
-        print("\n".join(EXPERIMENTS))
+        print("\n".join(f"{each:20} {module.SUMMARY}" for each, module in EXPERIMENTS.items()))
+        print(f"{ALL:20} each of these in turn")
         return OK
     _check_data_is_named(changes | ({"data": "cifar10"} if size == "paper" else {}))
-    study = Study(out, size=size, processes=processes, quiet=quiet, **changes)
-    try:
-        run_experiment(name, study)
-    except Interrupted as stopped:
-        print(f"\n{stopped}: saved. Go on with the same command", file=sys.stderr)
-        raise
-    if study.failures:
-        reasons = "; ".join(f"{run}: {reason}" for run, reason in study.failures.items())
-        failed = len(study.failures)
-        raise UserError(
-            f"{failed} {'run' if failed == 1 else 'runs'} failed, not in the figure ({reasons}); "
-            "all others are complete; the same command tries again"
-        )
+    problems: dict[str, None] = {}  # in order, and each once
+    for each in EXPERIMENTS if name == ALL else (name,):
+        study = Study(out, size=size, processes=processes, quiet=quiet, **changes)
+        if name == ALL and not quiet:
+            print(f"\n{each}: {EXPERIMENTS[each].SUMMARY}", flush=True)
+        try:
+            run_experiment(each, study, name_ignored=name != ALL)
+        except Interrupted as stopped:
+            print(f"\n{stopped}: saved. Go on with the same command", file=sys.stderr)
+            raise
+        except UserError as error:
+            if name != ALL:
+                raise
+            problems[f"{each}: {error}"] = None
+        if study.failures:
+            problems[_failed_runs(study)] = None
+    if problems:
+        raise UserError("; ".join(problems))
     return OK
+
+
+def _failed_runs(study: Study) -> str:
+    reasons = "; ".join(f"{run}: {reason}" for run, reason in study.failures.items())
+    failed = len(study.failures)
+    return (
+        f"{failed} {'run' if failed == 1 else 'runs'} failed, not in the figure ({reasons}); "
+        "all others are complete; the same command tries again"
+    )
 
 
 def tutorials(*, action: str, folder: Path) -> int:

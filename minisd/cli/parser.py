@@ -19,6 +19,7 @@ from minisd.cli.arguments import Parser
 from minisd.cli.settings import add_settings, show_defaults, shown
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.study import SETTINGS, SIZES
+from minisd.figures import STYLES
 from minisd.runs.config import DATA_SETS, DEVICES, PRESETS, Config
 from minisd.runs.run import MACHINE_SETTINGS
 from minisd.version import __version__
@@ -55,10 +56,12 @@ examples:
   minisd experiment gradients --out quick --quick  within 30 seconds
   minisd experiment gradients --out digits         ten minutes on two cores
   minisd experiment lesion --out study --data cifar10 --data-dir data
+  minisd experiment all --out digits               all of those below
 
 Experiments with the same --out share the training runs that they have in
 common. Ctrl-C saves everything, and the same command continues. Each writes
-NAME.png, NAME.svg and NAME.csv.
+NAME.png, NAME.svg and NAME.csv. If an experiment is complete, the same command
+with another --style, or with --pdf, only draws the figure again.
 
 experiments:
 """
@@ -221,6 +224,7 @@ def _add_experiment(parsers: Any) -> None:
         for scale, settings in SIZES.items()
     )
     names = "".join(f"  {name:19}  {module.SUMMARY}\n" for name, module in EXPERIMENTS.items())
+    names += f"  {commands.ALL:19}  each of these in turn\n"
     sub = _add(
         parsers,
         commands.experiment,
@@ -229,8 +233,8 @@ def _add_experiment(parsers: Any) -> None:
         argument_default=argparse.SUPPRESS,
     )
     sub.add_argument(
-        "name", nargs="?", choices=tuple(EXPERIMENTS), metavar="NAME", default=None,
-        help="one of those below; without a name, the names are listed",
+        "name", nargs="?", choices=(*EXPERIMENTS, commands.ALL), metavar="NAME", default=None,
+        help="one of those below, or all; without a name, they are listed",
     )  # fmt: skip
     sub.add_argument(
         "--out", type=_path, metavar="DIR", default=Path("experiments"),
@@ -251,6 +255,11 @@ def _add_experiment(parsers: Any) -> None:
         "--processes", type=int, metavar="N", default=None,
         help="runs that train at the same time (default: one for each core)",
     )  # fmt: skip
+    sub.add_argument(
+        "--style", choices=tuple(STYLES), default="screen",
+        help="how figures are drawn; paper: a page wide, with (a), (b) instead of a title",
+    )  # fmt: skip
+    sub.add_argument("--pdf", action="store_true", default=False, help="write NAME.pdf, too")
     sub.add_argument("--quiet", action="store_true", default=False, help="print errors only")
     sub.add_argument(
         "--limit", type=_number_or_all, metavar="N",
