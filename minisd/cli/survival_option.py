@@ -7,7 +7,6 @@ from typing import Any
 
 from minisd.errors import ConfigError
 from minisd.readers import Kind, explain
-from minisd.runs.config import NAMED_RULES
 
 RULE_FILE = Kind(
     "a Python file",
@@ -17,14 +16,9 @@ RULE_FILE = Kind(
 )
 
 
-class _RulesAndMore(tuple[str, ...]):
-    """The names of the rules, of which a wrong one may be a misspelling, and all else."""
-
-    def __contains__(self, text: object) -> bool:
-        return super().__contains__(text) or ".py:" in str(text) or _is_list(str(text))
-
-
-RULES_AND_MORE = _RulesAndMore(NAMED_RULES)
+def is_own_survival(text: str) -> bool:
+    """Whether ``--survival`` has probabilities or a file, and not the name of a rule."""
+    return ".py:" in text or _is_list(text)
 
 
 def _is_list(text: str) -> bool:
