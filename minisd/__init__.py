@@ -6,6 +6,7 @@ Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (t
 
 from minisd import ending, flow, ops  # noqa: F401  # `ending` first: see there
 from minisd.branches import basic_branch, bottleneck_branch
+from minisd.experiments.study import Study
 from minisd.fused import ConvChain, FusedBlock, fuse, one_by_one
 from minisd.gates import at_least, draw_image_gates, every_other, grouped, set_image_gates
 from minisd.layers import (
@@ -20,10 +21,21 @@ from minisd.layers import (
 )
 from minisd.machine import set_threads
 from minisd.models import ResNet, resnet
-from minisd.optim import SGD, StepSchedule
+from minisd.optim import (
+    SGD,
+    Adam,
+    AdamW,
+    Optimizer,
+    StepSchedule,
+    cosine,
+    no_decay_on_batchnorm,
+    one_cycle,
+)
 from minisd.preactivation import PreActBlock, preact_branch
 from minisd.residual import ResidualBlock
 from minisd.rules import constant, cosine_decay, set_survival
+from minisd.runs.fit_model import fit
+from minisd.runs.weights import load_model, load_weights
 from minisd.stochastic_depth import (
     depth_distribution,
     draw_gates,
@@ -36,6 +48,8 @@ from minisd.version import __version__
 
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
     "BatchNorm2d",
     "Conv2d",
     "ConvChain",
@@ -43,6 +57,7 @@ __all__ = [
     "GlobalAvgPool",
     "Layer",
     "Linear",
+    "Optimizer",
     "Parameter",
     "PreActBlock",
     "ReLU",
@@ -50,22 +65,29 @@ __all__ = [
     "ResidualBlock",
     "Sequential",
     "StepSchedule",
+    "Study",
     "__version__",
     "at_least",
     "basic_branch",
     "bottleneck_branch",
     "constant",
+    "cosine",
     "cosine_decay",
     "depth_distribution",
     "draw_gates",
     "draw_image_gates",
     "every_other",
     "expected_depth",
+    "fit",
     "flow",
     "fuse",
     "grouped",
     "linear_decay",
+    "load_model",
+    "load_weights",
+    "no_decay_on_batchnorm",
     "one_by_one",
+    "one_cycle",
     "ops",
     "preact_branch",
     "resnet",

@@ -71,6 +71,10 @@ class DeviceError(UserError, RuntimeError):
     """This machine cannot use the requested device."""
 
 
+class MissingPackageError(UserError, ImportError):
+    """Something that is asked for needs a package which is not installed."""
+
+
 class OutOfMemoryError(UserError, MemoryError):
     """The memory of the CPU or the GPU is too small."""
 

@@ -194,8 +194,12 @@ def evaluations(history: list[dict[str, Any]], steps_per_epoch: int) -> list[dic
 
 
 def rate_changes(history: list[dict[str, Any]]) -> list[int]:
-    """Return the last epoch before each change of the learning rate."""
-    return [row["epoch"] for row, next_row in pairwise(history) if row["lr"] != next_row["lr"]]
+    """Return the last epoch before each change of the learning rate.
+
+    There are none if it changes all the time, along a cosine for instance.
+    """
+    changes = [row["epoch"] for row, later in pairwise(history) if row["lr"] != later["lr"]]
+    return [] if len(changes) == len(history) - 1 > 2 else changes
 
 
 def data_label(data: str) -> str:
@@ -215,7 +219,7 @@ def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], p
     Parameters
     ----------
     description : dict
-        The contents of ``config.json``.
+        The contents of ``config.json``, and a ``heading``.
     history : list of dict
         The rows of the log; not empty.
     path : path
@@ -244,12 +248,15 @@ def _curve(description: dict[str, Any], history: list[dict[str, Any]]) -> Any:
         ("val_error", "validation", VALIDATION, "-", "o"),
         ("test_error", "test", TEST, (0, (5, 1.5)), "s"),
     ):
+        if best[key] is None:  # there are no test images
+            continue
         style = {"color": colour, "ls": line, "marker": mark if len(x) < MANY else ""}
         name = f"{label} error, {best[key]:.2%} at the circle"
         errors.plot(x, [100 * point[key] for point in points], **style, label=name, clip_on=False)
         at_best = (best["x"], 100 * best[key])
         errors.plot(*at_best, "o", ms=10, mfc="none", mew=1.8, color=colour, clip_on=False)
-    shown = [100 * point[key] for point in points for key in ("val_error", "test_error")]
+    keys = [key for key in ("val_error", "test_error") if best[key] is not None]
+    shown = [100 * point[key] for point in points for key in keys]
     error_axis(errors, shown, "error")
 
     losses.plot(
@@ -269,13 +276,8 @@ def _curve(description: dict[str, Any], history: list[dict[str, Any]]) -> Any:
         tidy(axes, changes=changes)
     legend_below(figure, [errors])
 
-    rule = (
-        "constant depth"
-        if description["survival"] == "constant"
-        else f"stochastic depth, {description['survival']} p_L = {description['p_last']:g}"
-    )
     figure.suptitle(
-        f"ResNet-{description['depth']} on {data_label(description['data'])}: {rule}",
+        description["heading"].replace("$", r"\$"),  # no mathematics in the name of a file
         x=0.02,
         ha="left",
         fontweight="bold",

@@ -33,7 +33,12 @@ class ResNet(Layer):
     recompute_every : int or None
         In training, save one input for every group of this many blocks. The backward computes the
         rest again: see `minisd.recompute`. ``checkpoint_every`` is an older name of the same.
+    made_with : dict or None
+        The arguments of `resnet` as plain data, own branches and classes as their names; a run
+        saves it.
     """
+
+    made_with: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -122,6 +127,12 @@ class ResNet(Layer):
     def num_parameters(self) -> int:
         """How many numbers are trained."""
         return sum(parameter.data.size for _, parameter in self.parameters())
+
+
+def _name_in_full(code: Any) -> str:
+    """Return the name of a function or class, with its module."""
+    name = getattr(code, "__qualname__", type(code).__qualname__)
+    return f"{getattr(code, '__module__', '')}.{name}"
 
 
 def _one_value(recompute_every: int | None, checkpoint_every: int | None) -> int | None:
@@ -275,6 +286,19 @@ def resnet(
     tail = Sequential(*norm_relu(channels), pool) if pre_activation else pool
     head = Linear(channels, num_classes, rng=rng, dtype=dtype)
     model = ResNet(stem, blocks, tail, head, recompute_every=recompute_every)
+    model.made_with = {
+        "depth": depth,
+        "num_classes": num_classes,
+        "in_channels": in_channels,
+        "width": width,
+        "shortcut": shortcut,
+        "branch": branch if isinstance(branch, str) else _name_in_full(branch),
+        "block": None if block is ResidualBlock else _name_in_full(block),
+        "gamma": gamma,
+        "scale": scale,
+        "fused": fused,
+        "dtype": dtype.name,
+    }
     return fuse(model) if fused else model
 
 

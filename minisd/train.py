@@ -7,26 +7,35 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from minisd import machine
 from minisd.backend import Array, array_module, values
 from minisd.errors import NonFiniteError
-from minisd.flow import Recorder
 from minisd.flow.nonfinite import first_nonfinite
 from minisd.layer import Layer, restore, settings
-from minisd.optim import SGD
+from minisd.optim import Optimizer
+
+
+class Observer(Protocol):
+    """Looks at the gradients of a step, and at what the optimiser made of them."""
+
+    def after_backward(self, loss: Any) -> None:
+        """Called between the backward and the update."""
+
+    def after_step(self) -> None:
+        """Called after the update."""
 
 
 @machine.one_blas_thread()  # once for the whole step, instead of in each operation
 def train_step(
     model: Layer,
-    optimizer: SGD,
+    optimizer: Optimizer,
     images: Array,
     labels: Array,
     *,
     wait: bool = True,
-    recorder: Recorder | None = None,
+    recorder: Observer | None = None,
 ) -> Any:
     """Train on one mini-batch, with the present gates, and return its loss.
 
@@ -38,8 +47,8 @@ def train_step(
         True: check the labels, and check that the loss is finite before the weights change. False:
         do neither, so that Python can run ahead of a GPU. The caller must then check the labels
         before, on the host, and the loss afterwards.
-    recorder : Recorder, optional
-        Made for this model and optimiser.
+    recorder : Observer, optional
+        For instance a `minisd.flow.Recorder`, made for this model and optimiser.
 
     Returns
     -------

@@ -115,3 +115,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Make an experiment when it is first asked for, once for all workers; return its folder."""
     base = tmp_path_factory.getbasetemp()
     return functools.partial(make, base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
+@pytest.fixture(scope="module")
+def without_pictures():
+    """To be quick: runs draw no learning curve; `tests/runs/test_train.py` looks at it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("minisd.runs.session._draw", lambda *_: None)
+        yield

@@ -627,7 +627,7 @@ exercise(3, hessian_times, check)
 # ## What to read next
 #
 # [Tutorial 3](03_convolution.py) has the second forward and backward, of a layer that does know
-# about neighbours. In the library: `minisd/ops/linear.py`, `minisd/ops/loss.py`, `minisd/optim.py`.
+# about neighbours. In the library: `minisd/ops/linear.py`, `minisd/ops/loss.py`, `minisd/optim/`.
 # I. Sutskever, J. Martens, G. Dahl and G. Hinton, *On the importance of initialization and momentum
 # in deep learning*, 2013. On curvature that grows to the limit: J. Cohen, S. Kaur, Y. Li, J. Kolter
 # and A. Talwalkar, *Gradient descent on neural networks typically occurs at the edge of stability*,

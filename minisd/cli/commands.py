@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minisd.cli.seeds import train_seeds
+from minisd.cli.survival_option import chosen_survival
 from minisd.data import download, found_in, is_path, load
 from minisd.errors import ConfigError, DeviceError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
@@ -23,7 +25,7 @@ from minisd.models import num_blocks
 from minisd.ops.check import whole_number
 from minisd.runs import folder as runfolder
 from minisd.runs import interrupt, session
-from minisd.runs.config import DATA_SETS, resolve
+from minisd.runs.config import DATA_SETS, resolve, with_present_names
 from minisd.runs.fit import error_rate
 from minisd.runs.interrupt import Interrupted
 from minisd.runs.progress import Console, Progress
@@ -41,6 +43,8 @@ def train(
     out: Path | None = None,
     force: bool = False,
     resume: Path | None = None,
+    config: Path | None = None,
+    seeds: list[int] | None = None,
     quiet: bool = False,
     end_with_parent: bool = False,
     **settings: Any,
@@ -53,16 +57,34 @@ def train(
         raise ConfigError("--resume continues in the run's own folder: leave out --out and --force")
     if force and out is None:
         raise ConfigError("--force replaces the run in --out: give --out as well")
+    if resume is not None and config is not None:
+        raise ConfigError("--resume has the run's own settings: leave out --config")
+    if seeds is not None and (force or resume is not None or "seed" in settings):
+        raise ConfigError(
+            "--seeds is for new runs, each with its seed: leave out --seed, --resume and --force"
+        )
+    origin = {}
+    if "survival" in settings:
+        settings["survival"], remark = chosen_survival(settings["survival"])
+        origin = {} if remark is None else {"survival": remark}
+        if remark is not None and resume is not None:
+            raise ConfigError("a run that is resumed keeps its probabilities: leave out --survival")
+    if config is not None:
+        settings = _with_file(config, settings)
+    if resume is None:
+        _check_data_is_named(settings)
+    if seeds is not None:
+        train_seeds(seeds, settings, out, progress, quiet)
+        return OK
     with ExitStack() as made:
         if resume is not None:
             folder = resume
             start = partial(session.resume, folder, settings)
         else:
-            _check_data_is_named(settings)
-            config = resolve(settings)
-            stem = config.data_name if is_path(config.data) else config.preset
+            chosen = resolve(settings)
+            stem = chosen.data_name if is_path(chosen.data) else chosen.preset
             folder = out or made.enter_context(runfolder.new_folder(Path("runs"), stem))
-            start = partial(session.train, config, folder, force=force)
+            start = partial(session.train, chosen, folder, force=force, origin=origin)
         try:
             run = start(progress=progress)
         except Interrupted as stopped:
@@ -79,6 +101,22 @@ def train(
         f"files     {folder}/  config.json  log.jsonl  checkpoint.npz  curve.png"
     )
     return OK
+
+
+def _with_file(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a file, or of the run in a folder, with those of the command line."""
+    if "preset" in settings:
+        raise ConfigError(
+            "--config has all settings, so a preset has no effect: leave out --preset"
+        )
+    path = path / runfolder.CONFIG if path.is_dir() else path
+    there = with_present_names(session.settings_in(path))
+    chosen = {**there, **with_present_names(settings)}
+    try:
+        resolve(chosen)
+    except ConfigError as error:
+        raise ConfigError(f"with the settings of {path}: {error}") from error
+    return chosen
 
 
 def _check_data_is_named(settings: dict[str, Any]) -> None:

@@ -183,7 +183,25 @@ def _add_train(parsers: Any) -> None:
         help="folder of the run (default: a new one under runs/)",
     )
     sub.add_argument("--force", action="store_true", help="replace an earlier run in --out")
-    sub.add_argument("--resume", type=_path, metavar="DIR", help="continue the run in DIR")
+    sub.add_argument(
+        "--resume",
+        type=_path,
+        metavar="DIR",
+        help="continue the run in DIR; with --epochs N it is to have N in all, also if finished",
+    )
+    sub.add_argument(
+        "--config",
+        type=_path,
+        metavar="FILE",
+        help="settings from a JSON file, such as a run's config.json; options override them",
+    )
+    sub.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="S",
+        help="one run for each seed, in OUT/seed-S; mean and spread at the end",
+    )
     sub.add_argument("--quiet", action="store_true", help="print errors only")
     sub.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)
     group = sub.add_argument_group()

@@ -4,10 +4,35 @@ import argparse
 import dataclasses
 import types
 import typing
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
-from minisd.runs.config import OLDER_NAMES, Config, resolve
+from minisd.cli.survival_option import is_own_survival
+from minisd.data import is_path
+from minisd.runs.config import DATA_SETS, NAMED_RULES, OLDER_NAMES, Config, resolve
+
+
+class NamesOr(tuple[str, ...]):
+    """The choices of an option that takes one of some names, or something else.
+
+    Parameters
+    ----------
+    names : sequence of str
+        A guess is made among these.
+    is_else : function of a str
+        Whether it is no name, but what the option takes besides.
+    """
+
+    is_else: Callable[[str], bool]
+
+    def __new__(cls, names: Sequence[str], is_else: Callable[[str], bool]) -> Self:
+        """Make the tuple of names."""
+        made = super().__new__(cls, names)
+        made.is_else = is_else
+        return made
+
+    def __contains__(self, text: object) -> bool:
+        return super().__contains__(text) or self.is_else(str(text))
 
 
 def add_settings(group: Any, names: Sequence[str]) -> dict[str, argparse.Action]:
@@ -29,7 +54,12 @@ def add_settings(group: Any, names: Sequence[str]) -> dict[str, argparse.Action]
         else:
             kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
             metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
-            metavar = {"data_dir": "DIR", "data": "NAME|PATH"}.get(setting.name, metavar)
+            places = {"data_dir": "DIR", "init": "DIR", "data": "NAME|PATH"}
+            metavar = places.get(setting.name, metavar)
+            if setting.name == "survival":
+                choices, metavar = NamesOr(NAMED_RULES, is_own_survival), "P"
+            if setting.name == "data":
+                choices = NamesOr(DATA_SETS, is_path)
             action = group.add_argument(
                 flag, type=kind, choices=choices, metavar=metavar, help=text
             )

@@ -24,13 +24,16 @@ def command(config: Config, folder: Path, threads: int, device: str | None) -> l
     line = [sys.executable, "-m", "minisd", "train", "--quiet", f"--threads={threads}"]
     if (folder / runfolder.CONFIG).exists():
         line += [f"--device={device}"] if device else []
-        return [*line, "--resume", str(folder), f"--data-dir={config.data_dir}"]
+        line += ["--resume", str(folder), f"--data-dir={config.data_dir}"]
+        return [*line, f"--epochs={config.epochs}"]
     line += ["--out", str(folder)]
     for name, value in dataclasses.asdict(config).items():
         option = "--" + name.replace("_", "-")
         if value is None or name == "threads":
             continue
-        if isinstance(value, bool):
+        if name == "survival" and isinstance(value, tuple):
+            line.append(f"{option}={','.join(map(str, value))}")
+        elif isinstance(value, bool):
             line.append(option if value else f"--no-{option.removeprefix('--')}")
         elif isinstance(value, tuple):
             line += [option, *map(str, value)]

@@ -9,19 +9,20 @@ import dataclasses
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from minisd import data
 from minisd.errors import ConfigError, RunFolderError, UserError
-from minisd.experiments import stored
+from minisd.experiments import own_rules, stored
 from minisd.experiments.pool import same_run, train_all
 from minisd.experiments.trained import Key, TrainedRun
 from minisd.figures import STYLES
 from minisd.locks import Taken, locked
 from minisd.machine import available_cores
+from minisd.ops.check import whole_number
 from minisd.runs import folder as runfolder
 from minisd.runs.config import Config, resolve
 from minisd.runs.interrupt import StopSignals
@@ -147,7 +148,12 @@ class Study:
     # ---- training runs ----
 
     def config(self, rule: str, p_last: float, seed: int, **changes: Any) -> Config:
-        """Return the settings of a run. Rule "plain" is constant depth without shortcuts."""
+        """Return the settings of a run. Rule "plain" is constant depth without shortcuts.
+
+        With ``survival`` among the changes, the rule is only a label.
+        """
+        if "survival" in changes:
+            return resolve({**self.settings, "p_last": p_last, "seed": seed, **changes})
         survival = {"plain": "constant"}.get(rule, rule)
         shortcut = {"shortcut": "none"} if rule == "plain" else {}
         return resolve(
@@ -162,10 +168,32 @@ class Study:
         )
 
     def runs(
-        self, rules: Iterable[tuple[str, float]], seeds: Sequence[int] = ()
+        self,
+        rules: Iterable[tuple[str, float]] | Mapping[str, own_rules.Own],
+        seeds: Sequence[int] = (),
     ) -> list[TrainedRun]:
-        """Call `train` for every rule with every seed. Default: the seeds of the study."""
-        return self.train([(*rule, seed, {}) for rule in rules for seed in seeds or self.seeds])
+        """Call `train` for every rule with every seed.
+
+        Parameters
+        ----------
+        rules : iterable of (name, p_L), or dict
+            A dict has, by labels of your own, L probabilities, functions of L (and p_L), names of
+            rules, or pairs as well. The label is the name of the runs and of their folders; what
+            is saved in them are the probabilities. If the study was made without a depth, lists of
+            probabilities decide it: 15 blocks are 32 layers.
+        seeds : sequence of int
+            Default: those of the study.
+
+        Examples
+        --------
+        ``Study("s").runs({"linear": linear_decay(9), "mine": lambda L: [0.8] * L}, seeds=[1, 2])``
+        """
+        seeds = [whole_number("a seed", seed, 0, 2**63) for seed in seeds] or self.seeds
+        if not isinstance(rules, Mapping):
+            return self.train([(*rule, seed, {}) for rule in rules for seed in seeds])
+        L = self.config("constant", 1.0, self.seeds[0]).num_blocks
+        own = own_rules.jobs(rules, L, seeds, depth_is_given="depth" in self.changes)
+        return self.train(own)
 
     def train(self, wanted: Iterable[Job]) -> list[TrainedRun]:
         """Train the wanted runs, except those that are already trained, and return all of them.
@@ -179,14 +207,20 @@ class Study:
         """
         jobs: dict[Path, Config] = {}
         keys: dict[Path, Key] = {}
+        titles: dict[Path, str] = {}
         for rule, p_last, seed, changes in wanted:
             config = self.config(rule, p_last, seed, **changes)
             rule_name = rule if rule in ("constant", "plain") else f"{rule}-{p_last:g}"
-            suffix = "".join(f"-{key}{changes[key]}" for key in changes if key != "depth")
+            if "survival" in changes:
+                rule_name = own_rules.slug(rule)
+            others = [key for key in changes if key not in ("depth", "survival")]
+            suffix = "".join(f"-{key}{changes[key]}" for key in others)
             name = f"{config.data_name}-{config.depth}-{rule_name}-seed{seed}{suffix}"
             folder = self.out / "runs" / name
             self._check_same(folder, config)
             jobs[folder], keys[folder] = config, (rule, p_last, seed)
+            if "survival" in changes:
+                titles[folder] = rule
         (self.out / "runs").mkdir(parents=True, exist_ok=True)
         on_gpu = self.settings.get("device", "cpu") != "cpu"
         processes = self.processes or (1 if on_gpu else available_cores())
@@ -204,7 +238,11 @@ class Study:
         machine = {"data_dir": self.settings.get("data_dir", "data"), "threads": None}
         if "device" in self.changes:
             machine["device"] = self.changes["device"]
-        trained = [TrainedRun(f, keys[f], machine) for f in jobs if f not in failures]
+        trained = [
+            TrainedRun(folder, keys[folder], machine, title=titles.get(folder))
+            for folder in jobs
+            if folder not in failures
+        ]
         if not trained:
             raise UserError(f"no run could be trained: {next(iter(failures.values()))}")
         self.training_images = trained[0].config["resolved"]["training_images"]

@@ -13,7 +13,7 @@ from minisd.runs import session
 from minisd.runs.run import Run
 
 Key = tuple[str, float, int]
-"""Survival rule ("constant", "linear", "uniform" or "plain"), p_L, seed."""
+"""Survival rule ("constant", "linear", "uniform" or "plain") or a label of one's own, p_L, seed."""
 
 
 def label(rule: str, p_last: float) -> str:
@@ -23,12 +23,21 @@ def label(rule: str, p_last: float) -> str:
 
 
 class TrainedRun:
-    """Settings, log, recorded flow and weights of one run."""
+    """Settings, log, recorded flow and weights of one run.
 
-    def __init__(self, folder: Path, key: Key, machine: dict[str, Any]) -> None:
+    Parameters
+    ----------
+    title : str, optional
+        Its name in legends. Default: rule and p_L.
+    """
+
+    def __init__(
+        self, folder: Path, key: Key, machine: dict[str, Any], *, title: str | None = None
+    ) -> None:
         self.folder = folder
         self.rule, self.p_last, self.seed = key
         self.machine = machine
+        self.title = title
 
     @property
     def name(self) -> str:
@@ -37,8 +46,8 @@ class TrainedRun:
 
     @property
     def label(self) -> str:
-        """Rule and p_L."""
-        return label(self.rule, self.p_last)
+        """Its name in legends."""
+        return label(self.rule, self.p_last) if self.title is None else self.title
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -32,10 +32,19 @@ Once every ``look_every`` steps, it also looks at activations and records of eve
     dead_channels                      share of the channels of H_l that are 0 for the whole batch
 
 A closed block has none of these values in that step. They are then None, not 0, and are left out of
-the averages. Only ``coasted_norm`` belongs to closed blocks.
+the averages. Two belong to closed blocks alone: ``coasted_norm``, and in each step that looks
+
+    closed_grad_norm                   ||dH_l||, the gradient that arrives at the output of a closed
+                                       block, and goes on through its shortcut
+
+The counts ``open``, ``looked`` and ``closed_looked`` say how many steps had which.
+
+Any other quantity is recorded with one function (``also`` of `Recorder`):
+
+    Recorder(model, optimizer, path, also={"bias": lambda model: abs(model.head.b.data).max()})
 """
 
 from minisd.flow.recorder import Recorder
-from minisd.flow.records import load
+from minisd.flow.table import Flow, load
 
-__all__ = ["Recorder", "load"]
+__all__ = ["Flow", "Recorder", "load"]

@@ -7,13 +7,16 @@ from typing import Any, Self
 import numpy as np
 
 from minisd.backend import Array, is_cupy
-from minisd.flow.records import Record, RecordFile
+from minisd.errors import RunFolderError
+from minisd.flow.also import Also, check_also, measured
+from minisd.flow.file import RecordFile
+from minisd.flow.records import FLOW, Record
 from minisd.flow.statistics import statistics
 from minisd.flow.step import Step, Tensors, scales, sums_of_squares, to_host
 from minisd.flow.watch import Watch
 from minisd.layer import Layer
 from minisd.ops.check import whole_number
-from minisd.optim import SGD
+from minisd.optim import Optimizer, check_optimizer
 
 
 class Recorder:
@@ -23,11 +26,13 @@ class Recorder:
     ----------
     model : Layer
         Its residual blocks, if any, must be in ``model.blocks``.
-    optimizer : SGD
-        The optimiser of the model. All its parameters are recorded.
-    path : path
-        A new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.records`
-        describes the file, and `load` reads it.
+    optimizer : Optimizer
+        The optimiser of the model, perhaps one of your own (`minisd.optim.protocol`). All its
+        parameters are recorded.
+    path : path, optional
+        A new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.file`
+        describes the file, and `load` reads it. None: the recorder is one of the callbacks of
+        `minisd.fit`, and records into the folder of the run, also when the run goes on.
     average : int
         Number of steps that one record averages over.
     look_every : int
@@ -35,6 +40,11 @@ class Recorder:
     write_every : int
         Once every this many steps, records are written. Until then, all values stay on the device,
         so that Python does not wait for a GPU at each step.
+    also : dict of str to function, optional
+        Quantities of your own: ``{"name": function(model)}``. At every step, in `after_backward`,
+        each function returns a number or an array of one axis, always of one length. It may read
+        gradients and weights, but must not change the network. It is averaged over the steps of a
+        record, and ``load(path)["name"]`` has it, (R,) or (R, length).
     done : int, optional
         Steps done before, by a run that is resumed; may be 0. None: a new recording.
 
@@ -42,6 +52,8 @@ class Recorder:
     ------
     RunFolderError
         If ``path`` exists and cannot be continued.
+    TypeError, ValueError
+        If the optimiser lacks something, or a name or a function of ``also`` cannot be used.
     RuntimeError
         If the network already has another recorder.
     """
@@ -49,24 +61,29 @@ class Recorder:
     def __init__(
         self,
         model: Layer,
-        optimizer: SGD,
-        path: str | Path,
+        optimizer: Optimizer,
+        path: str | Path | None = None,
         *,
         average: int = 1,
         look_every: int = 10,
         write_every: int = 50,
+        also: Also | None = None,
         done: int | None = None,
     ) -> None:
         self.average = whole_number("average", average, 1)
         self.look_every = whole_number("look_every", look_every, 1)
         self.write_every = whole_number("write_every", write_every, 1)
         self.done = 0 if done is None else whole_number("done", done, 0)
-        self.optimizer = optimizer
+        check_optimizer("Recorder", optimizer)
+        self.model, self.optimizer = model, optimizer
+        self.also = check_also(also)
+        self._path = path
+        self._shapes: dict[str, tuple[int, ...]] = {}
         blocks = list(getattr(model, "blocks", []))
         self._tensors = Tensors(optimizer, blocks)
         self._watch = Watch(blocks, lambda: self.done % self.look_every == 0)
         try:
-            self._file = RecordFile(Path(path), self._tensors.names, len(blocks), done)
+            self._file: RecordFile | None = None if path is None else self._open(Path(path), done)
         except BaseException:
             self.detach()
             raise
@@ -99,6 +116,7 @@ class Recorder:
             reached=np.array([p.grad is not None for p in self._tensors.parameters]),
             blocks=blocks,
             sums=[*sums, sums_of_squares(size)],
+            own=measured(self.also, self.model, self._shapes),
         )
         self._half = step, w
 
@@ -122,6 +140,45 @@ class Recorder:
     def flush(self) -> None:
         """End the present record, even if it is incomplete, and write all records."""
         self._write(end=True)
+
+    def _open(self, path: Path, done: int | None) -> RecordFile:
+        names, blocks = self._tensors.names, len(self._watch.blocks)
+        file = RecordFile(path, names, blocks, list(self.also), done)
+        self._shapes = file.own_shapes
+        return file
+
+    def __call__(self, moment: str, run: Any) -> None:
+        """Record the steps of `minisd.fit`: a recorder is one of its callbacks.
+
+        Raises
+        ------
+        RunFolderError
+            If a run without a folder, or the file of another recording, is to be continued.
+        """
+        if moment == "start":
+            self._start(run)
+        elif moment == "backward":
+            self.after_backward(run.loss)
+        elif moment == "step":
+            self.after_step()
+        elif moment == "save":
+            self.flush()
+
+    def _start(self, run: Any) -> None:
+        if self._path is None:
+            if run.folder is None:
+                raise RunFolderError(
+                    "a recorder without a path records into the folder of the run, but this run "
+                    "has none: give fit an out, or the recorder a path"
+                )
+            self._file = self._open(run.folder / FLOW, run.steps_done)
+            self._half, self._steps, self._record = None, [], Record()
+            self.done = run.steps_done
+        elif self.done != run.steps_done:
+            raise RunFolderError(
+                f"the run goes on after step {run.steps_done}, but {self._path} is recorded up to "
+                f"step {self.done}: make the recorder without a path, or with done={run.steps_done}"
+            )
 
     def close(self) -> None:
         """Call `flush`, then `detach`."""
@@ -159,11 +216,16 @@ class Recorder:
             step.take([next(copies) for _ in step.arrays()])
             values, counts = statistics(step, self._tensors)
             loss = None if step.loss is None else float(step.loss)
-            self._record.add(values, counts, step=step.number, lr=step.lr, loss=loss)
+            self._record.add(values, counts, step=step.number, lr=step.lr, loss=loss, own=step.own)
             if self._record.steps == self.average:
                 rows.append(self._record.row())
                 self._record = Record()
         if end and self._record.steps:
             rows.append(self._record.row())
             self._record = Record()
-        self._file.append(rows)
+        if self._file is not None:
+            self._file.append(rows)
+        elif rows:
+            raise RuntimeError(
+                "a recorder without a path is for the callbacks of minisd.fit: give it a path"
+            )

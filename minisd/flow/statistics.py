@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minisd.flow.records import OF_BLOCKS, Values
+from minisd.flow.records import OF_BLOCKS, OF_CLOSED_BLOCKS, Values
 from minisd.flow.step import Step, Tensors, scales
 from minisd.flow.watch import Look
 
@@ -38,11 +38,16 @@ def statistics(step: Step, tensors: Tensors) -> tuple[Values, dict[str, np.ndarr
 
     looked = np.array([bool(block.arrays) for block in step.blocks], bool)
     activations = [_of_activations(block) if block.arrays else {} for block in step.blocks]
-    for name in OF_BLOCKS:
+    for name in (*OF_BLOCKS, *OF_CLOSED_BLOCKS):
         if not name.startswith("block_"):
             exists = np.array([name in block for block in activations], bool)
             values[name] = np.array([block.get(name, np.nan) for block in activations]), exists
-    return values, {"reached": step.reached, "open": gates, "looked": looked}
+    return values, {
+        "reached": step.reached,
+        "open": gates,
+        "looked": looked & gates,
+        "closed_looked": looked & ~gates,
+    }
 
 
 def _of_tensors(parts: dict[str, np.ndarray], sizes: np.ndarray, exists: np.ndarray) -> Values:
@@ -58,6 +63,8 @@ def _of_tensors(parts: dict[str, np.ndarray], sizes: np.ndarray, exists: np.ndar
 
 def _of_activations(block: Look) -> dict[str, float]:
     """Return the activation statistics of one block from the moments of its channels."""
+    if not block.gate:
+        return {"closed_grad_norm": _norm(block, "output_grad")}
     mean, var = block.arrays["output"].astype(np.float64)
     shortcut = _norm(block, "shortcut")
     activations = {

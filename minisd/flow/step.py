@@ -7,7 +7,7 @@ import numpy as np
 
 from minisd.backend import Array, array_module, is_cupy, to_numpy
 from minisd.flow.watch import Look
-from minisd.optim import SGD
+from minisd.optim import Optimizer
 from minisd.residual import ResidualBlock
 
 RUN = 256
@@ -21,7 +21,7 @@ class Tensors:
     order, because a gradient is often a transposed view. The order makes no difference to sums.
     """
 
-    def __init__(self, optimizer: SGD, blocks: list[ResidualBlock]) -> None:
+    def __init__(self, optimizer: Optimizer, blocks: list[ResidualBlock]) -> None:
         self.names = list(optimizer.parameters)
         self.parameters = list(optimizer.parameters.values())
         self.sizes = np.array([parameter.data.size for parameter in self.parameters])
@@ -66,11 +66,14 @@ class Step:
     blocks: list[Look]
     sums: list[Array]
     """For each run: sum |g|; max |g|; sum (g / `scales`)^2; sum w^2; sum (w' - w)^2."""
+    own: dict[str, Array]
+    """Quantities of one's own: see `minisd.flow.also`."""
 
     def arrays(self) -> list[Array]:
         """Return all arrays that are needed on the host."""
         moments = [array for block in self.blocks for array in block.arrays.values()]
-        return self.sums + moments + ([self.loss.reshape(1)] if is_cupy(self.loss) else [])
+        own = [array for array in self.own.values() if is_cupy(array)]
+        return self.sums + moments + own + ([self.loss.reshape(1)] if is_cupy(self.loss) else [])
 
     def take(self, copies: list[np.ndarray]) -> None:
         """Replace `arrays` by their copies on the host."""
@@ -78,6 +81,9 @@ class Step:
         self.sums = [next(remaining) for _ in self.sums]
         for block in self.blocks:
             block.arrays = {what: next(remaining) for what in block.arrays}
+        self.own = {
+            name: next(remaining) if is_cupy(array) else array for name, array in self.own.items()
+        }
         if is_cupy(self.loss):
             self.loss = float(next(remaining)[0])
 

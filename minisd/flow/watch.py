@@ -13,7 +13,10 @@ from minisd.residual import ResidualBlock
 
 @dataclass
 class Look:
-    """What is observed of a block in one step. Arrays are (2, C): mean and variance by channel."""
+    """What is observed of a block in one step. Arrays are (2, C): mean and variance by channel.
+
+    Of a closed block this is ``output_grad`` alone.
+    """
 
     gate: bool
     weight: float
@@ -130,11 +133,11 @@ class Watch:
             return y
 
         def backward(original: Callable[[Array], Array], dy: Array) -> Array:
-            if self._seen[number] is not None:
-                self._seen[number].went_back = True  # type: ignore[union-attr]
-            look = look_to_fill()
+            look = self._seen[number]
             if look is not None:
-                look.see("output_grad", dy)
+                look.went_back = True
+                if self.is_looking():
+                    look.see("output_grad", dy)  # of a closed block as well: its shortcut takes it
             return original(dy)
 
         self._hooks.add(block, forward=forward, backward=backward, run_branch=see("branch"))

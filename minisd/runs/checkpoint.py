@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from minisd.files import write_atomically
 from minisd.layers import Layer
 from minisd.readers import Declared, Kind, json_object
 
-FIRST_FORMAT, FORMAT = 1, 2
+FIRST_FORMAT, SECOND_FORMAT, FORMAT = 1, 2, 3
+"""The first two were of SGD only, whose velocity they call momentum."""
 _META = "meta.json"
 _MOST_META = 2**24  # bytes; a thousand epochs have about 200 KB
 
@@ -50,7 +51,7 @@ def save(path: str | Path, arrays: dict[str, Array], meta: dict[str, Any]) -> No
     """
     path = Path(path)
     contents = {name: to_numpy(array) for name, array in arrays.items()}
-    meta = json.loads(json.dumps({"format": FORMAT, **meta}, allow_nan=False))  # as it is read
+    meta = as_json({"format": FORMAT, **meta})
     text = json.dumps({"digest": _digest(contents, meta), **meta})
     contents[_META] = np.frombuffer(text.encode(), np.uint8)
     packed = io.BytesIO()  # in memory first: a zip file fails badly on a full disk
@@ -85,17 +86,36 @@ def load(
             raise ValueError(f"{_META} is longer than {_MOST_META:,} bytes")
         meta = json_object(npz[_META].tobytes())
         version, digest = meta["format"], meta.pop("digest")
-        if version not in (FIRST_FORMAT, FORMAT):
+        if version not in (FIRST_FORMAT, SECOND_FORMAT, FORMAT):
             raise CheckpointError(
                 f"{path} has checkpoint format {version}, but this version of minisd reads "
                 f"{FORMAT}: use the version of minisd that wrote it"
             )
-        declared = {name: what for name, what in npz.declared.items() if name != _META}
-        check(meta, declared)
-        arrays = {name: npz[name] for name in declared}
+        names = {name: _present_name(name, version) for name in npz.declared if name != _META}
+        check(meta, {present: npz.declared[name] for name, present in names.items()})
+        arrays = {name: npz[name] for name in names}
         if digest != _digest(arrays, meta):
             raise ValueError("its contents are not the ones that were saved")
-    return arrays, meta
+    return {present: arrays[name] for name, present in names.items()}, meta
+
+
+def _present_name(name: str, version: int) -> str:
+    """Return the name that an array of an older checkpoint has now."""
+    old = "momentum/"
+    if version != FORMAT and name.startswith(old):
+        return f"optimizer/velocity/{name.removeprefix(old)}"
+    return name
+
+
+def split_state(state: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, float]]:
+    """Return (arrays, plain numbers) of what an optimiser remembers."""
+    numbers = {name: value for name, value in state.items() if isinstance(value, int | float)}
+    return {name: value for name, value in state.items() if name not in numbers}, numbers
+
+
+def as_json(value: Any) -> Any:
+    """Return plain data as it is read again: tuples are lists."""
+    return json.loads(json.dumps(value, allow_nan=False))
 
 
 def layer_arrays(layer: Layer) -> dict[str, Array]:
@@ -108,14 +128,14 @@ def check_fits(targets: Declared, present: Declared, where: Path) -> None:
     """Raise a CheckpointError unless names, shapes and dtypes are the same."""
     missing = set(targets) - set(present)
     if missing:
-        raise CheckpointError(f"{where} is of another network: it lacks {min(missing)}")
+        raise CheckpointError(f"{where} is of another network: it lacks {_plain(min(missing))}")
     check_known(targets, present, where)
 
 
 def check_known(targets: Declared, present: Declared, where: Path) -> None:
     """Raise a CheckpointError unless all that is present is among the targets, and fits."""
     for name, (shape, dtype) in present.items():
-        plain = name.rpartition("/")[2]
+        plain = _plain(name)
         if name not in targets:
             raise CheckpointError(
                 f"{where} is of another network: it has {plain}, which is unknown here"
@@ -125,6 +145,11 @@ def check_known(targets: Declared, present: Declared, where: Path) -> None:
             raise CheckpointError(
                 f"{where} is of another network: {plain} is {shape} {dtype} there, {here} here"
             )
+
+
+def _plain(name: str) -> str:
+    """Return the name of a parameter or a statistic, without what is said of it."""
+    return name.rpartition("/")[2]
 
 
 def declare(arrays: dict[str, Array]) -> Declared:
@@ -140,6 +165,21 @@ def restore(targets: dict[str, Array], arrays: dict[str, Array], where: Path) ->
         target[...] = to_device(arrays[name], device)
 
 
+def check_finite(arrays: dict[str, Array], path: Path, help: str = "") -> None:
+    """Raise a CheckpointError if a number is not finite: no run saves that."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise CheckpointError(
+                f"{path}: {name} has numbers that are not finite, so it cannot be used: train "
+                f"again{help and f', {help} if the training has diverged'}"
+            )
+
+
+def fingerprint(arrays: dict[str, Array]) -> str:
+    """Return a checksum of arrays."""
+    return _digest(arrays, {"format": FIRST_FORMAT})
+
+
 def _digest(arrays: dict[str, Array], meta: dict[str, Any]) -> str:
     """Return a checksum of everything: those in the zip leave out its directory."""
     hasher = hashlib.blake2b(digest_size=16)
@@ -152,7 +192,7 @@ def _digest(arrays: dict[str, Array], meta: dict[str, Any]) -> str:
     return hasher.hexdigest()
 
 
-def with_prefix(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+def with_prefix(prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
     """Put ``prefix/`` before every name."""
     return {f"{prefix}/{name}": array for name, array in arrays.items()}
 

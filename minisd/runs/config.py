@@ -16,12 +16,16 @@ from minisd.errors import ConfigError, known_or_close
 from minisd.layers import GAMMAS
 from minisd.models import BRANCHES, check_image_size, num_blocks
 from minisd.ops.check import whole_number
-from minisd.optim import DROPPED, StepSchedule
+from minisd.optim import DROPPED, Schedule, StepSchedule, cosine, one_cycle
 from minisd.residual import SCALES, SHORTCUTS
-from minisd.stochastic_depth import linear_decay, uniform
+from minisd.rules import RULES, survival_probabilities
 
 DATA_SETS = tuple(LOADERS)
-SURVIVAL_RULES = ("linear", "uniform", "constant")
+NAMED_RULES = tuple(RULES)
+"""The survival rules that come with this package. A run that uses another one saves what it gives,
+because a program that reads the run does not have the rule."""
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("step", "cosine", "one-cycle")
 DEVICES = ("cpu", "cuda", "auto")
 OLDER_NAMES = {"checkpoint_every": "recompute_every"}
 """Older names of settings, still used by older run folders and commands."""
@@ -62,10 +66,11 @@ class Config:
         "one", "initial scale of batch norm: 1, or drawn from U(0, 1) as Torch did", choices=GAMMAS
     )
 
-    survival: str = _setting(
+    survival: str | tuple[float, ...] = _setting(
         "linear",
-        "survival probabilities: linear decay to p_L, uniform, or constant depth (all 1)",
-        choices=SURVIVAL_RULES,
+        f"survival probabilities: a rule ({', '.join(NAMED_RULES)}); all of them, as in "
+        "0.9,0.8,0.7; or a function of yours of the number of blocks, and perhaps of p_L, as in "
+        "my_rules.py:rule",
     )
     p_last: float = _setting(
         0.5, "survival probability p_L of the last block (uniform: of every block)"
@@ -84,14 +89,20 @@ class Config:
 
     epochs: int = _setting(30, "passes through the training images")
     batch_size: int = _setting(128, "images per mini-batch")
-    lr: float = _setting(0.1, "learning rate")
+    optimizer: str = _setting("sgd", "how gradients move the weights", choices=OPTIMIZERS)
+    lr: float = _setting(0.1, "learning rate, the highest of the schedule")
+    schedule: str = _setting(
+        "step",
+        "learning rate over time: by --drops; half a cosine down to 0; or one cycle, up and down",
+        choices=SCHEDULES,
+    )
     drops: tuple[float, ...] = _setting(
         (0.5, 0.75),
         "divide the learning rate by 10 after these epochs; below 1: fractions of the run",
     )
     warmup_epochs: int = _setting(0, "number of first epochs, which use --warmup-lr")
-    warmup_lr: float = _setting(0.01, "learning rate of the warm-up epochs")
-    momentum: float = _setting(0.9, "Nesterov momentum")
+    warmup_lr: float = _setting(0.01, "learning rate of the warm-up epochs (cosine: it rises)")
+    momentum: float = _setting(0.9, "Nesterov momentum of SGD")
     weight_decay: float = _setting(1e-4, "weight decay, on every parameter")
     validate_every: int | None = _setting(
         None, "validate and test every N steps, in addition to the end of each epoch"
@@ -101,6 +112,7 @@ class Config:
         None, "record the gradient flow in flow.jsonl, averaged over every N steps"
     )
 
+    init: str | None = _setting(None, "start from the best weights of the run in this folder")
     seed: int = _setting(
         1,
         "seed of the initial weights, the validation split, the order of the images, and the gates",
@@ -124,16 +136,17 @@ class Config:
         return num_blocks(self.depth, self.branch)
 
     @property
-    def survival_probs(self) -> list[float] | None:
-        """p_1 to p_L by the chosen rule; None for constant depth."""
-        if self.survival == "constant":
-            return None
-        rule = linear_decay if self.survival == "linear" else uniform
-        return rule(self.num_blocks, self.p_last)
+    def survival_probs(self) -> list[float]:
+        """p_1 to p_L: the chosen ones, or those of the chosen rule."""
+        return survival_probabilities(self.survival, self.num_blocks, self.p_last)
 
     @property
-    def schedule(self) -> StepSchedule:
-        """Learning rate by epoch."""
+    def rates(self) -> Schedule:
+        """The learning rate as a function of the epoch."""
+        if self.schedule == "cosine":
+            return cosine(self.lr, warmup_epochs=self.warmup_epochs, epochs=self.epochs)
+        if self.schedule == "one-cycle":
+            return one_cycle(self.lr, epochs=self.epochs)
         return StepSchedule(
             self.lr,
             self.epochs,
@@ -266,11 +279,26 @@ def resolve(overrides: dict[str, Any]) -> Config:
         if name not in names:
             raise ConfigError(_unknown("setting", name, names))
     settings = {**PRESETS[preset][1], **overrides, "preset": preset}
-    if isinstance(settings.get("drops"), list):  # as JSON has it
-        settings["drops"] = tuple(settings["drops"])
+    for name in ("drops", "survival"):
+        if isinstance(settings.get(name), list):  # as JSON has it
+            settings[name] = tuple(settings[name])
+    survival = settings.get("survival", "constant")
+    is_added = isinstance(survival, str) and survival in RULES and survival not in NAMED_RULES
+    if is_added or not isinstance(survival, str | tuple):
+        settings["survival"] = _resolved_rule(settings)
     config = Config(**settings)
     _check(config)
     return config
+
+
+def _resolved_rule(settings: dict[str, Any]) -> tuple[float, ...]:
+    """Return the probabilities that a function, or a rule added to `RULES`, gives."""
+    plain = Config(**{**settings, "survival": "constant"})
+    try:
+        probs = survival_probabilities(settings["survival"], plain.num_blocks, plain.p_last)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
+    return tuple(probs)
 
 
 def _check(config: Config) -> None:
@@ -282,6 +310,11 @@ def _check(config: Config) -> None:
         choices = PRESETS if setting.name == "preset" else setting.metadata["choices"]
         if choices and value not in choices:
             raise ConfigError(_unknown(setting.name, value, choices))
+    if isinstance(config.survival, str) and config.survival not in NAMED_RULES:
+        raise ConfigError(
+            f"{_unknown('survival rule', config.survival, NAMED_RULES)} (or give the probabilities "
+            "of all blocks, as in 0.9,0.8,0.7)"
+        )
     if config.data not in DATA_SETS and not is_path(config.data):
         raise ConfigError(
             f"{_unknown('data set', config.data, DATA_SETS)} "
@@ -308,21 +341,23 @@ def _check(config: Config) -> None:
         if not lowest <= value < limit:
             raise ConfigError(f"{name} must lie in [{lowest}, {limit}), got {value}")
     try:  # depth, probabilities and learning rates are checked where they are used
-        probs, _, _ = config.survival_probs, config.num_blocks, config.schedule
+        probs, _, _ = config.survival_probs, config.num_blocks, config.rates
         whole_number("width", config.width, 1)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
+    if config.schedule == "one-cycle" and config.warmup_epochs:
+        raise ConfigError("schedule 'one-cycle' has a rise of its own: set warmup_epochs to 0")
     if is_path(config.data) and config.data_dir != Config.data_dir:
         raise ConfigError(
             f"images of your own are read from --data, here {config.data}: leave out --data-dir"
         )
     if config.coarse and config.data != "cifar100":
         raise ConfigError("only CIFAR-100 has coarse labels: leave out --coarse")
-    if config.shortcut == "none" and probs and min(probs) < 1:
+    if config.shortcut == "none" and min(probs) < 1:
         raise ConfigError(
             "with shortcut 'none' nothing passes a closed block: use --survival constant"
         )
-    if config.scale == "train" and probs and min(probs) == 0:
+    if config.scale == "train" and min(probs) == 0:
         raise ConfigError("scale 'train' divides by the survival probability: p_last cannot be 0")
 
 

@@ -4,24 +4,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minisd.errors import NonFiniteError, OutOfMemoryError
-from minisd.runs.run import Run
+from minisd.runs.training import Training
 
 
 @contextmanager
-def explained(run: Run, step: int) -> Iterator[None]:
+def explained(run: Training, step: int) -> Iterator[None]:
     """Add to a NonFiniteError where in the run it happened, and what may help."""
     try:
         yield
     except NonFiniteError as error:
         raise NonFiniteError(
             f"training stopped at step {step} (epoch {run.position.epoch}, learning "
-            f"rate {run.optimizer.lr:g}): {error}. Start a new run with a smaller --lr, or with "
-            "--warmup-epochs; resuming this one would fail again"
+            f"rate {run.optimizer.lr:g}): {error}. Start a new run {run.rate_help}; resuming this "
+            "one would fail again"
         ) from None
 
 
 @contextmanager
-def memory_explained(run: Run) -> Iterator[None]:
+def memory_explained(run: Training) -> Iterator[None]:
     """Raise an OutOfMemoryError that says what to change, instead of a MemoryError."""
     try:
         yield
@@ -31,7 +31,5 @@ def memory_explained(run: Run) -> Iterator[None]:
         reason = str(error).rstrip(".")
         raise OutOfMemoryError(
             f"the memory of the {'GPU' if run.device == 'cuda' else 'computer'} is too small for "
-            f"batches of {run.config.batch_size} through {run.config.depth} layers ({reason}): "
-            "resume with --recompute-every 25, which saves less between forward and backward, or "
-            "start a new run with a smaller --batch-size"
+            f"batches of {run.batch_size} through {run.what} ({reason}): {run.memory_help}"
         ) from error

@@ -12,22 +12,21 @@ import numpy as np
 
 from minisd.data import Split
 from minisd.data.batches import evaluation_batches, training_batches
-from minisd.flow import Recorder
+from minisd.runs.callbacks import Callbacks
 from minisd.runs.explain import explained, memory_explained
 from minisd.runs.interrupt import Interrupted, StopSignals
 from minisd.runs.pending_losses import PendingLosses
 from minisd.runs.progress import Progress
-from minisd.runs.run import Run
-from minisd.stochastic_depth import draw_gates
+from minisd.runs.training import Training
 from minisd.train import evaluate, train_step
 
 
 def fit(
-    run: Run,
+    run: Training,
     save: Callable[[], None],
     progress: Progress,
     stop: StopSignals,
-    recorder: Recorder | None = None,
+    callbacks: Callbacks | None = None,
 ) -> None:
     """Train until all epochs are done, starting from the present position of ``run``.
 
@@ -37,8 +36,8 @@ def fit(
         Called at the end of each epoch, to save the state.
     stop : StopSignals
         Checked after every step and during evaluation.
-    recorder : Recorder, optional
-        Records every step.
+    callbacks : Callbacks, optional
+        Those of the run; the caller may want to know whether one has failed.
 
     Raises
     ------
@@ -51,34 +50,37 @@ def fit(
         The message says what to change.
     """
     with memory_explained(run):
-        _fit(run, save, progress, stop, recorder)
+        _fit(run, save, progress, stop, callbacks or Callbacks(run))
 
 
 def _fit(
-    run: Run,
+    run: Training,
     save: Callable[[], None],
     progress: Progress,
     stop: StopSignals,
-    recorder: Recorder | None,
+    callbacks: Callbacks,
 ) -> None:
-    config, position = run.config, run.position
+    position = run.position
     losses = PendingLosses(run)
     while not run.is_complete:
-        run.optimizer.lr = run.schedule(position.epoch)
+        run.optimizer.lr = run.rate()
         # The draws for the data are repeated from the start of the epoch; those for the gates not.
         run.rewind_epoch()
         with _timed(position):
-            validate_if_due(run, stop)  # a run may have been interrupted just before validation
+            validate_if_due(
+                run, stop, callbacks
+            )  # a run may have been interrupted just before validation
             for images, labels in training_batches(
                 run.train,
-                config.batch_size,
+                run.batch_size,
                 normaliser=run.normaliser,
                 augmentation=run.augmentation,
                 rng=run.data_rng,
                 skip=position.step,
                 device=run.device,
             ):
-                gates = draw_gates(run.model, run.gate_rng)
+                run.optimizer.lr = run.rate()
+                gates = run.draw_gates()
                 with (
                     explained(run, run.steps_done + 1),
                     np.errstate(over="ignore", invalid="ignore"),
@@ -89,16 +91,21 @@ def _fit(
                         images,
                         labels,
                         wait=run.device == "cpu",
-                        recorder=recorder,
+                        recorder=callbacks,
                     )
                 position.step += 1
                 position.open_sum += sum(gates)
                 losses.add(loss, len(labels))
+                try:
+                    callbacks.tell("step")
+                except Exception:
+                    losses.collect()
+                    raise
                 if losses.are_due or validation_is_due(run):
                     losses.collect()
                 progress.step(
                     epoch=position.epoch,
-                    epochs=config.epochs,
+                    epochs=run.epochs,
                     loss=losses.last,
                     num_open=sum(gates),
                     num_blocks=len(gates),
@@ -108,31 +115,32 @@ def _fit(
                 except Interrupted:
                     losses.collect()  # the saved state needs all losses up to here
                     raise
-                validate_if_due(run, stop)
+                validate_if_due(run, stop, callbacks)
         row = position.end_epoch(
             num_images=len(run.train), num_steps=run.steps_per_epoch, lr=run.optimizer.lr
         )
         run.mark_epoch_start()
+        callbacks.tell("epoch")
         save()
-        progress.epoch(row, config.epochs)
+        progress.epoch(row, run.epochs)
 
 
-def error_rate(run: Run, split: Split, check: Callable[[], None] = lambda: None) -> float:
+def error_rate(run: Training, split: Split, check: Callable[[], None] = lambda: None) -> float:
     """Return the error rate of a run's network on one of its splits."""
     batches = evaluation_batches(
-        split, run.config.batch_size, normaliser=run.normaliser, device=run.device
+        split, run.batch_size, normaliser=run.normaliser, device=run.device
     )
     return evaluate(run.model, batches, check=check)
 
 
-def validation_is_due(run: Run) -> bool:
+def validation_is_due(run: Training) -> bool:
     """Whether to validate now: at the end of an epoch and every ``validate_every`` steps, once."""
-    position, every = run.position, run.config.validate_every
+    position, every = run.position, run.validate_every
     due = position.step == run.steps_per_epoch or (every and run.steps_done % every == 0)
     return bool(due) and position.evaluated_at != run.steps_done
 
 
-def validate_if_due(run: Run, stop: StopSignals) -> None:
+def validate_if_due(run: Training, stop: StopSignals, callbacks: Callbacks) -> None:
     """Validate and test, if `validation_is_due`.
 
     The lowest validation error decides which weights are the best. The test error is recorded, but
@@ -146,13 +154,14 @@ def validate_if_due(run: Run, stop: StopSignals) -> None:
             "epoch": position.epoch,
             "step": run.steps_done,
             "val_error": error_rate(run, run.validation, stop.check),
-            "test_error": error_rate(run, run.test, stop.check),
+            "test_error": None if run.test is None else error_rate(run, run.test, stop.check),
         }
     position.evaluated_at = run.steps_done
     position.evaluations.append(evaluation)
     if position.best is None or evaluation["val_error"] < position.best["val_error"]:
         position.best = evaluation
         run.keep_best()
+    callbacks.tell("validation")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The folder of one run: which process may write into it, and the small files in it.
 
-config.json      the settings and what follows from them, seed and versions
+config.json      the settings and what follows from them, where the run came from, and versions
 log.jsonl        one line per epoch
 checkpoint.npz   everything needed to resume, and the best weights (`minisd.runs.checkpoint`)
 curve.png        the learning curve
@@ -26,6 +26,8 @@ from minisd.runs.position import check_row
 
 CONFIG, LOG, CHECKPOINT, CURVE = "config.json", "log.jsonl", "checkpoint.npz", "curve.png"
 _FILES = {CONFIG, LOG, CHECKPOINT, CURVE, FLOW}
+NOT_SETTINGS = ("resolved", "origin", "versions")
+"""What ``config.json`` has besides the settings."""
 _LOCK = ".lock"
 _LOCKS = {_LOCK, mark_of(Path(_LOCK)).name}
 _COUNTS = ("num_blocks", "training_images", "test_images", "steps_per_epoch")
@@ -96,6 +98,11 @@ def is_run(path: Path) -> bool:
         return False
     versions = recorded.get("versions")
     return isinstance(versions, dict) and "minisd" in versions
+
+
+def is_there(path: Path) -> bool:
+    """Whether a folder has a run of minisd that could go on."""
+    return (path / CONFIG).exists() and is_run(path)
 
 
 def check_free(path: Path, *, force: bool) -> None:

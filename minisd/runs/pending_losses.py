@@ -10,7 +10,7 @@ from typing import Any
 from minisd.backend import values
 from minisd.errors import NonFiniteError
 from minisd.runs.explain import explained
-from minisd.runs.run import Run
+from minisd.runs.training import Training
 
 INTERVAL = 50
 """Steps between two readings on a GPU. The first step is read by itself."""
@@ -25,7 +25,7 @@ class PendingLosses:
         The newest loss that was read.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Training) -> None:
         self.run = run
         self.last = math.nan
         self._losses: list[Any] = []

@@ -76,8 +76,7 @@ def check_row(row: dict[str, Any], epoch: int, steps_per_epoch: int) -> dict[str
     _whole(row["epoch"], "epoch", epoch, epoch)
     for name in ("train_loss", "lr", "seconds", "mean_open"):
         _real(row[name], f"{name} of epoch {epoch}", 0)
-    for name in ("val_error", "test_error"):
-        _real(row[name], f"{name} of epoch {epoch}", 0, 1)
+    _check_errors(row, f"of epoch {epoch}")
     _check_evaluations(row.get("evaluations", []), epoch * steps_per_epoch)
     return row
 
@@ -86,8 +85,13 @@ def _check_evaluations(evaluations: list[dict[str, Any]], last_step: int) -> Non
     for evaluation in evaluations:
         _whole(evaluation["epoch"], "epoch of an evaluation", 1, last_step)
         _whole(evaluation["step"], "step of an evaluation", 1, last_step)
-        for name in ("val_error", "test_error"):
-            _real(evaluation[name], f"{name} of an evaluation", 0, 1)
+        _check_errors(evaluation, "of an evaluation")
+
+
+def _check_errors(row: dict[str, Any], of: str) -> None:
+    _real(row["val_error"], f"val_error {of}", 0, 1)
+    if row["test_error"] is not None:  # there are no test images
+        _real(row["test_error"], f"test_error {of}", 0, 1)
 
 
 def _whole(value: Any, name: str, lowest: int, highest: int) -> None:

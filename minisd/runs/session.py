@@ -1,6 +1,7 @@
 """Train a run in its folder: start it, or resume it."""
 
-import dataclasses
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,28 @@ from minisd.errors import (
 )
 from minisd.flow import Recorder
 from minisd.runs import folder as runfolder
+from minisd.runs import origin as origins
+from minisd.runs.callbacks import Callbacks
 from minisd.runs.config import Config, resolve, with_present_names
 from minisd.runs.fit import fit
 from minisd.runs.interrupt import Interrupted, StopSignals
-from minisd.runs.progress import Progress, counted
+from minisd.runs.introduction import heading, introduce
+from minisd.runs.progress import Progress
 from minisd.runs.run import MACHINE_SETTINGS, Run, may_have_moved
-from minisd.stochastic_depth import expected_depth
+from minisd.runs.training import Training
+from minisd.runs.weights import start_from
+
+MAY_CHANGE = (*MACHINE_SETTINGS, "epochs")
+"""Settings that may change when a run is resumed."""
 
 
 def train(
-    config: Config, folder: str | Path, *, force: bool = False, progress: Progress | None = None
+    config: Config,
+    folder: str | Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> Run:
     """Train a new run into ``folder``.
 
@@ -31,6 +44,8 @@ def train(
     ----------
     force : bool
         Replace an earlier run there.
+    origin : dict, optional
+        Where its settings came from: see `minisd.runs.origin`.
 
     Returns
     -------
@@ -46,12 +61,16 @@ def train(
     """
     folder = Path(folder)
     runfolder.check_free(folder, force=force)  # first: reading the data may take long
+    if config.init is not None and Path(config.init).resolve() == folder.resolve():
+        raise ConfigError(f"init {config.init} is the folder of the new run: choose another --out")
     with machine.threads(config.threads):
-        run = Run(config)
+        run = Run(config, origin=origin)
+    if config.init is not None:
+        run.origin["init"] = start_from(run.model, Path(config.init), config.scale)
     with runfolder.claim(folder, create=True):
         runfolder.check_free(folder, force=force)
         runfolder.clear(folder)
-        return _train_in(folder, run, progress or Progress())
+        return train_in(folder, run, progress or Progress())
 
 
 def resume(
@@ -62,7 +81,8 @@ def resume(
     Parameters
     ----------
     overrides : dict, optional
-        Other values of `minisd.runs.run.MACHINE_SETTINGS`: where it runs, not what is trained.
+        Other values of `minisd.runs.run.MACHINE_SETTINGS`: where it runs, not what is trained. And
+        ``epochs``: the run, finished or not, is to have this length (`origin.change_length`).
 
     Returns, Raises
     ---------------
@@ -75,27 +95,73 @@ def resume(
             "write it"
         )
     with runfolder.claim(folder, create=False):
-        config = read_settings(folder, overrides or {})
+        recorded = read_settings(folder, {})
+        config = read_settings(folder, overrides or {}, may_change=MAY_CHANGE)
         with machine.threads(config.threads):
-            run = Run(config)
-        if (folder / runfolder.CHECKPOINT).exists():
-            run.restore(folder / runfolder.CHECKPOINT)
-        elif (folder / runfolder.LOG).exists():
-            raise CheckpointError(f"{folder} has a log but no checkpoint: it cannot be resumed")
-        return _train_in(folder, run, progress or Progress())
+            run = Run(config, origin=origins.read(folder / runfolder.CONFIG))
+        if not restore(run, folder, recorded.epochs) and config.init is not None:
+            _start_again_from(run, Path(config.init))
+        if config.epochs != recorded.epochs:
+            origins.change_length(run, recorded.epochs, recorded.rates)
+        return train_in(folder, run, progress or Progress())
 
 
-def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
+def restore(run: Training, folder: Path, epochs: int) -> bool:
+    """Restore the state of a run from its folder; return whether there was one.
+
+    Parameters
+    ----------
+    epochs : int
+        The length of the run by its ``config.json``.
+    """
+    if (folder / runfolder.CHECKPOINT).exists():
+        # a kill may have come between the writing of a new length and the next checkpoint
+        run.restore(folder / runfolder.CHECKPOINT, epochs={epochs, *origins.lengths(run.origin)})
+        return True
+    if (folder / runfolder.LOG).exists():
+        raise CheckpointError(f"{folder} has a log but no checkpoint: it cannot be resumed")
+    return False
+
+
+def _start_again_from(run: Run, init: Path) -> None:
+    """Read the initial weights again, for a run that was killed before its first checkpoint."""
+    found = start_from(run.model, init, run.config.scale)
+    if found["digest"] != run.origin["init"]["digest"]:
+        raise CheckpointError(
+            f"{init} has other weights than those that this run has started from, and there is no "
+            "checkpoint yet: start a new run"
+        )
+
+
+def settings_in(path: Path) -> dict[str, Any]:
+    """Return the settings in a JSON file: your own, or the ``config.json`` of a run.
+
+    Raises
+    ------
+    RunFolderError
+        If it is missing or damaged, or the run was made by `minisd.fit`, whose settings are those
+        of a program.
+    """
+    content = runfolder.read_json(path)
+    if content.get("made_by") == "minisd.fit":
+        raise RunFolderError(
+            f"{path} is of a run that a program made with minisd.fit: run that program again"
+        )
+    return {name: value for name, value in content.items() if name not in runfolder.NOT_SETTINGS}
+
+
+def read_settings(
+    folder: Path, overrides: dict[str, Any], *, may_change: tuple[str, ...] = MACHINE_SETTINGS
+) -> Config:
     """Read a run's settings from its ``config.json``; ``overrides`` replace some of them.
 
     Raises
     ------
     ConfigError
-        If an override changes what is trained: only `MACHINE_SETTINGS` may change.
+        If an override changes another setting than those of ``may_change``.
     """
     path = folder / runfolder.CONFIG
-    settings = runfolder.read_json(path)
-    settings = {k: v for k, v in settings.items() if k not in ("resolved", "versions")}
+    settings = settings_in(path)
     try:
         settings = with_present_names(settings)
         recorded = resolve(settings)
@@ -107,55 +173,55 @@ def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
         old, new = getattr(recorded, name), getattr(config, name)
         if name == "data" and may_have_moved(old, new):
             continue  # the checkpoint knows whether they are the same images
-        if name not in MACHINE_SETTINGS and old != new:
+        if name not in may_change and old != new:
             raise ConfigError(
                 f"{name} is {old} in this run and cannot become {new}: only "
-                f"{', '.join(MACHINE_SETTINGS)} may change; to change {name}, start a new run"
+                f"{', '.join(may_change)} may change; to change {name}, start a new run"
             )
     return config
 
 
-def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
-    """Train in a folder that is already locked for this process."""
-    recorder: Recorder | None = None
-    with machine.threads(run.config.threads):
-        _introduce(run, folder, progress)
+def train_in(folder: Path, run: Training, progress: Progress) -> Any:
+    """Train in a folder that is already locked for this process; return the run."""
+    run.folder = folder
+    with machine.threads(run.threads):
+        introduce(run, folder, progress)
 
         def write_log() -> None:
             runfolder.write_log(folder / runfolder.LOG, run.position.history)
 
         def save() -> None:
-            if recorder is not None:
-                recorder.flush()  # first: the checkpoint must never be ahead of the record
+            callbacks.tell("save")  # first: the checkpoint must never be ahead of a record
             run.save(folder / runfolder.CHECKPOINT)
             write_log()
 
         try:
-            runfolder.write_json(folder / runfolder.CONFIG, run.describe())
-            if run.config.flow is not None and not run.is_complete:
-                recorder = Recorder(
-                    run.model,
-                    run.optimizer,
-                    folder / runfolder.FLOW,
-                    average=run.config.flow,
-                    done=run.steps_done,
-                )
-            if run.is_complete:
-                write_log()  # the run may have been killed between its checkpoint and its log
-            else:
-                save()
-            progress.start(done=run.steps_done, total=run.steps_per_epoch * run.config.epochs)
-            with StopSignals() as stop:
-                try:
-                    fit(run, save, progress, stop, recorder)
-                except Interrupted:
+            _write_settings(run, folder)
+            with _recording(run, folder):
+                callbacks = Callbacks(run)
+                if run.is_complete:
+                    write_log()  # the run may have been killed between its checkpoint and its log
+                else:
+                    callbacks.tell("start")
                     save()
-                    _draw(run, folder, progress)
-                    raise
-                except NonFiniteError:
-                    if recorder is not None:
-                        recorder.flush()  # keep the steps that led to it
-                    raise
+                total = run.steps_per_epoch * run.epochs
+                progress.start(done=run.steps_done, total=total)
+                with StopSignals() as stop:
+                    try:
+                        fit(run, save, progress, stop, callbacks)
+                    except Interrupted:
+                        save()
+                        _draw(run, folder, progress)
+                        raise
+                    except NonFiniteError:
+                        callbacks.tell("save")  # a recorder keeps the steps that led to it
+                        raise
+                    except Exception:
+                        if callbacks.state_is_whole:
+                            save()
+                        raise
+                    finally:
+                        callbacks.tell("end")
             _draw(run, folder, progress)
         except OSError as error:
             if isinstance(error, UserError | BrokenPipeError):  # not an error of the folder
@@ -163,81 +229,46 @@ def _train_in(folder: Path, run: Run, progress: Progress) -> Run:
             raise CheckpointError(f"{folder} cannot be written: {error}") from error
         finally:
             progress.stop()
-            if recorder is not None:
-                recorder.detach()
     return run
 
 
-def _draw(run: Run, folder: Path, progress: Progress) -> None:
+def _write_settings(run: Training, folder: Path) -> None:
+    """Write ``config.json``."""
+    runfolder.write_json(folder / runfolder.CONFIG, run.describe())
+
+
+@contextlib.contextmanager
+def _recording(run: Training, folder: Path) -> Iterator[None]:
+    """Record the gradient flow while the block lasts, if the run asks for that."""
+    if run.flow is None or run.is_complete:
+        yield
+        return
+    recorder = Recorder(
+        run.model,
+        run.optimizer,
+        folder / runfolder.FLOW,
+        average=run.flow,
+        done=run.steps_done,
+    )
+    run.callbacks.insert(0, recorder)
+    try:
+        yield
+    finally:
+        recorder.detach()
+        run.callbacks.remove(recorder)
+
+
+def _draw(run: Training, folder: Path, progress: Progress) -> None:
     """Draw the learning curve. A picture that cannot be drawn does not cost the result."""
     if not run.position.history:
         return
     path = folder / runfolder.CURVE
     try:
-        figures.learning_curve(run.describe(), run.position.history, path)
+        description = {**run.describe(), "heading": heading(run)}
+        figures.learning_curve(description, run.position.history, path)
     except FileExistsError as error:  # a link, or a folder of that name
         progress.warn(f"{path} was not drawn: {error}")
     except OSError:
         raise
     except Exception as error:  # matplotlib's settings are the user's, and need TeX or a backend
         progress.warn(f"{path} was not drawn: {type(error).__name__}: {error}")
-
-
-def _short(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _introduce(run: Run, folder: Path, progress: Progress) -> None:
-    """Print what is about to be trained."""
-    config, model, position = run.config, run.model, run.position
-    C, H, W = run.image_shape
-    progress.say(
-        f"data      {config.data_name}: {len(run.train)} training, {len(run.validation)} "
-        f"validation, {len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
-    )
-    if run.data_remark:
-        progress.say(f"          {run.data_remark}")
-    if config.preset == "own" and not config.flip:
-        progress.say(
-            "          not mirrored in training: --flip, if a mirrored image has the same label"
-        )
-    library = machine.blas_description() if run.device == "cpu" else "CuPy"
-    progress.say(
-        f"network   ResNet-{config.depth}, {model.num_parameters:,} parameters, shortcut "
-        f"{config.shortcut}, on the {run.device} with {library}"
-    )
-    if run.why_device:
-        progress.say(f"device    {run.device} ({run.why_device})")
-    depth = expected_depth(model.survival_probs)
-    rule = {
-        "linear": f"p_l falls linearly to p_L = {config.p_last:g}",
-        "uniform": f"p_l = {config.p_last:g} for all",
-        "constant": "constant depth, no block is ever dropped",
-    }[config.survival]
-    progress.say(
-        f"depth     L = {model.num_blocks} blocks; {rule}; expected depth {depth:.2f} open blocks "
-        f"per step ({depth / model.num_blocks:.0%})"
-    )
-    drops = [str(drop) for drop in run.schedule.drop_epochs if drop < config.epochs]
-    rate = f"rate {config.lr:g}"
-    if drops:
-        epochs = "epoch" if len(drops) == 1 else "epochs"
-        rate += f", divided by 10 after {epochs} {' and '.join(drops)}"
-    if config.warmup_epochs:
-        rate += f", warm-up {config.warmup_lr:g} for {counted(config.warmup_epochs, 'epoch')}"
-    progress.say(
-        f"training  {counted(config.epochs, 'epoch')} of {counted(run.steps_per_epoch, 'step')}, "
-        f"batches of {config.batch_size}; {rate}; seed {config.seed}"
-    )
-    settings = " ".join(
-        f"{key}={_short(value)}" for key, value in dataclasses.asdict(config).items()
-    )
-    progress.say(f"settings  {settings}")
-    if run.is_complete:
-        done = "the only epoch was" if config.epochs == 1 else f"all {config.epochs} epochs were"
-        progress.say(f"complete  {done} done before")
-    elif run.steps_done:
-        progress.say(
-            f"resuming  at epoch {position.epoch}, after {counted(run.steps_done, 'step')}"
-        )
-    progress.say(f"run       {folder}")

@@ -9,7 +9,7 @@ import pytest
 from devices import Device, host
 from minisd import SGD, Sequential, linear_decay, ops, resnet, set_gates
 from minisd.flow import Recorder
-from minisd.flow.records import OF_BLOCKS, OF_PARAMETERS, OF_TENSORS
+from minisd.flow.records import COUNTS, OF_BLOCKS, OF_CLOSED_BLOCKS, OF_PARAMETERS, OF_TENSORS
 from minisd.flow.statistics import statistics
 from minisd.flow.watch import Watch
 from minisd.runs.checkpoint import layer_arrays
@@ -87,8 +87,10 @@ def step_by_hand(model, optimizer, recorder, images, labels):
     loss, dlogits = ops.softmax_cross_entropy(logits, labels)
     dh = model.pool.backward(model.head.backward(dlogits))
     for block, entry in zip(reversed(model.blocks), reversed(blocks), strict=True):
-        if entry:
+        if block.is_open:
             entry["output_grad_norm"] = norm(dh)
+        else:
+            entry["closed_grad_norm"] = norm(dh)
         dh = block.backward(dh)
     model.stem.backward(dh)
 
@@ -108,11 +110,12 @@ def step_by_hand(model, optimizer, recorder, images, labels):
     ]
     for number, (block, entry) in enumerate(zip(model.blocks, blocks, strict=True)):
         names = [f"blocks.{number}.branch.{name}" for name, _ in block.branch.parameters()]
-        if entry:
+        if block.is_open:
             joined = [np.concatenate([a[n].ravel() for n in names]) for a in (grads, before, moved)]
             entry |= {f"block_{key}": value for key, value in of_tensor(*joined).items()}
     found = {key: [entry.get(key) for entry in tensors] for key in OF_PARAMETERS}
-    found |= {key: [entry.get(key) for entry in blocks] for key in OF_BLOCKS}
+    keys = (*OF_BLOCKS, *OF_CLOSED_BLOCKS)
+    found |= {key: [entry.get(key) for entry in blocks] for key in keys}
     return {**found, "loss": [float(loss)]}
 
 
@@ -212,6 +215,10 @@ def test_a_closed_block_is_none_in_every_stream(device, tmp_path, dropped):
         device, tmp_path / "flow.jsonl", ([1, 1, 1], [1, 0, 1]), model=options, look_every=1
     )
     assert second["open"] == second["looked"] == [1, 0, 1]
+    assert second["closed_looked"] == [0, 1, 0]
+    assert first["closed_grad_norm"] == [None] * L
+    assert [value is None for value in second["closed_grad_norm"]] == [True, False, True]
+    assert second["closed_grad_norm"][1] > 0
     for key in OF_BLOCKS:
         assert None not in first[key], key
         assert [value is None for value in second[key]] == [False, True, False], key
@@ -239,9 +246,9 @@ def test_a_record_averages_over_the_steps_that_had_a_number(device, tmp_path):
     assert row["looked"] == [0, 1, 1]
     assert set(row["reached"]) == {0, 2, 3, 4}
     assert row["loss"] == pytest.approx(np.mean([single["loss"] for single in singles]), rel=1e-6)
-    for key in ("reached", "open", "looked"):
+    for key in COUNTS:
         assert row[key] == np.sum([single[key] for single in singles], axis=0).tolist()
-    for key in (*OF_PARAMETERS, *OF_BLOCKS):
+    for key in (*OF_PARAMETERS, *OF_BLOCKS, *OF_CLOSED_BLOCKS):
         for value, *each in zip(row[key], *(single[key] for single in singles), strict=True):
             there = [number for number in each if number is not None]
             combine = max if key in ("grad_max", "block_grad_max") else np.mean

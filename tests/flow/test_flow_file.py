@@ -151,7 +151,8 @@ def test_load_before_there_is_a_record(path):
         flow = load(path)
     shapes = {"parameter": (P,)} | dict.fromkeys(("step", "steps", "loss", "lr"), (0,))
     shapes |= dict.fromkeys((*OF_PARAMETERS, "reached"), (0, P))
-    shapes |= dict.fromkeys((*OF_BLOCKS, "open", "looked"), (0, L))
+    shapes |= dict.fromkeys((*OF_BLOCKS, "closed_grad_norm"), (0, L))
+    shapes |= dict.fromkeys(("open", "looked", "closed_looked"), (0, L))
     assert {name: array.shape for name, array in flow.items()} == shapes
 
 
@@ -243,7 +244,7 @@ def test_going_on(written, path):
     [
         (0, "", "is not a whole record of gradient flow"),
         (0, "{}\n", "is not a whole record of gradient flow"),
-        (0, '{"format": 7}\n', "has format 7, but this version of minisd reads 1"),
+        (0, '{"format": 7}\n', "has format 7, but this version of minisd reads 2"),
         (0, '{"format": 1}\n', "line 1"),
         (2, '{"step": 2, "st\n', "line 3"),
         (2, "[]\n", "line 3"),

@@ -289,7 +289,7 @@ def test_a_missing_one_and_a_folder_are_refused(tmp_path):
 
 
 CHANGES = {
-    "a later format": (lambda a, m: m.update(format=3), "format 3.*reads 2"),
+    "a later format": (lambda a, m: m.update(format=4), "format 4.*reads 3"),
     "an earlier format": (lambda a, m: m.update(format=0), "format 0"),
     "no config": (lambda a, m: m.pop("config"), "config"),
     "config a list": (lambda a, m: m.update(config=[1]), None),
@@ -334,7 +334,9 @@ CHANGES = {
         "another network",
     ),
     "a momentum of another shape": (
-        lambda a, m: a.update({"momentum/stem.0.w": a["momentum/stem.0.w"][:1]}),
+        lambda a, m: a.update(
+            {"optimizer/velocity/stem.0.w": a["optimizer/velocity/stem.0.w"][:1]}
+        ),
         "another network",
     ),
 }
@@ -351,7 +353,7 @@ def test_an_array_that_got_lost_or_changed_is_noticed(trained, tmp_path):
     """Even where a run could do without it: a momentum that is not there starts at zero."""
     for number, change in enumerate(
         (
-            lambda a, m: a.pop("momentum/stem.0.w"),
+            lambda a, m: a.pop("optimizer/velocity/stem.0.w"),
             lambda a, m: a.update({"model/head.b": a["model/head.b"] + 1}),
         )
     ):

@@ -28,20 +28,20 @@ def test_presets_are_the_papers_settings(name):
     assert config.survival_probs[-1] == p_last
     assert (config.batch_size, config.momentum, config.weight_decay) == (128, 0.9, 1e-4)
     assert (config.shortcut, config.scale, config.dropped) == ("A", "test", "coast")
-    assert [config.schedule(epoch) for epoch in rates_at] == [0.1, 0.01, 0.001]
+    assert [config.rates(epoch) for epoch in rates_at] == [0.1, 0.01, 0.001]
     assert config.validate_every == (200 if data == "svhn" else None)
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_every_row_has_its_constant_depth_twin(name):
     constant = resolve({"preset": f"{name}-constant"})
-    assert constant.survival_probs is None
+    assert set(constant.survival_probs) == {1.0}
     twin = dataclasses.replace(constant, preset=name, survival="linear")
     assert twin == resolve({"preset": name})
 
 
 def test_the_1202_layer_network_warms_up():
-    schedule = resolve({"preset": "cifar10-1202"}).schedule
+    schedule = resolve({"preset": "cifar10-1202"}).rates
     assert [schedule(epoch) for epoch in (1, 10, 11)] == [0.01, 0.01, 0.1]
 
 

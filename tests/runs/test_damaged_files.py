@@ -126,11 +126,11 @@ def at(**position):
 
 FALSE = {
     "a NaN weight": (poison("model/stem.0.w", np.nan), "stem.0.w has numbers that are not finite"),
-    "an infinite momentum": (poison("momentum/head.b", np.inf), "head.b has numbers"),
+    "an infinite momentum": (poison("optimizer/velocity/head.b", np.inf), "head.b has numbers"),
     "a NaN best weight": (poison("best/head.w", np.nan), "head.w has numbers"),
-    "no momentum of one": (lambda a, m: a.pop("momentum/head.b"), "lacks head.b"),
+    "no momentum of one": (lambda a, m: a.pop("optimizer/velocity/head.b"), "lacks head.b"),
     "no momentum": (
-        lambda a, m: [a.pop(name) for name in list(a) if name.startswith("momentum")],
+        lambda a, m: [a.pop(name) for name in list(a) if name.startswith("optimizer")],
         "lacks",
     ),
     "an epoch too late": (at(epoch=9), "epoch is 9"),

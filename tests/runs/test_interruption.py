@@ -119,7 +119,7 @@ def test_outcomes_of_different_runs_differ_in_every_part(tmp_path, plain_outcome
         assert plain_outcome[part] != other[part]
     ours, theirs = plain_outcome["arrays"], other["arrays"]
     assert ours.keys() == theirs.keys()
-    for kind in ("model/", "momentum/", "best/"):
+    for kind in ("model/", "optimizer/", "best/"):
         assert any(ours[name] != theirs[name] for name in ours if name.startswith(kind))
     assert ours["model/stem.1.running_mean"] != theirs["model/stem.1.running_mean"]
 

@@ -323,7 +323,7 @@ def test_claim(tmp_path):
 @pytest.mark.parametrize(
     "more",
     [
-        ["--epochs", "9"],
+        ["--epochs", "1"],
         ["--seed", "4"],
         ["--lr", "0.2"],
         ["--drops", "1"],

@@ -245,6 +245,7 @@ def test_learning_curve_of_a_single_epoch_and_of_zero_errors(tmp_path):
     row = {"epoch": 1, "train_loss": 0.5, "val_error": 0.0, "test_error": 0.0, "lr": 0.1}
     description = {
         **dataclasses.asdict(tiny()),
+        "heading": "ResNet-8",
         "resolved": {"expected_depth": 2.6, "num_blocks": 3, "steps_per_epoch": 4},
     }
     for number, history in enumerate(([row], [row, row | {"epoch": 2, "lr": 0.01}])):
@@ -260,8 +261,8 @@ def test_the_test_split_plays_no_part_in_training(tmp_path, monkeypatch):
 
     original = Run.__init__
 
-    def with_shuffled_test_labels(self, config):
-        original(self, config)
+    def with_shuffled_test_labels(self, config, **options):
+        original(self, config, **options)
         self.test.labels = (loaded.labels + 1) % 10
 
     monkeypatch.setattr(Run, "__init__", with_shuffled_test_labels)

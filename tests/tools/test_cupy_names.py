@@ -11,12 +11,12 @@ import minisd
 ROOT = Path(minisd.__file__).parent
 ON_DEVICES = sorted(
     path
-    for room in ("ops", "fast", "machine", "gradcheck", "flow")
+    for room in ("ops", "fast", "machine", "gradcheck", "flow", "optim")
     for path in (ROOT / room).glob("*.py")
-    if path.stem not in ("records", "statistics", "report", "table")  # on the host
+    if path.stem not in ("records", "file", "statistics", "report", "table")  # on the host
 ) + [ROOT / "data" / "batches.py"] + [ROOT / f"{name}.py" for name in (
-    "branches", "footprint", "fused", "layer", "layers", "models", "optim", "preactivation",
-    "recompute", "residual", "stochastic_depth", "summary", "surgery", "train",
+    "branches", "footprint", "fused", "layer", "layers", "models", "preactivation", "recompute",
+    "residual", "stochastic_depth", "summary", "surgery", "train",
 )]  # fmt: skip
 """Files whose functions may be given arrays of a GPU."""
 
@@ -28,7 +28,7 @@ HARMLESS = {
 }  # fmt: skip
 """They take no array, or ask it for an attribute of its own."""
 ON_THE_HOST = {
-    ("batches", "floor"), ("compare", "asarray"), ("compare", "linalg.norm"),
+    ("batches", "floor"), ("compare", "asarray"), ("compare", "linalg.norm"), ("also", "asarray"),
     ("layers", "sqrt"), ("memory", "asarray"), ("recorder", "array"), ("step", "array"),
     ("step", "cumsum"),
 }  # fmt: skip

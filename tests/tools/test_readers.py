@@ -49,6 +49,9 @@ ALLOWED = {
     # Of our own names:
     "data/__init__.py": {"load"},
     "runs/run.py": {"load"},
+    "runs/training.py": {"load"},
+    "runs/weights.py": {"load"},
+    "runs/export.py": {"load"},
     "runs/folder.py": {"load"},
     "cli/commands.py": {"load"},
     "experiments/study.py": {"load"},

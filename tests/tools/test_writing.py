@@ -21,6 +21,7 @@ ROOT = Path(minisd.__file__).parent
 MECHANISM = {
     "files.py": {"open 'xb'", "open 'ab'", "unlink", "replace"},  # all contents
     "locks.py": {"open 'ab'", "open 'x'", "unlink"},  # nothing is written into a lock but its mark
+    "runs/export.py": {"mkdir"},
     "runs/folder.py": {"unlink", "mkdir", "rmdir"},  # an earlier run that `check_free` knows
     "data/download.py": {"open 'xb'", "mkdir"},  # into the folder of its own that `staging` makes
     "data/staging.py": {"touch", "mkdir", "rmtree", "unlink", "replace"},
