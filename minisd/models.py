@@ -36,9 +36,12 @@ class ResNet(Layer):
     made_with : dict or None
         The arguments of `resnet` as plain data, own branches and classes as their names; a run
         saves it.
+    normaliser : Normaliser or None
+        Of a network that was trained on normalised images and loaded again: what makes them.
     """
 
     made_with: dict[str, Any] | None = None
+    normaliser: Any = None
 
     def __init__(
         self,

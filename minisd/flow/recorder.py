@@ -26,9 +26,10 @@ class Recorder:
     ----------
     model : Layer
         Its residual blocks, if any, must be in ``model.blocks``.
-    optimizer : Optimizer
+    optimizer : Optimizer, optional
         The optimiser of the model, perhaps one of your own (`minisd.optim.protocol`). All its
-        parameters are recorded.
+        parameters are recorded. None: the recorder is one of the callbacks of `minisd.fit`, whose
+        optimiser it takes.
     path : path, optional
         A new file; with ``done``, it may be the file of an interrupted run. `minisd.flow.file`
         describes the file, and `load` reads it. None: the recorder is one of the callbacks of
@@ -61,7 +62,7 @@ class Recorder:
     def __init__(
         self,
         model: Layer,
-        optimizer: Optimizer,
+        optimizer: Optimizer | None = None,
         path: str | Path | None = None,
         *,
         average: int = 1,
@@ -74,13 +75,16 @@ class Recorder:
         self.look_every = whole_number("look_every", look_every, 1)
         self.write_every = whole_number("write_every", write_every, 1)
         self.done = 0 if done is None else whole_number("done", done, 0)
-        check_optimizer("Recorder", optimizer)
-        self.model, self.optimizer = model, optimizer
+        if optimizer is None and path is not None:
+            raise TypeError("a recorder with a path needs an optimiser: Recorder(model, optimizer)")
+        self.model = model
         self.also = check_also(also)
         self._path = path
         self._shapes: dict[str, tuple[int, ...]] = {}
         blocks = list(getattr(model, "blocks", []))
-        self._tensors = Tensors(optimizer, blocks)
+        self.optimizer: Optimizer | None = None
+        if optimizer is not None:
+            self._observe(optimizer, blocks)
         self._watch = Watch(blocks, lambda: self.done % self.look_every == 0)
         try:
             self._file: RecordFile | None = None if path is None else self._open(Path(path), done)
@@ -90,6 +94,10 @@ class Recorder:
         self._half: tuple[Step, Array] | None = None  # after after_backward, before after_step
         self._steps: list[Step] = []
         self._record = Record()
+
+    def _observe(self, optimizer: Optimizer, blocks: list[Any]) -> None:
+        check_optimizer("Recorder", optimizer)
+        self.optimizer, self._tensors = optimizer, Tensors(optimizer, blocks)
 
     @np.errstate(over="ignore", invalid="ignore")  # values that are not finite are recorded, too
     def after_backward(self, loss: Any = None) -> None:
@@ -105,6 +113,11 @@ class Recorder:
         RuntimeError
             If a block has not had a training forward and backward since the last step.
         """
+        if self.optimizer is None:
+            raise RuntimeError(
+                "a recorder without an optimiser is for the callbacks of minisd.fit: make it with "
+                "one, Recorder(model, optimizer, path)"
+            )
         blocks = self._watch.take()
         size, w = abs(self._tensors.grads()), self._tensors.weights()
         sums = [size.sum(axis=1), size.max(axis=1)]
@@ -165,6 +178,10 @@ class Recorder:
             self.flush()
 
     def _start(self, run: Any) -> None:
+        if self.model is not run.model:
+            raise RuntimeError("the recorder was made for another network than the run's")
+        if self.optimizer is not run.optimizer:  # made anew for this call of fit, perhaps
+            self._observe(run.optimizer, self._watch.blocks)
         if self._path is None:
             if run.folder is None:
                 raise RunFolderError(

@@ -19,10 +19,10 @@ from minisd.layer import Layer
 from minisd.machine import blas_description
 from minisd.ops.check import number
 from minisd.optim import Optimizer, Schedule
-from minisd.readers import Declared
 from minisd.runs import checkpoint
 from minisd.runs.material import Material
 from minisd.runs.position import Position
+from minisd.runs.saved_state import Expected, Parts, read_state
 from minisd.stochastic_depth import Sampler, draw_gates, expected_depth, sample_gates
 from minisd.version import __version__
 
@@ -261,49 +261,21 @@ class Training:
 
     def _read(
         self, path: Path, epochs: Collection[int] | None
-    ) -> tuple[dict[str, dict[str, Array]], dict[str, Any], Position]:
-        """Read a checkpoint of this run: its parts, meta and position.
-
-        What a run could not have saved is refused.
-        """
-        weights = checkpoint.declare(checkpoint.layer_arrays(self.model))
-        state, numbers = checkpoint.split_state(self.optimizer.state())
-
-        def check(meta: dict[str, Any], declared: Declared) -> None:
-            self._check_same_run(meta, path, epochs)
-            known = {
-                f"{part}/{name}": weights[name] for part in ("model", "best") for name in weights
-            }
-            known |= checkpoint.with_prefix("optimizer", checkpoint.declare(state))
-            known["normaliser/mean"] = (self.normaliser.mean.shape, np.dtype(np.float32))
-            checkpoint.check_known(known, declared, path)
-
-        arrays, meta = checkpoint.load(path, check)
-        with checkpoint.CHECKPOINT.checking(path):
-            position = Position(**meta["position"])
-            position.check(
-                epochs=meta["config"]["epochs"],
-                steps_per_epoch=self.steps_per_epoch,
-                num_blocks=len(self.survival_probs),
-            )
-        parts = {
-            part: checkpoint.without_prefix(part, arrays)
-            for part in ("model", "best", "optimizer", "normaliser")
-        }
-        if meta["format"] == checkpoint.FIRST_FORMAT:  # which left out a momentum of zeros
-            started = position.steps_done(self.steps_per_epoch) > 0
-            if not started or self.optimizer.dropped == "freeze":
-                parts["optimizer"] = state | parts["optimizer"]
-        checkpoint.check_fits(weights, checkpoint.declare(parts["model"]), path)
-        checkpoint.check_fits(
-            checkpoint.declare(state), checkpoint.declare(parts["optimizer"]), path
+    ) -> tuple[Parts, dict[str, Any], Position]:
+        """Read a checkpoint of this run: its parts, meta and position."""
+        arrays, counts = checkpoint.split_state(self.optimizer.state())
+        expected = Expected(
+            weights=checkpoint.declare(checkpoint.layer_arrays(self.model)),
+            optimizer=arrays,
+            counts=counts,
+            mean=self.normaliser.mean.shape,
+            steps_per_epoch=self.steps_per_epoch,
+            num_blocks=len(self.survival_probs),
+            may_leave_out=self.optimizer.dropped == "freeze",
         )
-        if position.best is not None:
-            checkpoint.check_fits(weights, checkpoint.declare(parts["best"]), path)
-        if meta.get("optimizer", {}).keys() != numbers.keys():
-            raise CheckpointError(f"{path} is of another optimiser: its counts have other names")
-        checkpoint.check_finite(arrays, path, self.rate_help)
-        return parts, meta, position
+        return read_state(
+            path, expected, lambda meta: self._check_same_run(meta, path, epochs), self.rate_help
+        )
 
     def _check_same_run(
         self, meta: dict[str, Any], path: Path, epochs: Collection[int] | None

@@ -72,10 +72,13 @@ def load_model(
     """
     run = Path(run)
     content = runfolder.read_json(run / runfolder.CONFIG)
+    weights, _, normaliser = read_weights(run / runfolder.CHECKPOINT, which)
     with runfolder.SETTINGS.checking(run / runfolder.CONFIG):
         settings = _network_settings(run, content, branch, block)
+        _check_size(settings, checkpoint.declare(weights))
         model = resnet(**settings, rng=np.random.default_rng(0))
-    load_weights(model, run, which)
+    checkpoint.restore(checkpoint.layer_arrays(model), weights, run / runfolder.CHECKPOINT)
+    model.normaliser = normaliser
     return model.to(device).eval()
 
 
@@ -147,6 +150,19 @@ def _network_settings(run: Path, content: dict[str, Any], branch: Any, block: An
         chosen = SHIPPED[what][recorded] if given is None else given
         settings |= {} if chosen is None else {what: chosen}
     return settings
+
+
+def _check_size(settings: dict[str, Any], weights: Declared) -> None:
+    """Raise a ValueError, before memory is taken for a network, if it is not that of the weights.
+
+    The number of blocks is that of the survival probabilities, which `resnet` checks.
+    """
+    if not isinstance(settings["survival"], list):
+        raise ValueError("survival_probs is not a list")
+    sizes = weights["stem.0.w"][0][:2] + weights["head.b"][0]
+    wanted = tuple(settings[name] for name in ("width", "in_channels", "num_classes"))
+    if sizes != wanted:
+        raise ValueError(f"width, channels and classes are {wanted}, but the weights' are {sizes}")
 
 
 def start_from(model: Layer, run: Path, scale: str | None = None) -> dict[str, Any]:

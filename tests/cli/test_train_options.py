@@ -1,6 +1,5 @@
 """``minisd train`` with settings, rules, weights and seeds of one's own, and longer runs."""
 
-import dataclasses
 import json
 import shutil
 import statistics
@@ -49,15 +48,15 @@ def rules(tmp_path):
 def trained(tmp_path_factory):
     """The folder of a complete run of two epochs."""
     folder = tmp_path_factory.mktemp("options") / "run"
-    train(tiny(epochs=2), folder)
+    train(tiny(limit=40, epochs=2), folder)
     return folder
 
 
 def trains(folder, *more, **changes):
     """Train into a folder by the command; return its settings."""
     arguments = [str(argument) for argument in more]
-    line = ["train", "--quiet", "--out", str(folder), *options(**{"epochs": 1, **changes})]
-    assert main([*line, *arguments]) == 0
+    small = options(**{"epochs": 1, "limit": 40, **changes})
+    assert main(["train", "--quiet", "--out", str(folder), *small, *arguments]) == 0
     return json.loads((folder / "config.json").read_text())
 
 
@@ -186,7 +185,7 @@ def test_a_finished_run_goes_on_longer_and_says_what_the_schedule_does(trained, 
     assert main(["train", "--resume", str(folder), "--epochs", "4"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     remark = (
-        "2 epochs become 4, after 14 steps; the schedule is now that of 4 epochs: the rate goes "
+        "2 epochs become 4, after 6 steps; the schedule is now that of 4 epochs: the rate goes "
         "from 0.01 to 0.01 here"
     )
     assert remark in said
@@ -207,7 +206,7 @@ def test_a_finished_run_goes_on_longer_and_says_what_the_schedule_does(trained, 
 def test_a_longer_run_that_is_killed_goes_on_bit_for_bit(tmp_path, monkeypatch, schedule):
     """Killed before its first checkpoint: config.json has the new length, the checkpoint not."""
     for name in ("whole", "killed"):
-        train(tiny(epochs=1, schedule=schedule, optimizer="adam"), tmp_path / name)
+        train(tiny(limit=40, epochs=1, schedule=schedule, optimizer="adam"), tmp_path / name)
     resume(tmp_path / "whole", {"epochs": 3})
 
     def killed(self, path):
@@ -239,7 +238,7 @@ def test_a_longer_run_that_is_killed_goes_on_bit_for_bit(tmp_path, monkeypatch, 
     ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
 )
 def test_optimisers_and_schedules_by_name(tmp_path, changes, rates):
-    saved = trains(tmp_path, **changes, epochs=2, lr=0.01)
+    saved = trains(tmp_path, **changes, epochs=2, limit=120, lr=0.01)
     assert {name: saved[name] for name in changes} == changes
     history = state(tmp_path / "checkpoint.npz")["position"]["history"]
     assert [row["lr"] for row in history] == pytest.approx(rates, abs=0.0003)
@@ -267,13 +266,13 @@ def test_init_by_the_command(trained, tmp_path, capsys):
 
 def test_seeds_have_a_run_each_and_mean_and_spread(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("minisd.experiments.pool._POLL_INTERVAL", 0.02)
-    single = options(epochs=1)
+    single = options(epochs=1, limit=40)
     single = [option for option in single if not option.startswith("--seed")]
     line = ["train", *single, "--seeds", "1", "2", "--out", str(tmp_path / "runs")]
-    train(dataclasses.replace(tiny(epochs=1), seed=1), tmp_path / "runs" / "seed-1")  # before
+    train(tiny(limit=40, epochs=1, seed=1), tmp_path / "runs" / "seed-1")  # is there already
     assert main(line) == 0
     said = capsys.readouterr().out
-    train(dataclasses.replace(tiny(epochs=1), seed=2), tmp_path / "two")
+    train(tiny(limit=40, epochs=1, seed=2), tmp_path / "two")
     assert bits_of(tmp_path / "runs" / "seed-2") == bits_of(tmp_path / "two")
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"seed-1", "seed-2"}
     errors = [
@@ -305,12 +304,12 @@ def test_wrong_seeds_are_a_sentence(trained, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_seed_that_fails_is_named_and_the_others_are_kept(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("minisd.experiments.pool._POLL_INTERVAL", 0.02)
-    train(tiny(epochs=1, seed=1), tmp_path / "runs" / "seed-1")
-    train(tiny(epochs=1, seed=2), tmp_path / "runs" / "seed-2")
+    train(tiny(limit=40, epochs=1, seed=1), tmp_path / "runs" / "seed-1")
+    train(tiny(limit=40, epochs=1, seed=2), tmp_path / "runs" / "seed-2")
     path = tmp_path / "runs" / "seed-2" / "checkpoint.npz"
     path.write_bytes(path.read_bytes()[:-9])
     (tmp_path / "runs" / "seed-2" / "log.jsonl").write_text("")
-    single = [option for option in options(epochs=1) if not option.startswith("--seed")]
+    single = [option for option in options(epochs=1, limit=40) if not option.startswith("--seed")]
     said = refused(capsys, *single, "--seeds", "1", "2", "--out", tmp_path / "runs")
     assert "1 of 2 runs failed (seed-2: " in said
     assert "not a whole checkpoint" in said

@@ -30,6 +30,7 @@ from minisd.experiments.trained import TrainedRun
 from minisd.readers import Kind
 from minisd.runs import session
 from minisd.runs.run import Run
+from minisd.runs.weights import load_model
 from tiny_runs import contents, state, tiny
 
 SLACK = 2**21
@@ -81,7 +82,10 @@ def of_checkpoint(trained, folder):
 
 
 def of_settings(trained, folder):
-    read = lambda: (session.read_settings(folder / "run", {}), read_again(folder / "run"))  # noqa: E731
+    def read():
+        run = folder / "run"
+        return session.read_settings(run, {}), read_again(run), load_model(run).num_parameters
+
     return Target(folder / "run" / "config.json", read, [*BY_ACCIDENT, odd_json], believed=True)
 
 
