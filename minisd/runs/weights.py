@@ -72,9 +72,10 @@ def load_model(
     """
     run = Path(run)
     content = runfolder.read_json(run / runfolder.CONFIG)
-    weights, _, normaliser = read_weights(run / runfolder.CHECKPOINT, which)
     with runfolder.SETTINGS.checking(run / runfolder.CONFIG):
         settings = _network_settings(run, content, branch, block)
+    weights, _, normaliser = read_weights(run / runfolder.CHECKPOINT, which)
+    with runfolder.SETTINGS.checking(run / runfolder.CONFIG):
         _check_size(settings, checkpoint.declare(weights))
         model = resnet(**settings, rng=np.random.default_rng(0))
     checkpoint.restore(checkpoint.layer_arrays(model), weights, run / runfolder.CHECKPOINT)

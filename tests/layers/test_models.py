@@ -110,7 +110,7 @@ def test_nothing_would_pass_a_closed_block_of_a_plain_network(rng):
         with pytest.raises(ConfigError, match="shortcut 'none'"):
             resolve({"shortcut": "none", **survival})
     assert resnet(8, shortcut="none", survival=[1, 1, 1], rng=rng).survival_probs == [1, 1, 1]
-    assert resolve({"shortcut": "none", "survival": "constant"}).survival_probs is None
+    assert resolve({"shortcut": "none", "survival": "constant"}).survival_probs == [1] * 9
     assert resolve({"shortcut": "none", "p_last": 1.0}).shortcut == "none"
 
 

@@ -112,8 +112,9 @@ def test_data_cannot_become_other_data(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"data": "digits", "versions": {}}')
     with pytest.raises(ConfigError, match="data is digits in this run and cannot become"):
         read_settings(tmp_path, {"data": str(tmp_path / "mine.npz")})
-    assert main(["train", "--data", "CIFAR10"]) == 2
-    assert "unknown data set 'CIFAR10'; did you mean 'cifar10'?" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--data", "CIFAR10"])
+    assert "unknown --data 'CIFAR10'; did you mean 'cifar10'?" in capsys.readouterr().err
     assert main(["train", "--preset", "own"]) == 2
     assert "add --data PATH" in capsys.readouterr().err
 

@@ -49,7 +49,7 @@ ALLOWED = {
     # Of our own names:
     "data/__init__.py": {"load"},
     "runs/run.py": {"load"},
-    "runs/training.py": {"load"},
+    "runs/saved_state.py": {"load"},
     "runs/weights.py": {"load"},
     "runs/export.py": {"load"},
     "runs/folder.py": {"load"},
