@@ -91,7 +91,7 @@ class ResidualBlock(Layer):
         return self.open_backward(dy, weight) if was_open else self.closed_backward(dy)
 
     def open_forward(self, x: Array, weight: float) -> Array:
-        """Return ReLU(weight f(x) + id(x)): eq. 2 with an open gate, and eq. 5."""
+        """Return ReLU(weight f(x) + id(x)): eq. 2 with an open gate (eq. 1), and eq. 5."""
         return self.relu.forward(
             self.ops.add(self.shortcut.forward(x), weight * self.run_branch(x))
         )
@@ -102,7 +102,7 @@ class ResidualBlock(Layer):
         return self.ops.add(self.shortcut.backward(ds), self.branch.backward(weight * ds))
 
     def closed_forward(self, x: Array) -> Array:
-        """Return ReLU(id(x)): eq. 2 with a closed gate. The branch is not entered."""
+        """Return ReLU(id(x)): eq. 2 with a closed gate (eq. 3). The branch is not entered."""
         self.branch.forget()
         return self.relu.forward(self.shortcut.forward(x))
 

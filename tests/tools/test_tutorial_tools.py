@@ -28,6 +28,9 @@ HEAD = """\
 # %% [markdown]
 # # 1. One
 #
+# Everybody counts. You
+# may want to.
+#
 # **You will learn** to count,
 # from one.
 #
@@ -47,7 +50,7 @@ def test_listing_names_them_and_an_empty_folder_says_what_to_do(tmp_path, capsys
     assert main(["tutorials", "list", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{script}  One (5 minutes)\n"
     assert notebooks.about(script) == notebooks.About(
-        1, "One", "to count, from one.", "fingers.", 5
+        1, "One", "Everybody counts. You may want to.", "to count, from one.", "fingers.", 5
     )
     script.write_text(HEAD.replace("**Time**", "Time"))
     with pytest.raises(UserError, match="'You need' and 'Time'"):
