@@ -4,6 +4,9 @@ Each class also derives from a fitting built-in exception, so a program can catc
 Wrong arguments to a single function raise a plain ``TypeError`` or ``ValueError``.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """An error that the user can fix. The message says what to change, where and how.
@@ -18,6 +21,34 @@ class UserError(Exception):
         text = "".join(c if c.isprintable() else " " for c in super().__str__())
         half = self.LONGEST // 2
         return text if len(text) <= self.LONGEST else f"{text[:half]} ... {text[-half:]}"
+
+
+def closest(name: object, known: Iterable[object]) -> str | None:
+    """Return the known name that was perhaps meant, in whatever case; None if none is close.
+
+    Examples
+    --------
+    >>> closest("CIFAR1O", ["cifar10", "svhn"])
+    'cifar10'
+    """
+    names = {str(other).lower(): str(other) for other in known}
+    close = difflib.get_close_matches(str(name).lower(), names, n=1)
+    return names[close[0]] if close else None
+
+
+def known_or_close(name: object, known: Iterable[object]) -> str:
+    """Return advice on an unknown name: the one that was perhaps meant, or else all known ones.
+
+    Examples
+    --------
+    >>> known_or_close("liner", ["linear", "uniform"])
+    "did you mean 'linear'?"
+    >>> known_or_close("none", ["linear", "uniform"])
+    'there are linear, uniform'
+    """
+    known = list(known)
+    close = closest(name, known)
+    return f"did you mean {close!r}?" if close else f"there are {', '.join(map(str, known))}"
 
 
 class ConfigError(UserError, ValueError):

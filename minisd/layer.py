@@ -72,7 +72,7 @@ class Layer:
     (`take`). So each backward needs a forward of its own. A forward in evaluation saves nothing,
     unless asked (`eval`), and drops what an earlier one saved: a backward is always that of the
     last forward, or an error. A forward that raises leaves nothing saved, in this layer and all
-    inside it: some would have the cache of this forward, others that of the one before.
+    inside it: some layers would have the cache of this forward, others that of the one before.
 
     Layers inside save if, and only if, the layer does whose forward was called.
 

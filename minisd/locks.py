@@ -106,12 +106,12 @@ def _marked_file(mark: Path) -> Iterator[None]:
 
 def _remove_stale(mark: Path, me: str) -> None:
     """Remove a mark whose process, of this host, is no more."""
-    found = _content(mark)
-    number, _, host = found.partition(" ")
+    content = _content(mark)
+    number, _, host = content.partition(" ")
     if not number.isdigit() or host != me.partition(" ")[2]:
         return
-    alive = str(mark) in _marked if found == me else _is_alive(int(number))
-    if not alive and _content(mark) == found:
+    alive = str(mark) in _marked if content == me else _is_alive(int(number))
+    if not alive and _content(mark) == content:
         mark.unlink(missing_ok=True)
 
 

@@ -28,6 +28,9 @@ from minisd.files import patiently
 Declared = dict[str, tuple[tuple[int, ...], np.dtype]]
 """Arrays of a file by name: (shape, dtype)."""
 
+LONGEST_NUMBER = 40
+"""Digits of a whole number: the state of a random generator, of 128 bits, has up to 39."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -97,7 +100,7 @@ class Kind:
 
 
 class Contents:
-    """An open file. Each method raises some exception if the contents are not what it reads."""
+    """An open file. Each method raises an exception if the contents are not what it reads."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
@@ -179,6 +182,8 @@ class Npz:
                 raise ValueError("it is compressed in another way than NumPy does")
             with archive.open(entry) as stream:
                 shape, _, dtype = _header(stream)
+                if math.prod(shape) * dtype.itemsize != entry.file_size - stream.tell():
+                    raise ValueError(f"its array {name[:50]!r} is shorter or longer than declared")
             self._entries[name], self.declared[name] = entry, (shape, dtype)
         total = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self.declared.values())
         if total > most:
@@ -227,7 +232,11 @@ def json_object(text: str | bytes) -> dict[str, Any]:
 
 
 def json_value(text: str | bytes) -> Any:
-    """Return any JSON value. Python would take NaN and Infinity, and 1e999 as infinity."""
+    """Return any JSON value.
+
+    Python would take NaN and Infinity, 1e999 as infinity, and a whole number of any length, which
+    a float cannot hold.
+    """
 
     def refuse(word: str) -> float:
         raise ValueError(f"{word} is not JSON")
@@ -236,8 +245,13 @@ def json_value(text: str | bytes) -> Any:
         number = float(digits)
         return number if math.isfinite(number) else refuse(digits)
 
+    def whole(digits: str) -> int:
+        if len(digits) > LONGEST_NUMBER:
+            raise ValueError(f"it has a whole number of {len(digits)} digits")
+        return int(digits)
+
     text = text.decode() if isinstance(text, bytes) else text
-    return json.loads(text, parse_constant=refuse, parse_float=finite)
+    return json.loads(text, parse_constant=refuse, parse_float=finite, parse_int=whole)
 
 
 def explain(error: Exception) -> str:

@@ -78,14 +78,14 @@ def check_survival(survival_probs: Iterable[float]) -> list[float]:
             f"survival probabilities are a list, one for each block, got {survival_probs!r}: for "
             "the same one everywhere use uniform(num_blocks, p)"
         )
-    probs = [float(p) for p in survival_probs]
+    probs = [p if isinstance(p, int) else float(p) for p in survival_probs]
     for block, p in enumerate(probs, start=1):
         if not 0 <= p <= 1:  # also catches NaN
             raise ValueError(
                 f"survival probabilities must lie in [0, 1], got {p}"
                 + (f" for block {block}" if len(probs) > 1 else "")
             )
-    return probs
+    return [float(p) for p in probs]  # now, as an int may be too large for a float
 
 
 def expected_depth(survival_probs: Sequence[float]) -> float:

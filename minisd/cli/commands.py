@@ -1,5 +1,6 @@
 """What each command of ``minisd`` does. Each returns an exit code. `minisd.cli` has the options."""
 
+import argparse
 import os
 import shlex
 import subprocess
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from minisd.data import download, found_in, load
+from minisd.data import download, found_in, is_path, load
 from minisd.errors import ConfigError, DeviceError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.catalogue import run as run_experiment
@@ -27,9 +28,11 @@ from minisd.runs.fit import error_rate
 from minisd.runs.interrupt import Interrupted
 from minisd.runs.progress import Console, Progress
 from minisd.runs.run import Run, versions
+from minisd.terminal import wrapped
 from minisd.tutorial import notebooks
 
 OK, FAILED = 0, 1
+ALL = "all"  # instead of the name of an experiment
 NO_GPU = 2  # exit code of `minisd.cli.gpu_check` without a usable GPU
 
 
@@ -57,7 +60,8 @@ def train(
         else:
             _check_data_is_named(settings)
             config = resolve(settings)
-            folder = out or made.enter_context(runfolder.new_folder(Path("runs"), config.preset))
+            stem = config.data_name if is_path(config.data) else config.preset
+            folder = out or made.enter_context(runfolder.new_folder(Path("runs"), stem))
             start = partial(session.train, config, folder, force=force)
         try:
             run = start(progress=progress)
@@ -70,21 +74,23 @@ def train(
     best = run.position.best
     assert best is not None
     progress.say(
-        f"result    test error {best['test_error']:.2%} at epoch {best['epoch']}, where the "
-        f"validation error was lowest ({best['val_error']:.2%})\n"
+        f"result    test error {best['test_error']:.2%} at epoch {best['epoch']}, of lowest "
+        f"validation error ({best['val_error']:.2%})\n"
         f"files     {folder}/  config.json  log.jsonl  checkpoint.npz  curve.png"
     )
     return OK
 
 
 def _check_data_is_named(settings: dict[str, Any]) -> None:
-    """Refuse to train on the digits, the default, where --data-dir has other data."""
+    """Refuse to train on the digits, the default, where settings are meant for other data."""
+    if settings.get("preset") == "own" and "data" not in settings:
+        raise ConfigError("preset 'own' is for images of your own: add --data PATH")
     if "data_dir" in settings and not {"data", "preset"} & settings.keys():
-        found = found_in(Path(os.path.expanduser(settings["data_dir"])))
-        if found:
+        data_sets = found_in(Path(os.path.expanduser(settings["data_dir"])))
+        if data_sets:
             raise ConfigError(
-                f"{settings['data_dir']} has {' and '.join(found)} in it: add --data {found[0]} to "
-                "train on it, or leave out --data-dir to train on the digits"
+                f"{settings['data_dir']} has {' and '.join(data_sets)} in it: add --data "
+                f"{data_sets[0]} to train on it, or leave out --data-dir to train on the digits"
             )
 
 
@@ -102,13 +108,14 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
         )
         epochs_done = len(position["history"])
         print(
-            f"{run}: ResNet-{config.depth} on {config.data}, epoch {epochs_done} of {config.epochs}"
+            f"{run}: ResNet-{config.depth} on {config.data_name}, epoch {epochs_done} of "
+            f"{config.epochs}"
         )
         print(f"weights of {weights}")
         if trained.data_remark:
-            print(trained.data_remark)
+            print(wrapped(trained.data_remark))
         if trained.why_device:
-            print(f"device {trained.device} ({trained.why_device})")
+            print(wrapped(f"device {trained.device} ({trained.why_device})"))
         print(f"validation error {error_rate(trained, trained.validation):.2%}")
         print(f"test error       {error_rate(trained, trained.test):.2%}")
     return OK
@@ -123,20 +130,21 @@ def gradcheck(*, seed: int, device: str, quiet: bool) -> int:
     reports = []
     if not quiet:
         if why:
-            print(f"device {device} ({why})")
-        print(f"{'worst relative error':>22}  {'slopes':>6}  checked")
+            print(wrapped(f"device {device} ({why})"))
+        print("   relative\n      error  slopes  checked")
     for report in all_checks(seed, device):
         reports.append(report)
         if not quiet:
             mark = "" if report.passed else "  FAILED"
-            print(f"{report.worst.error:22.1e}  {len(report.slopes):6d}  {report.name}{mark}")
+            line = f"{report.worst.error:11.1e}  {len(report.slopes):6d}  {report.name}{mark}"
+            print(wrapped(line))
     failed = [report for report in reports if not report.passed]
     for report in failed:
         print(report.explain(), file=sys.stderr)
     worst = max(report.worst.error for report in reports)
     if not quiet:
         print(
-            f"{worst:22.1e}  worst of {len(reports)} checks, tolerance {TOLERANCE:g}: "
+            f"{worst:11.1e}  worst of {len(reports)} checks, tolerance {TOLERANCE:g}: "
             f"{'all gradients are right' if not failed else f'{len(failed)} failed'}"
         )
     return FAILED if failed else OK
@@ -162,7 +170,7 @@ def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, q
             status += f"; {dataset.remark}" if dataset.remark else ""
         except UserError as error:
             status = str(error)
-        print(f"{listed:9} {status}")
+        print(wrapped(f"{listed:8}  {status}"))
     return OK
 
 
@@ -171,23 +179,38 @@ def experiment(
 ) -> int:
     """Repeat an analysis of the paper, or extend it: a figure and the numbers in it."""
     if name is None:
-        print("\n".join(EXPERIMENTS))
+        print("\n".join(f"{each:20} {module.SUMMARY}" for each, module in EXPERIMENTS.items()))
+        print(f"{ALL:20} each of these in turn")
         return OK
     _check_data_is_named(changes | ({"data": "cifar10"} if size == "paper" else {}))
-    study = Study(out, size=size, processes=processes, quiet=quiet, **changes)
-    try:
-        run_experiment(name, study)
-    except Interrupted as stopped:
-        print(f"\n{stopped}: saved. Go on with the same command", file=sys.stderr)
-        raise
-    if study.failures:
-        reasons = "; ".join(f"{run}: {reason}" for run, reason in study.failures.items())
-        failed = len(study.failures)
-        raise UserError(
-            f"{failed} {'run' if failed == 1 else 'runs'} failed, not in the figure ({reasons}); "
-            "all others are complete; the same command tries again"
-        )
+    problems: dict[str, None] = {}  # in order, and each once
+    for each in EXPERIMENTS if name == ALL else (name,):
+        study = Study(out, size=size, processes=processes, quiet=quiet, **changes)
+        if name == ALL and not quiet:
+            print(f"\n{each}: {EXPERIMENTS[each].SUMMARY}", flush=True)
+        try:
+            run_experiment(each, study, name_ignored=name != ALL)
+        except Interrupted as stopped:
+            print(f"\n{stopped}: saved. Go on with the same command", file=sys.stderr)
+            raise
+        except UserError as error:
+            if name != ALL:
+                raise
+            problems[f"{each}: {error}"] = None
+        if study.failures:
+            problems[_failed_runs(study)] = None
+    if problems:
+        raise UserError("; ".join(problems))
     return OK
+
+
+def _failed_runs(study: Study) -> str:
+    reasons = "; ".join(f"{run}: {reason}" for run, reason in study.failures.items())
+    failed = len(study.failures)
+    return (
+        f"{failed} {'run' if failed == 1 else 'runs'} failed, not in the figure ({reasons}); "
+        "all others are complete; the same command tries again"
+    )
 
 
 def tutorials(*, action: str, folder: Path) -> int:
@@ -198,7 +221,7 @@ def tutorials(*, action: str, folder: Path) -> int:
         return OK
     for script in notebooks.scripts(folder):
         about = notebooks.about(script)
-        print(f"{script}  {about.title} ({about.minutes} minutes)")
+        print(wrapped(f"{script}  {about.title} ({about.minutes} minutes)"))
     return OK
 
 
@@ -229,6 +252,12 @@ def gpu_check(*, depth: int, batch_size: int) -> int:
     return FAILED if any(codes) else OK
 
 
+def print_help(parser: argparse.ArgumentParser) -> int:
+    """Print the help of a command that was called without one of its commands."""
+    parser.print_help()
+    return OK
+
+
 def info() -> int:
     """Print versions, number of cores, and whether there is a usable GPU."""
     with threads():
@@ -236,7 +265,7 @@ def info() -> int:
             print(f"{name:9} {value}")
     print(f"{'cores':9} {available_cores()} may be used by this process")
     try:
-        print(f"{'gpu':9} usable: {describe_gpu()}")
+        print(wrapped(f"gpu       usable: {describe_gpu()}"))
     except DeviceError as error:
-        print(f"{'gpu':9} {error}")
+        print(wrapped(f"gpu       {error}"))
     return OK

@@ -1,10 +1,9 @@
 """``minisd course``: handouts and checks for students, grading for instructors."""
 
-import argparse
-import typing
+from functools import partial
 from typing import Any
 
-from minisd.cli import course_after, course_staff, course_students
+from minisd.cli import commands, course_after, course_staff, course_students
 
 
 def add_to(parsers: Any) -> None:
@@ -14,13 +13,14 @@ def add_to(parsers: Any) -> None:
         help="assignments: hand out, check, grade",
         description="Six assignments that are graded by properties, and a bank of mistakes.",
     )
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    parser.set_defaults(command=partial(commands.print_help, parser))
 
-    def add(function: Any, name: str, **options: Any) -> argparse.ArgumentParser:
+    def add(function: Any, name: str, **options: Any) -> Any:
         summary = (function.__doc__ or "").partition("\n")[0]
         sub = actions.add_parser(name, help=summary, description=summary, **options)
         sub.set_defaults(command=function)
-        return typing.cast(argparse.ArgumentParser, sub)
+        return sub
 
     course_students.add_to(add)
     course_staff.add_to(add)

@@ -33,19 +33,19 @@ def groups(*, folder: Path, adopt: int | None, name: str | None, sources: Path) 
     """Group the wrong answers that have no name; --adopt makes one a mistake of the bank."""
     assignment, results = graded.read_run(folder)
     title = next((r.report.title for r in results if r.report), assignment)
-    found = cluster.groups(results)
+    clusters = cluster.groups(results)
     if adopt is None:
-        graded.save_text(folder / "clusters.md", cluster.as_markdown(title, found))
-        print(f"{len(found)} groups: {folder / 'clusters.md'}")
+        graded.save_text(folder / "clusters.md", cluster.as_markdown(title, clusters))
+        print(f"{len(clusters)} groups: {folder / 'clusters.md'}")
         return OK
     if name is None:
         raise UserError("--adopt needs a --name for the mistake, such as no-flip")
-    if not 1 <= adopt <= len(found):
-        raise UserError(f"there is no group {adopt}; there are {len(found)}: see clusters.md")
+    if not 1 <= adopt <= len(clusters):
+        raise UserError(f"there is no group {adopt}; there are {len(clusters)}: see clusters.md")
     of, variant = folder_of(assignment, sources), graded.variant_of(folder)
     bank = material.folder_of(of, variant) / "mistakes.py"
     made = material.read(of, variant)
-    line = cluster.adopt(found[adopt - 1], name, results, made.assignment, bank)
+    line = cluster.adopt(clusters[adopt - 1], name, results, made.assignment, bank)
     print(
         f"{bank}, line {line}: read it (it runs in your own process from now on), write what it\n"
         f"says, then: minisd course self-test {assignment}, and grade again"
@@ -56,11 +56,11 @@ def groups(*, folder: Path, adopt: int | None, name: str | None, sources: Path) 
 def alike(*, folder: Path, sources: Path) -> int:
     """List pairs of answers that look alike, and write folders for MOSS, JPlag and Dolos."""
     assignment, results = graded.read_run(folder)
-    found = material.read(folder_of(assignment, sources), graded.variant_of(folder)).assignment
-    handout = make.handout(found)
-    public = {"the solution": found.solution, **similar.library()}
+    source = material.read(folder_of(assignment, sources), graded.variant_of(folder)).assignment
+    handout = make.handout(source)
+    public = {"the solution": source.solution, **similar.library()}
     pairs = similar.pairs(results, handout, public)
-    graded.save_text(folder / "similar.md", similar.as_markdown(found.title, pairs))
+    graded.save_text(folder / "similar.md", similar.as_markdown(source.title, pairs))
     similar.write_folders(results, assignment, handout, folder / "similar")
     print(f"{len(pairs)} pairs: {folder / 'similar.md'}")
     print(f"for MOSS, JPlag and Dolos: {folder / 'similar'}")

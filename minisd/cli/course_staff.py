@@ -55,11 +55,11 @@ def grade(
             f"this machine isolates at level {level} ({LEVELS[level]}), and --require asks for "
             f"{require}: grade in a container, or require less"
         )
-    found = submissions.find(folder, assignment)
+    handed_in = submissions.find(folder, assignment)
     jobs = jobs or available_cores()
-    with closing(Counting(len(found), "submissions", quiet=quiet)) as counting:
+    with closing(Counting(len(handed_in), "submissions", quiet=quiet)) as counting:
         rows = batch.grade_class(
-            kit, found, course, out, jobs=jobs, user=user, report=counting.reach
+            kit, handed_in, course, out, jobs=jobs, user=user, report=counting.reach
         )
     if not quiet:
         print(f"isolation level {level}: {LEVELS[level]}")

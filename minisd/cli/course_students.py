@@ -13,6 +13,7 @@ from minisd.course.kit import Kit
 from minisd.course.sandbox import Sandbox
 from minisd.errors import UserError
 from minisd.files import write_atomically
+from minisd.terminal import wrapped
 
 
 def listing() -> int:
@@ -22,7 +23,8 @@ def listing() -> int:
         hours = sum(task.minutes for task in kit.tasks) / 60
         points = sum(task.points for task in kit.tasks)
         after = ", ".join(map(str, kit.tutorials))
-        print(f"{name}  {kit.title}: {points} points, about {hours:.0f} hours, tutorials {after}")
+        about = f"{points} points, about {hours:.0f} hours, tutorials {after}"
+        print(wrapped(f"{name}  {kit.title}: {about}"))
         for task in kit.tasks:
             print(f"    {task.number}  {task.title} ({task.points})")
         if others := variants.names(name):
@@ -56,13 +58,13 @@ def check(
     path = _file(file, assignment)
     kit = _kit(assignment, path, variant)
     code = submissions.read(path, assignment, kit.files, path.parent)
-    found = grading.grade(kit, code.text, tasks=_tasks(kit, task), files=code.files)
-    found.remarks += code.remarks
+    report = grading.grade(kit, code.text, tasks=_tasks(kit, task), files=code.files)
+    report.remarks += code.remarks
     if as_json:
-        print(json.dumps(found.as_json(), indent=2))
+        print(json.dumps(report.as_json(), indent=2))
     else:
-        print(reports.as_text(found, hints=reports.HINTS[hint - 1]), end="")
-    return OK if found.earned == found.points else NOT_ALL
+        print(reports.as_text(report, hints=reports.HINTS[hint - 1]), end="")
+    return OK if report.earned == report.points else NOT_ALL
 
 
 def pack(*, assignment: str, file: Path | None, out: Path | None, variant: str | None) -> int:

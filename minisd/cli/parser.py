@@ -1,52 +1,67 @@
 """The ``minisd`` command.
 
-Exit codes: 0 done; 1 a gradient check failed; 2 invalid arguments, data or files (one sentence says
-what to change); 3 training met a number that is not finite; 130, 143 and 129 interrupted by Ctrl-C,
-SIGTERM and SIGHUP, with everything saved.
+Exit codes: 0 done; 1 a gradient check failed; 2 invalid arguments, data or
+files (one sentence says what to change); 3 training met a number that is not
+finite; 130, 143 and 129 interrupted by Ctrl-C, SIGTERM and SIGHUP, with
+everything saved.
 """
 
 import argparse
 import dataclasses
 import os
-import textwrap
-import types
 import typing
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from minisd.cli import commands, course
+from minisd.cli.arguments import Parser
+from minisd.cli.settings import add_settings, show_defaults, shown
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.study import SETTINGS, SIZES
-from minisd.runs.config import DATA_SETS, DEVICES, OLDER_NAMES, PRESETS, Config, resolve
+from minisd.figures import STYLES
+from minisd.runs.config import DATA_SETS, DEVICES, PRESETS, Config
 from minisd.runs.run import MACHINE_SETTINGS
 from minisd.version import __version__
 
 _TRAIN_EPILOG = """\
 examples:
-  minisd train                                   the bundled digits, under a minute
-  minisd train --preset cifar10 --data-dir data  the paper's CIFAR-10 row (days on a CPU)
-  minisd train --data cifar10 --limit 2000 --epochs 2 --depth 8      a quick look
-  minisd train --survival constant --seed 2      the same network at constant depth
-  minisd train --resume runs/digits-1            continue where a run stopped
+  minisd train                             the bundled digits, under a minute
+  minisd train --preset cifar10            the paper's CIFAR-10, days on a CPU
+  minisd train --data cifar10 --limit 2000 --epochs 2 --depth 8  a quick look
+  minisd train --data mine.npz             images of your own, or a folder
+  minisd train --survival constant         the same network at constant depth
+  minisd train --resume runs/digits-1      continue where a run stopped
 
-Ctrl-C finishes the step, saves, and prints the command that resumes the run. The result is the
-test error at the epoch of lowest validation error. The lowest test error is never reported as the
-result.
+Ctrl-C finishes the step, saves, and prints the command that resumes the run.
+The result is the test error at the epoch of lowest validation error. The
+lowest test error is never reported as the result.
 
-presets, each with what differs from the defaults above. Without --preset, --data NAME takes the
-preset NAME-laptop:
+images of your own:
+  mine.npz   images, uint8 (N, C, H, W), (N, H, W, C) or (N, H, W), and labels
+             from 0; or train_images, train_labels, test_images, test_labels,
+             and val_images, val_labels if there are any
+  FOLDER     a folder for each class: FOLDER/cat/1.png, FOLDER/dog/7.jpg (needs
+             Pillow); or FOLDER/train, FOLDER/test and FOLDER/val with these
+One set is split 80/10/10, class by class, by the seed; parts are taken as they
+are. If the data was moved, give its new place to --resume with --data.
+
+presets ('minisd train --preset NAME --help' shows the settings of one; without
+--preset, --data NAME takes the preset NAME-laptop, and --data PATH own):
 """
 
 
 _EXPERIMENT_EPILOG = """\
 examples:
-  minisd experiment gradients --out quick --quick      on the digits, within 30 seconds
-  minisd experiment gradients --out digits             within ten minutes on two cores
+  minisd experiment gradients --out quick --quick  within 30 seconds
+  minisd experiment gradients --out digits         ten minutes on two cores
   minisd experiment lesion --out study --data cifar10 --data-dir data
+  minisd experiment all --out digits               all of those below
 
-Experiments with the same --out share the training runs that they have in common. Ctrl-C saves
-everything, and the same command continues. Each writes NAME.png, NAME.svg and NAME.csv.
+Experiments with the same --out share the training runs that they have in
+common. Ctrl-C saves everything, and the same command continues. Each writes
+NAME.png, NAME.svg and NAME.csv. If an experiment is complete, the same command
+with another --style, or with --pdf, only draws the figure again.
 
 experiments:
 """
@@ -59,15 +74,15 @@ def _path(text: str) -> Path:
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser; the options of ``train`` are the fields of `Config`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="minisd",
         description="Deep Networks with Stochastic Depth, from scratch in NumPy.",
         epilog="'minisd COMMAND --help' lists the options of a command.\n\n"
         + (__doc__ or "").partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"minisd {__version__}")
-    parsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    parsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    parser.set_defaults(command=partial(commands.print_help, parser))
     _add_train(parsers)
 
     sub = _add(
@@ -80,8 +95,9 @@ def make_parser() -> argparse.ArgumentParser:
         default="best",
         help="weights of the best validation epoch (default) or the last ones",
     )
-    _add_settings(
-        sub.add_argument_group("settings that may differ from the run's own"), MACHINE_SETTINGS
+    add_settings(
+        sub.add_argument_group("settings that may differ from the run's own"),
+        (*MACHINE_SETTINGS, "data"),
     )
 
     sub = _add(parsers, commands.gradcheck, "check every gradient against finite differences")
@@ -140,35 +156,19 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(parsers: Any, command: Any, summary: str, **options: Any) -> argparse.ArgumentParser:
+def _add(parsers: Any, command: Any, summary: str, **options: Any) -> Parser:
     options.setdefault("description", (command.__doc__ or "").partition("\n")[0])
     parser = parsers.add_parser(
         command.__name__.replace("_", "-"),
         help=summary,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         **options,
     )
     parser.set_defaults(command=command)
-    return typing.cast(argparse.ArgumentParser, parser)
+    return typing.cast(Parser, parser)
 
 
 def _add_train(parsers: Any) -> None:
-    defaults = dataclasses.asdict(resolve({}))
-    presets = ""
-    for name, (what, _) in PRESETS.items():
-        settings = dataclasses.asdict(resolve({"preset": name}))
-        differences = ", ".join(
-            f"{key} {_shown(value)}"
-            for key, value in settings.items()
-            if key not in ("preset", "data") and value != defaults[key]
-        )
-        presets += f"  {name:24} {what}\n"
-        if differences:
-            indent = " " * 27
-            presets += textwrap.fill(
-                differences, 96, initial_indent=indent, subsequent_indent=indent
-            )
-            presets += "\n"
+    presets = "".join(f"  {name:23}  {what}\n" for name, (what, _) in PRESETS.items())
     sub = _add(
         parsers,
         commands.train,
@@ -186,10 +186,10 @@ def _add_train(parsers: Any) -> None:
     sub.add_argument("--resume", type=_path, metavar="DIR", help="continue the run in DIR")
     sub.add_argument("--quiet", action="store_true", help="print errors only")
     sub.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)
-    group = sub.add_argument_group(
-        "settings (default in brackets; a preset, listed below, has other defaults)"
-    )
-    _add_settings(group, list(defaults), defaults)
+    group = sub.add_argument_group()
+    actions = add_settings(group, [setting.name for setting in dataclasses.fields(Config)])
+    sub.before_help = partial(show_defaults, group, actions)
+    show_defaults(group, actions, [])
 
 
 def _add_experiment(parsers: Any) -> None:
@@ -201,11 +201,12 @@ def _add_experiment(parsers: Any) -> None:
     }
     sizes = "\nsizes:\n" + "".join(
         f"  {chosen_by[scale]}: "
-        + ", ".join(f"{key} {_shown(v)}" for key, v in settings.items())
+        + ", ".join(f"{key} {shown(v)}" for key, v in settings.items())
         + "\n"
         for scale, settings in SIZES.items()
     )
-    names = "".join(f"  {name:20} {module.SUMMARY}\n" for name, module in EXPERIMENTS.items())
+    names = "".join(f"  {name:19}  {module.SUMMARY}\n" for name, module in EXPERIMENTS.items())
+    names += f"  {commands.ALL:19}  each of these in turn\n"
     sub = _add(
         parsers,
         commands.experiment,
@@ -214,8 +215,8 @@ def _add_experiment(parsers: Any) -> None:
         argument_default=argparse.SUPPRESS,
     )
     sub.add_argument(
-        "name", nargs="?", choices=tuple(EXPERIMENTS), metavar="NAME", default=None,
-        help="one of those below; without a name, the names are listed",
+        "name", nargs="?", choices=(*EXPERIMENTS, commands.ALL), metavar="NAME", default=None,
+        help="one of those below, or all; without a name, they are listed",
     )  # fmt: skip
     sub.add_argument(
         "--out", type=_path, metavar="DIR", default=Path("experiments"),
@@ -236,19 +237,18 @@ def _add_experiment(parsers: Any) -> None:
         "--processes", type=int, metavar="N", default=None,
         help="runs that train at the same time (default: one for each core)",
     )  # fmt: skip
+    sub.add_argument(
+        "--style", choices=tuple(STYLES), default="screen",
+        help="how figures are drawn; paper: a page wide, with (a), (b) instead of a title",
+    )  # fmt: skip
+    sub.add_argument("--pdf", action="store_true", default=False, help="write NAME.pdf, too")
     sub.add_argument("--quiet", action="store_true", default=False, help="print errors only")
     sub.add_argument(
         "--limit", type=_number_or_all, metavar="N",
         help="use the first N training images only, or 'all'",
     )  # fmt: skip
     group = sub.add_argument_group("settings of the networks, instead of those of the size")
-    _add_settings(group, [name for name in SETTINGS if name != "limit"])
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    add_settings(group, [name for name in SETTINGS if name != "limit"])
 
 
 def _number_or_all(text: str) -> int | None:
@@ -256,32 +256,3 @@ def _number_or_all(text: str) -> int | None:
         return None if text == "all" else int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'all'") from None
-
-
-def _add_settings(group: Any, names: Sequence[str], defaults: dict[str, Any] | None = None) -> None:
-    """Add an option for each of these fields of `Config`; with ``defaults``, show the default."""
-    defaults = defaults or {}
-    older_names = {name: older for older, name in OLDER_NAMES.items()}
-    hints = typing.get_type_hints(Config)
-    for setting in dataclasses.fields(Config):
-        if setting.name not in names:
-            continue
-        flag = "--" + setting.name.replace("_", "-")
-        text = setting.metadata["help"]
-        if defaults.get(setting.name) is not None:
-            text += f" [{_shown(defaults[setting.name])}]"
-        choices = setting.metadata["choices"]
-        hint = hints[setting.name]
-        if hint is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
-        elif typing.get_origin(hint) is tuple:
-            group.add_argument(flag, type=float, nargs="*", metavar="E", help=text)
-        else:
-            kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
-            metavar = None if choices else {int: "N", float: "X"}.get(kind, "NAME")
-            metavar = "DIR" if setting.name == "data_dir" else metavar
-            group.add_argument(flag, type=kind, choices=choices, metavar=metavar, help=text)
-            if setting.name in older_names:
-                older = older_names[setting.name]
-                flag = "--" + older.replace("_", "-")
-                group.add_argument(flag, dest=older, type=kind, help=argparse.SUPPRESS)

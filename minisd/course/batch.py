@@ -29,7 +29,7 @@ SECONDS = 300
 
 def grade_class(
     kit: Kit,
-    found: list[Submission],
+    handed_in: list[Submission],
     settings: Settings,
     out: Path,
     *,
@@ -55,17 +55,17 @@ def grade_class(
     """
     of = settings.for_kit(kit)
     (out / "results").mkdir(parents=True, exist_ok=True)
-    paths = {s.student: graded.path_of(out, s.student) for s in found}
-    keys = {s.student: _key(kit, s, of) for s in found}
-    waiting = [s for s in found if _done(paths[s.student], keys[s.student]) is None]
-    judged = rubric.judged(kit, [s.student for s in found], of, out / "rubric.csv")
-    done = len(found) - len(waiting)
+    paths = {s.student: graded.path_of(out, s.student) for s in handed_in}
+    keys = {s.student: _key(kit, s, of) for s in handed_in}
+    waiting = [s for s in handed_in if _done(paths[s.student], keys[s.student]) is None]
+    judged = rubric.judged(kit, [s.student for s in handed_in], of, out / "rubric.csv")
+    done = len(handed_in) - len(waiting)
     report(done)
     for _ in _in_processes(kit, waiting, of, paths, keys, jobs, user):
         done += 1
         report(done)
     rows = []
-    for submission in found:
+    for submission in handed_in:
         result = _done(paths[submission.student], keys[submission.student])
         result = judged[submission.student].added_to(result, kit)
         rows.append(grades.row(submission, result, of, settings))
@@ -79,7 +79,7 @@ def grade_class(
         term=settings.term,
         seed=digest(kit.seed),
         version=__version__,
-        students=[s.student for s in found if paths[s.student].exists()],
+        students=[s.student for s in handed_in if paths[s.student].exists()],
     )
     return rows
 
@@ -137,10 +137,10 @@ def _grade_one(
     result = graded.Result(submission.student, key, _digest(kit, submission))
     try:
         code = _code(kit, submission)
-        found = grade_as_set(kit, code, of, student=submission.student, user=user)
-        found = graded.after(found, graded.stored(path), result.submission)
+        report = grade_as_set(kit, code, of, student=submission.student, user=user)
+        report = graded.after(report, graded.stored(path), result.submission)
         files = {name: content.decode("latin-1") for name, content in code.files.items()}
-        result = replace(result, report=found, code=code.text, files=files)
+        result = replace(result, report=report, code=code.text, files=files)
     except UserError as error:
         result = replace(result, problem=str(error))
     graded.write(result, path)

@@ -44,12 +44,12 @@ class Group:
 
 def groups(results: list[Result]) -> list[Group]:
     """Return the groups of equal wrong answers without a name, the largest first."""
-    found: dict[tuple[str, tuple[str, ...]], list[tuple[str, str]]] = {}
+    lines_of: dict[tuple[str, tuple[str, ...]], list[tuple[str, str]]] = {}
     for task, name, says, students in _by_property(results):
-        found.setdefault((task, students), []).append((name, says))
+        lines_of.setdefault((task, students), []).append((name, says))
     made = [
         Group(task, tuple(name for name, _ in lines), students, lines[0][1])
-        for (task, students), lines in found.items()
+        for (task, students), lines in lines_of.items()
     ]
     return sorted(made, key=lambda g: (-len(g.students), g.task, g.properties, g.students))
 
@@ -96,7 +96,7 @@ def _is_near(one: Any, other: Any) -> bool:
     return all(a == b or abs(float(a) - float(b)) <= limit for a, b in pairs)
 
 
-def as_markdown(title: str, found: list[Group]) -> str:
+def as_markdown(title: str, listed: list[Group]) -> str:
     """Return the groups as a table; the number of a group is what `adopt` asks for."""
     lines = [
         f"# {title}: wrong answers without a name",
@@ -106,7 +106,7 @@ def as_markdown(title: str, found: list[Group]) -> str:
         "| group | students | task | properties | the report says | who |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for number, group in enumerate(found, 1):
+    for number, group in enumerate(listed, 1):
         who = ", ".join(group.students[:5]) + (", ..." if len(group.students) > 5 else "")
         names = ", ".join(group.properties)
         cells = (number, len(group.students), group.task, names, group.says, who)

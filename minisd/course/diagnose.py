@@ -61,24 +61,24 @@ COMMON = {
 def diagnose(
     check: Check,
     name: str,
-    found: Mapping[str, Any],
+    by_case: Mapping[str, Any],
     answers: Answers,
     words: Mapping[tuple[str, str], Mistake],
     before: Collection[str] = (),
 ) -> Diagnosis:
-    """Say what is wrong with the property ``name``, whose outcomes by case are ``found``.
+    """Say what is wrong with the property ``name``, whose outcomes by case are ``by_case``.
 
     ``before`` are the mistakes that other properties of the task have shown.
     """
-    failures = {case: value for case, value in found.items() if isinstance(value, Failure)}
+    failures = {case: value for case, value in by_case.items() if isinstance(value, Failure)}
     if any(failure.kind == "NotImplementedError" for failure in failures.values()):
         return EMPTY
-    for outcome in found.values():  # a check may find a mistake by itself, and where it is
+    for outcome in by_case.values():  # a check may find a mistake by itself, and where it is
         known, _, where = outcome.partition(" ") if isinstance(outcome, str) else ("", "", "")
         if (check.task, known) in words:
             about = words[check.task, known]
             return Diagnosis(known, f"{about.says}: {where}", about.look, about.read)
-    mistake = imitated(check, name, found, answers, before)
+    mistake = imitated(check, name, by_case, answers, before)
     if mistake is not None:
         about = words[check.task, mistake]
         return Diagnosis(mistake, about.says, about.look, about.read)
@@ -87,9 +87,9 @@ def diagnose(
     said: dict[str, Diagnosis] = {}  # the first of each kind
     for case in check.cases:
         expected = answers.expected[check.name, case.name][name]
-        what = difference(found[case.name], expected, tolerance(case))
+        what = difference(by_case[case.name], expected, tolerance(case))
         if what is not None and what.kind not in said:
-            parts = _part(what, found[case.name], expected)
+            parts = _part(what, by_case[case.name], expected)
             said[what.kind] = _in_words(what, *parts, case.name)
     if not said:
         raise ValueError(f"{name} is right")
@@ -102,7 +102,7 @@ def diagnose(
 def imitated(
     check: Check,
     name: str,
-    found: Mapping[str, Any],
+    by_case: Mapping[str, Any],
     answers: Answers,
     before: Collection[str] = (),
 ) -> str | None:
@@ -114,7 +114,7 @@ def imitated(
         mistake
         for (task, mistake), forms in answers.mistakes.items()
         for form in forms
-        if task == check.task and _is_same(check, name, found, form, answers)
+        if task == check.task and _is_same(check, name, by_case, form, answers)
     }
     if len(named) > 1:
         named &= set(before)
@@ -124,7 +124,7 @@ def imitated(
 def _is_same(
     check: Check,
     name: str,
-    found: Mapping[str, Any],
+    by_case: Mapping[str, Any],
     form: Mapping[tuple[str, str], Mapping[str, Any]],
     answers: Answers,
 ) -> bool:
@@ -133,9 +133,9 @@ def _is_same(
         key = check.name, case.name
         expected = answers.expected[key][name]
         imitation = form.get(key, answers.expected[key])[name]
-        if difference(found[case.name], imitation, max(IMITATION, tolerance(case))):
+        if difference(by_case[case.name], imitation, max(IMITATION, tolerance(case))):
             return False
-        wrong += difference(found[case.name], expected, tolerance(case)) is not None
+        wrong += difference(by_case[case.name], expected, tolerance(case)) is not None
     return wrong > 0
 
 

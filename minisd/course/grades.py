@@ -22,24 +22,24 @@ def row(
     submission: Submission, result: Result | None, of: OfAssignment, settings: Settings
 ) -> dict[str, Any]:
     """Return the row of a student: raw points, what delay takes off, and each property."""
-    found: dict[str, Any] = {"student": submission.student, "raw": 0.0, "late": 0.0, "total": 0.0}
+    cells: dict[str, Any] = {"student": submission.student, "raw": 0.0, "late": 0.0, "total": 0.0}
     minutes = _minutes_late(submission, of)
-    found |= {"minutes_late": minutes, "problem": "", "flags": "", "mistakes": "", "isolation": ""}
-    found["problem"] = result.problem if result else "it could not be graded: look at it yourself"
+    cells |= {"minutes_late": minutes, "problem": "", "flags": "", "mistakes": "", "isolation": ""}
+    cells["problem"] = result.problem if result else "it could not be graded: look at it yourself"
     if result is None or result.report is None:
-        return found
+        return cells
     report = result.report
     for task in report.tasks:
-        found[task.number] = NOT_YET if task.waiting else round(task.earned, 2)
-        found |= {f"{task.number} {p.name}": round(p.earned, 2) for p in task.properties}
-    found["raw"] = round(report.earned, 2)
+        cells[task.number] = NOT_YET if task.waiting else round(task.earned, 2)
+        cells |= {f"{task.number} {p.name}": round(p.earned, 2) for p in task.properties}
+    cells["raw"] = round(report.earned, 2)
     _, share = of.late(minutes, settings.extra_days.get(submission.student, 0))
-    found["late"] = round(-share * found["raw"], 2)
-    found["total"] = round(found["raw"] + found["late"], 2)
-    found["flags"] = "; ".join(report.flags)
-    found["mistakes"] = "; ".join(report.mistakes)
-    found["isolation"] = report.isolation or ""
-    return found
+    cells["late"] = round(-share * cells["raw"], 2)
+    cells["total"] = round(cells["raw"] + cells["late"], 2)
+    cells["flags"] = "; ".join(report.flags)
+    cells["mistakes"] = "; ".join(report.mistakes)
+    cells["isolation"] = report.isolation or ""
+    return cells
 
 
 def _minutes_late(submission: Submission, of: OfAssignment) -> int:
@@ -49,19 +49,19 @@ def _minutes_late(submission: Submission, of: OfAssignment) -> int:
 
 
 def write_feedback(
-    kit: Kit, result: Result | None, found: dict[str, Any], settings: Settings, out: Path
+    kit: Kit, result: Result | None, cells: dict[str, Any], settings: Settings, out: Path
 ) -> None:
-    """Write the feedback for one student, whose row is ``found``, as Markdown and as HTML."""
+    """Write the feedback for one student, whose row is ``cells``, as Markdown and as HTML."""
     of, course = settings.of(kit.name), settings.report.name
     folder = out / "feedback"
     folder.mkdir(exist_ok=True)
-    name = safe_name(found["student"])
+    name = safe_name(cells["student"])
     report = result.report if result else None
     if report is None:
         problem = result.problem if result else "it could not be graded; that is not your fault"
         report = Report(kit.name, kit.title, "", 0, [], [], [problem])
-    if found["late"]:
-        said = f"handed in late: {found['late']:g} points, which makes {found['total']:g} in all"
+    if cells["late"]:
+        said = f"handed in late: {cells['late']:g} points, which makes {cells['total']:g} in all"
         report = replace(report, remarks=[*report.remarks, said])
     if course:
         report = replace(report, title=f"{course}. {report.title}")

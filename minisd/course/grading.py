@@ -100,7 +100,7 @@ def grade_as_set(
     UserError
         If it is not known whose it is, and each student has parameters of their own.
     """
-    found = grade(
+    report = grade(
         kit,
         code.text,
         tasks=tuple(of.tasks),
@@ -110,10 +110,10 @@ def grade_as_set(
         seconds_per_call=of.seconds_per_call,
         memory_mb=of.memory_mb,
     )
-    found.remarks += code.remarks
-    if any(mistake.endswith(f" {own.OTHER}") for mistake in found.mistakes):
-        found.flags.append("has other parameters than theirs")
-    return weighted(found, of.points)
+    report.remarks += code.remarks
+    if any(mistake.endswith(f" {own.OTHER}") for mistake in report.mistakes):
+        report.flags.append("has other parameters than theirs")
+    return weighted(report, of.points)
 
 
 def _grade_task(
@@ -140,10 +140,10 @@ def _grade_task(
     ) as student:
         student.files = dict(files)
         for check in checks:
-            found = _ask(kit, check, student, see)
-            follows = _follows(kit, check, student, found) if check.after in failed else {}
+            by_case = _ask(kit, check, student, see)
+            follows = _follows(kit, check, student, by_case) if check.after in failed else {}
             for name in check.points:
-                of_case = {case: outcome[name] for case, outcome in found.items()}
+                of_case = {case: outcome[name] for case, outcome in by_case.items()}
                 named = [line.diagnosis.name for line in report.properties if line.diagnosis]
                 line = judge(
                     kit, check, name, of_case, follows=follows.get(name, False), named=named
@@ -161,7 +161,7 @@ def _ask(kit: Kit, check: Check, student: Sandbox, see: See) -> dict[str, Mappin
     remembered between calls shall not spoil what has nothing to do with it. The first call of a
     task that takes too long is made again, too.
     """
-    found: dict[str, Mapping[str, Any]] = {}
+    by_case: dict[str, Mapping[str, Any]] = {}
     may_repeat = True
     for case in check.cases:
         inputs = case.inputs(kit.seed, kit.name)
@@ -184,8 +184,8 @@ def _ask(kit: Kit, check: Check, student: Sandbox, see: See) -> dict[str, Mappin
             may_repeat = bool(_wrong(outcome, repeated, case))
             outcome = repeated
         see(check, case, inputs, outcome)
-        found[case.name] = outcome
-    return found
+        by_case[case.name] = outcome
+    return by_case
 
 
 def _failures(outcome: Mapping[str, Any]) -> set[str]:
@@ -207,12 +207,12 @@ def judge(
     kit: Kit,
     check: Check,
     name: str,
-    found: Mapping[str, Any],
+    by_case: Mapping[str, Any],
     *,
     follows: bool = False,
     named: Sequence[str] = (),
 ) -> PropertyReport:
-    """Give points for a property whose outcomes by case are ``found``; say what is wrong.
+    """Give points for a property whose outcomes by case are ``by_case``; say what is wrong.
 
     Parameters
     ----------
@@ -226,23 +226,23 @@ def judge(
     wrong: list[str] = []
     for case in check.cases:
         expected = kit.answers.expected[check.name, case.name][name]
-        is_right = difference(found[case.name], expected, tolerance(case)) is None
+        is_right = difference(by_case[case.name], expected, tolerance(case)) is None
         (right if is_right else wrong).append(case.name)
     if not wrong:
         return PropertyReport(name, points, points, right, wrong)
     if follows:  # then there is no mistake in it to be named
         says = f"it is the gradient of your own forward, which is wrong: {CREDIT:.0%} of the points"
         return PropertyReport(name, points, CREDIT * points, right, wrong, Diagnosis("", says))
-    said = diagnose(check, name, found, kit.answers, kit.mistakes, named)
-    unknown = None if said.name else {case: fingerprint(value) for case, value in found.items()}
+    said = diagnose(check, name, by_case, kit.answers, kit.mistakes, named)
+    unknown = None if said.name else {case: fingerprint(value) for case, value in by_case.items()}
     earned = 0.0
-    if check.shares and all(isinstance(share, float | int) for share in found.values()):
-        earned = points * min(found.values())
+    if check.shares and all(isinstance(share, float | int) for share in by_case.values()):
+        earned = points * min(by_case.values())
     return PropertyReport(name, points, earned, right, wrong, said, outcome=unknown)
 
 
 def _follows(
-    kit: Kit, check: Check, student: Student, found: Mapping[str, Mapping[str, Any]]
+    kit: Kit, check: Check, student: Student, by_case: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, bool]:
     """Return whether each gradient is that of the student's own forward, in every case."""
     held = dict.fromkeys(check.points, check.follow is not None)

@@ -18,7 +18,7 @@ from minisd.course import source, staging, variants
 from minisd.course.answers import Answers, answer_all, from_json, to_json
 from minisd.course.checks import Case, Check, Mistake
 from minisd.course.variants import HANDOUTS, NONE
-from minisd.errors import UserError
+from minisd.errors import UserError, known_or_close
 from minisd.readers import Kind
 
 NAMES = ("a1", "a2", "a3", "a4", "a5", "a6")
@@ -113,7 +113,7 @@ def names() -> list[str]:
 def check_name(name: str) -> str:
     """Return the name of an assignment; raise a UserError if there is none."""
     if name not in names():
-        raise UserError(f"there is no assignment {name!r}; there are {', '.join(names())}")
+        raise UserError(f"there is no assignment {name!r}; {known_or_close(name, names())}")
     return name
 
 

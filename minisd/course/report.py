@@ -206,18 +206,18 @@ def of_property(line: PropertyReport, hints: str) -> Iterator[str]:
 def explained(line: PropertyReport, hints: str) -> Iterator[str]:
     """Yield what the report says of a property that is not right."""
     level = min(line.failed_before, 2) if hints == STEPWISE else HINTS.index(hints)
-    found = line.diagnosis
-    if found is None:
+    diagnosis = line.diagnosis
+    if diagnosis is None:
         yield from [line.remark] * bool(line.remark)
         return
     if line.right:
         yield f"holds for: {'; '.join(line.right)}. Not for: {'; '.join(line.wrong)}"
-    if level >= 2 or not found.look:
-        yield found.says
-    if level >= 1 and found.look:
-        yield found.look
-    if level >= 2 and found.read:
-        yield f"read again: tutorial {found.read}"
+    if level >= 2 or not diagnosis.look:
+        yield diagnosis.says
+    if level >= 1 and diagnosis.look:
+        yield diagnosis.look
+    if level >= 2 and diagnosis.read:
+        yield f"read again: tutorial {diagnosis.read}"
     if line.remark:
         yield line.remark
 

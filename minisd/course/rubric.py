@@ -99,7 +99,7 @@ def harmless(text: str) -> str:
 
 
 def _given(manual: Sequence[TaskInfo], row: Row, of: OfAssignment, path: Path) -> Judged:
-    found = {}
+    reports = {}
     for task in manual:
         cells = [row.get(criterion, "").strip() for criterion in task.criteria]
         if not all(cells):
@@ -110,8 +110,8 @@ def _given(manual: Sequence[TaskInfo], row: Row, of: OfAssignment, path: Path) -
         for criterion, cell in zip(task.criteria, cells, strict=True):
             points = _points(cell, most, f"{path}: {criterion} of {row[STUDENT]}")
             lines.append(PropertyReport(criterion, scale * most, scale * points, [], []))
-        found[task.number] = TaskReport(task.number, task.title, lines)
-    return Judged(found, row.get(REMARKS, "").strip())
+        reports[task.number] = TaskReport(task.number, task.title, lines)
+    return Judged(reports, row.get(REMARKS, "").strip())
 
 
 def _points(cell: str, most: float, where: str) -> float:

@@ -40,13 +40,13 @@ class Scan:
 
 def scan(text: str, allowed: frozenset[str] = frozenset()) -> Scan:
     """Look through a student's file. Code that cannot be parsed has nothing to find."""
-    found = Scan()
+    result = Scan()
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         place = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        found.remarks.append(f"your file cannot be run: {type(error).__name__}{place}")
-        return found
+        result.remarks.append(f"your file cannot be run: {type(error).__name__}{place}")
+        return result
     answers, flags = set(), set()
     for node in ast.walk(tree):
         for module in _imported(node):
@@ -60,8 +60,8 @@ def scan(text: str, allowed: frozenset[str] = frozenset()) -> Scan:
         name = getattr(node, "id", None) or getattr(node, "attr", None)
         if name in SUSPICIOUS:
             flags.add(f"uses {name}")
-    found.answers, found.flags = sorted(answers), sorted(flags)
-    return found
+    result.answers, result.flags = sorted(answers), sorted(flags)
+    return result
 
 
 def _imported(node: ast.AST) -> list[str]:

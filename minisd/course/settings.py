@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import difflib
 import secrets
 import tomllib
 import types
@@ -14,7 +13,7 @@ from typing import Any
 from minisd.course import variants
 from minisd.course.kit import NAMES, Kit
 from minisd.course.report import HINTS, STEPWISE
-from minisd.errors import ConfigError, UserError
+from minisd.errors import ConfigError, UserError, known_or_close
 from minisd.files import write_atomically
 from minisd.readers import Kind
 
@@ -176,8 +175,7 @@ def _made(kind: Any, values: Any, path: Path, where: str) -> Any:
     hints = typing.get_type_hints(kind)
     for name, value in values.items():
         if name not in hints:
-            close = difflib.get_close_matches(name, hints, n=1)
-            advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(hints)}"
+            advice = known_or_close(name, hints)
             raise ConfigError(f"{path}: {where} has {name!r}, which is unknown; {advice}")
         if not _fits(value, hints[name]):
             raise ConfigError(f"{path}: {name} in {where} cannot be {value!r}")

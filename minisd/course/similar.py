@@ -65,10 +65,10 @@ def pairs(results: list[Result], handout: str, public: dict[str, str]) -> list[P
     held = Counter(itertools.chain.from_iterable(own.values()))
     if len(own) >= MANY:
         common = {run for run, times in held.items() if times > SHARE * len(own)}
-        own = {student: found - common for student, found in own.items()}
+        own = {student: hashes - common for student, hashes in own.items()}
     texts = {name: runs(text) - given for name, text in public.items()}
     alone = [g for g in cluster.groups(results) if len(g.students) == 2]
-    found = []
+    alike = []
     for one, other in itertools.combinations(sorted(own), 2):
         wrong = tuple(
             f"{g.task} {name}"
@@ -78,12 +78,12 @@ def pairs(results: list[Result], handout: str, public: dict[str, str]) -> list[P
         )
         shared = _shared(own[one], own[other])
         if shared >= LEAST or wrong:
-            found.append(Pair(one, other, shared, wrong))
+            alike.append(Pair(one, other, shared, wrong))
     for student, name in itertools.product(sorted(own), texts):
         shared = _shared(own[student], texts[name])
         if shared >= LEAST:
-            found.append(Pair(student, name, shared))
-    return sorted(found, key=lambda p: (-p.shared - len(p.mistakes), p.one, p.other))
+            alike.append(Pair(student, name, shared))
+    return sorted(alike, key=lambda p: (-p.shared - len(p.mistakes), p.one, p.other))
 
 
 def library() -> dict[str, str]:
@@ -127,7 +127,7 @@ def _words(code: str) -> Iterator[str]:
         return
 
 
-def as_markdown(title: str, found: Iterable[Pair]) -> str:
+def as_markdown(title: str, listed: Iterable[Pair]) -> str:
     """Return the pairs as a table."""
     lines = [
         f"# {title}: answers that look alike",
@@ -138,7 +138,7 @@ def as_markdown(title: str, found: Iterable[Pair]) -> str:
         "| one | other | in common | wrong in the same way, as nobody else |",
         "| --- | --- | --- | --- |",
     ]
-    for pair in found:
+    for pair in listed:
         cells = (pair.one, pair.other, f"{pair.shared:.0%}", ", ".join(pair.mistakes))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])

@@ -5,11 +5,10 @@ fingerprints as far as they differ from the ordinary ones, and how the ordinary 
 Its source is below ``tutorials/course/a2_convolution/variants``; see `minisd.course.material`.
 """
 
-import difflib
 import re
 from pathlib import Path
 
-from minisd.errors import UserError
+from minisd.errors import UserError, known_or_close
 
 NONE = "none"
 """The ordinary assignment."""
@@ -19,8 +18,8 @@ _LINE = re.compile(r"^# minisd course: variant ([\w-]{1,40})[ \t]*$", re.MULTILI
 
 def names(assignment: str) -> list[str]:
     """Return the variants that the package has of an assignment, without the ordinary one."""
-    found = (HANDOUTS / assignment / "variants").glob("*/fingerprints.json")
-    return sorted(path.parent.name for path in found)
+    fingerprints = (HANDOUTS / assignment / "variants").glob("*/fingerprints.json")
+    return sorted(path.parent.name for path in fingerprints)
 
 
 def check_name(assignment: str, variant: str) -> str:
@@ -28,9 +27,7 @@ def check_name(assignment: str, variant: str) -> str:
     known = [NONE, *names(assignment)]
     if variant in known:
         return variant
-    close = difflib.get_close_matches(variant, known, n=1)
-    advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-    raise UserError(f"{assignment} has no variant {variant!r}; {advice}")
+    raise UserError(f"{assignment} has no variant {variant!r}; {known_or_close(variant, known)}")
 
 
 def handout(assignment: str, variant: str) -> Path:
@@ -46,5 +43,5 @@ def line(variant: str) -> str:
 
 def of_code(text: str) -> str | None:
     """Return the variant that a file of answers says that it is of, if it does."""
-    found = _LINE.search(text)
-    return found[1] if found else None
+    match = _LINE.search(text)
+    return match[1] if match else None

@@ -1,5 +1,6 @@
 """Data sets: images with labels, the split into three parts, and normalisation."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array, one_kernel, to_device
+from minisd.data.by_class import in_turn, tenths
 from minisd.errors import DataError
 
 _CHUNK = 4096  # images that are converted to floats at a time, for mean and deviation
@@ -62,11 +64,19 @@ class Dataset:
 
     Attributes
     ----------
+    num_classes : int
+        Labels are 0 to ``num_classes`` - 1.
     validation_rule : list of (start, stop, count)
         Take ``count`` validation images of every class from training images start to stop (SVHN).
         Empty: take a tenth of all training images, for instance 5,000 of CIFAR's 50,000.
     remark : str
         What should be said of the files, if they are not known to be the official ones.
+    validation : Split, optional
+        Validation images, if the data set comes with some. `split_validation` then draws none.
+    by_class : bool
+        Split and limit the training images class by class, because they may be sorted by class.
+    class_names : tuple of str
+        By label; empty if they are not known.
     """
 
     name: str
@@ -75,15 +85,22 @@ class Dataset:
     num_classes: int
     validation_rule: list[tuple[int, int, int]] = field(default_factory=list)
     remark: str = ""
+    validation: Split | None = None
+    by_class: bool = False
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.train.check(f"{self.name} (training images)", self.num_classes)
-        self.test.check(f"{self.name} (test images)", self.num_classes)
-        if self.train.images.shape[1:] != self.test.images.shape[1:]:
-            raise DataError(
-                f"{self.name}: training images are {self.train.images.shape[1:]} but test images "
-                f"{self.test.images.shape[1:]}"
-            )
+        others = {"test": self.test, "validation": self.validation}
+        for part, split in others.items():
+            if split is None:
+                continue
+            split.check(f"{self.name} ({part} images)", self.num_classes)
+            if self.train.images.shape[1:] != split.images.shape[1:]:
+                raise DataError(
+                    f"{self.name}: training images are {self.train.images.shape[1:]} but {part} "
+                    f"images {split.images.shape[1:]}"
+                )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -93,20 +110,26 @@ class Dataset:
     def limited(self, count: int) -> "Dataset":
         """Return the same data set with the first ``count`` training images only.
 
-        A tenth of them becomes the validation images.
+        With `by_class` they are the first of each class in turn. Validation images that the data
+        set comes with stay all; otherwise a tenth of the ``count`` becomes the validation images.
         """
         if count < 1:
             raise DataError(f"the number of training images must be at least 1, got {count}")
         if count >= len(self.train):
             return self
-        return Dataset(
-            self.name, self.train[:count], self.test, self.num_classes, remark=self.remark
-        )
+        if self.by_class and count < self.num_classes:
+            raise DataError(
+                f"{self.name}: {count} training images cannot have one of each of the "
+                f"{self.num_classes} classes: use a --limit of at least {self.num_classes}"
+            )
+        kept = in_turn(self.train.labels, count) if self.by_class else slice(count)
+        return dataclasses.replace(self, train=self.train[kept], validation_rule=[])
 
     def digest(self) -> str:
         """Return a checksum of all images and labels, to recognise the same data."""
         hasher = hashlib.blake2b(digest_size=16)
-        for split in (self.train, self.test):
+        validation = [] if self.validation is None else [self.validation]
+        for split in (self.train, self.test, *validation):
             for array in (split.images, split.labels):
                 hasher.update(f"{array.dtype}{array.shape}".encode())
                 hasher.update(np.ascontiguousarray(array).data)
@@ -114,8 +137,22 @@ class Dataset:
 
 
 def split_validation(dataset: Dataset, rng: np.random.Generator) -> tuple[Split, Split]:
-    """Split the training images at random into (train, validation), by the data set's rule."""
+    """Split the training images at random into (train, validation), by the data set's rule.
+
+    Where the data set has validation images of its own, these are returned, and nothing is drawn.
+
+    Raises
+    ------
+    DataError
+        If there are too few images.
+    """
     train = dataset.train
+    if dataset.validation is not None:
+        return train, dataset.validation
+    if dataset.by_class:
+        of, names = f"{dataset.name} (training images)", dataset.class_names
+        kept, tenth = tenths(train.labels, 1, rng, of=of, class_names=names)
+        return train[kept], train[tenth]
     is_validation = np.zeros(len(train), bool)
     if dataset.validation_rule:
         for start, stop, count in dataset.validation_rule:

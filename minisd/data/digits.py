@@ -35,8 +35,8 @@ def load(data_dir: Path | None = None) -> Dataset:
     if data_dir is not None and os.path.exists(data_dir) and not os.path.isdir(data_dir):
         raise DataError(
             f"{data_dir} is a file, and --data digits does not read it: these come with "
-            "the package. Leave out --data-dir; to train on images of your own, make a "
-            "minisd.data.Dataset in a program"
+            "the package. Leave out --data-dir; to train on images of your own, in an .npz file or "
+            "a folder, use --data PATH"
         )
     bundled = resources.files("minisd.data") / "bundled" / "digits.npz"
     with (

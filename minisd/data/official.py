@@ -139,10 +139,10 @@ def kept_checksums(folder: Path) -> dict[str, str]:
     with _CHECKSUMS.reading(folder / CHECKSUMS) as file:
         if file.size > 100_000:
             raise ValueError(f"it has {file.size:,} bytes")
-        found = [re.fullmatch("([0-9a-f]{32})  (.+)", line) for line in file.text().splitlines()]
-        if not all(found):
+        matches = [re.fullmatch("([0-9a-f]{32})  (.+)", line) for line in file.text().splitlines()]
+        if not all(matches):
             raise ValueError("a line is not an MD5 and a name")
-        return {match[2]: match[1] for match in found if match}
+        return {match[2]: match[1] for match in matches if match}
 
 
 def keep_checksums(folder: Path, computed: dict[str, str]) -> None:

@@ -43,8 +43,15 @@ def ignored_options(name: str, study: Study) -> list[str]:
     return ["--" + option.replace("_", "-") for option in given if option in ignores]
 
 
-def run(name: str, study: Study) -> Result:
+def run(name: str, study: Study, *, name_ignored: bool = True) -> Result:
     """Run one experiment: train or measure what is missing, and write figure and numbers.
+
+    Parameters
+    ----------
+    name : str
+    study : Study
+    name_ignored : bool
+        Print the options that were given, but that this experiment has no use for.
 
     Raises
     ------
@@ -56,7 +63,7 @@ def run(name: str, study: Study) -> Result:
     experiment: Callable[[Study], Result] = EXPERIMENTS[name].run
     with study.at_work():
         check_same_study(study, name)  # first: training may take long
-        if ignored := ignored_options(name, study):
+        if name_ignored and (ignored := ignored_options(name, study)):
             Progress().warn(f"{name} trains no runs: it makes no use of {', '.join(ignored)}")
         result = experiment(study)
         publish(study, name, result)

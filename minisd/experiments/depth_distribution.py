@@ -4,14 +4,29 @@ from typing import Any
 
 import numpy as np
 
-from minisd.experiments.drawing import colour, new_figure, tidy, title, whole_numbers
+from minisd.experiments.drawing import (
+    INK,
+    Rows,
+    by_rule,
+    colour,
+    legend_below,
+    new_figure,
+    seeds_of,
+    tidy,
+    title,
+    whole_numbers,
+)
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.models import resnet
 from minisd.stochastic_depth import depth_distribution, draw_gates, expected_depth
 
 NAME = "depth-distribution"
-SUMMARY = "histogram of open blocks against the exact distribution"
+SUMMARY = "histogram of open blocks, and the exact distribution"
+ALT = (
+    "Three histograms of the number of open blocks, for linear decay to 0.5 and to 0.8 and for "
+    "uniform 0.5, with dots for the exact probabilities and a dashed line at the expected depth."
+)
 IGNORES = (
     "data",
     "data_dir",
@@ -25,6 +40,7 @@ IGNORES = (
     "processes",
 )
 RULES = [("linear", 0.5), ("linear", 0.8), ("uniform", 0.5)]
+BARS = "#a9b9d3"
 DRAWS = {"quick": 2_000, "digits": 20_000, "laptop": 20_000, "paper": 100_000}
 
 
@@ -53,7 +69,7 @@ def run(study: Study) -> Result:
         f"Open blocks in {draws:,} mini-batches (bars; seeds: mean) and the exact "
         "Poisson-binomial distribution (dots); dashed: its mean, (3L-1)/4 for linear decay to 0.5."
     )
-    return Result(lambda: draw(rows), rows, caption, data=False)
+    return Result(lambda: draw(rows), rows, caption, data=False, alt=ALT)
 
 
 def open_counts(probs: list[float], draws: int, rng: np.random.Generator) -> np.ndarray:
@@ -63,28 +79,25 @@ def open_counts(probs: list[float], draws: int, rng: np.random.Generator) -> np.
     return np.bincount(opened, minlength=len(probs) + 1)
 
 
-def draw(rows: list[dict[str, Any]]) -> Any:
+def draw(rows: Rows) -> Any:
     """Draw a histogram for each rule, mean of the seeds."""
-    figure = new_figure(11, 3.6)
-    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    figure = new_figure(11, 3.8)
     L = max(row["open"] for row in rows)
-    for axes, (rule, p_last) in zip(figure.subplots(1, len(RULES)), RULES, strict=True):
-        of_rule = [row for row in rows if (row["rule"], row["p_last"]) == (rule, p_last)]
-        panel = [row for row in of_rule if row["seed"] == seeds[0]]
-        shares = np.reshape([row["share"] for row in of_rule], (len(seeds), -1)).mean(axis=0)
-        shade = colour(rule, p_last)
-        opened = [row["open"] for row in panel]
-        axes.bar(opened, shares, color=shade, alpha=0.45, label="drawn")
-        exact = [row["probability"] for row in panel]
-        axes.plot(opened, exact, ".", color=shade, label="exact")
-        mean = panel[0]["expected_depth"]
-        axes.axvline(mean, color=shade, ls="--", lw=1, label=f"expected depth {mean:.2f}")
-        axes.set_title(f"{rule}, $p_L$ = {p_last:g}", loc="left", fontsize=9)
+    panels = figure.subplots(1, len(RULES), sharey=True)
+    for axes, (rule, of_rule) in zip(panels, by_rule(rows).items(), strict=True):
+        seeds = seeds_of(of_rule)
+        shares = np.mean([[row["share"] for row in seed] for seed in seeds], axis=0)
+        opened = [row["open"] for row in seeds[0]]
+        mean = of_rule[0]["expected_depth"]
+        axes.bar(opened, shares, color=BARS, label="drawn")
+        exact = [row["probability"] for row in seeds[0]]
+        axes.plot(opened, exact, "o", ms=4, color=INK, label="exact")
+        axes.axvline(mean, color=colour("linear", 0.5), ls="--", lw=1.4, label="expected depth")
+        axes.set_title(f"{rule[0]}, $p_L$ = {rule[1]:g}: mean {mean:.2f}", loc="left")
         axes.set_xlabel(f"open blocks of {L}")
-        axes.set_ylabel("share of mini-batches")
-        axes.set_ylim(0, 1.35 * max(exact))  # room for the legend
         whole_numbers(axes.xaxis)
-        axes.legend(frameon=False, fontsize=8)
         tidy(axes)
+    panels[0].set_ylabel("share of mini-batches")
+    legend_below(figure, panels)
     title(figure, f"Depth of the network in training, L = {L}")
     return figure

@@ -11,7 +11,17 @@ import numpy as np
 from minisd import machine
 from minisd.backend import array_module, to_numpy
 from minisd.data.batches import evaluation_batches
-from minisd.experiments.drawing import INK, new_figure, tidy, title
+from minisd.experiments.drawing import (
+    SEEDS,
+    Rows,
+    decimal,
+    error_axis,
+    legend_below,
+    new_figure,
+    seeds_of,
+    tidy,
+    title,
+)
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.experiments.trained import TrainedRun, label
@@ -21,7 +31,11 @@ from minisd.stochastic_depth import sample_gates
 from minisd.surgery import blocks_replaced, sub_network
 
 NAME = "ensemble"
-SUMMARY = "M sampled sub-networks averaged against the p-scaled network, as M grows"
+SUMMARY = "M sub-networks averaged against the p-scaled network"
+ALT = (
+    "A line chart of the test error of M averaged sub-networks against M, one line for each seed, "
+    "with a dashed line at the error of the p-scaled network of the same seed."
+)
 RULES = [("linear", 0.5)]
 SIZES = {
     "quick": {"images": 100, "members": 8},
@@ -100,7 +114,7 @@ def run(study: Study) -> Result:
         f"{size['members']} members, and their range up to M = {size['members'] // 2}. Dashed: the "
         "p-scaled network, the paper's test rule."
     )
-    return Result(lambda: draw(rows), rows, caption)
+    return Result(lambda: draw(rows), rows, caption, alt=ALT)
 
 
 def _of_network(
@@ -136,28 +150,35 @@ def _of_network(
     ]
 
 
-def draw(rows: list[dict[str, Any]]) -> Any:
+def draw(rows: Rows) -> Any:
     """Draw error against M."""
-    figure = new_figure(7, 4.5)
+    figure = new_figure(8, 5.2)
     axes = figure.subplots()
-    shades = ("#c1432e", "#3a6ea5", "#4f8f7b", "#d9922b", "#7b5ea7")
-    for number, seed in enumerate(dict.fromkeys(row["seed"] for row in rows)):
-        of_seed = [row for row in rows if row["seed"] == seed]
+    for number, of_seed in enumerate(seeds_of(rows)):
+        drawn, seed = SEEDS[number % len(SEEDS)], of_seed[0]["seed"]
         M = np.array([row["members"] for row in of_seed])
-        shade = shades[number % len(shades)]
-        name = f"{label(of_seed[0]['rule'], of_seed[0]['p_last'])}, seed {seed}"
-        axes.plot(M, [100 * row["error"] for row in of_seed], color=shade, lw=1.4, label=name)
-        half = slice(0, len(M) // 2)  # all orders end with the same members
-        low, high = (
-            np.array([100 * row[side] for row in of_seed]) for side in ("lowest", "highest")
+        errors, low, high = (
+            np.array([100 * row[name] for row in of_seed])
+            for name in ("error", "lowest", "highest")
         )
-        axes.fill_between(M[half], low[half], high[half], color=shade, alpha=0.15, lw=0)
-        axes.axhline(100 * of_seed[0]["p_scaled"], color=shade, ls="--", lw=0.9)
-    axes.plot([], [], color=INK, ls="--", lw=0.9, label="p-scaled network")
-    axes.legend(frameon=False, fontsize=8)
+        marks = [m - 1 for m in 2 ** np.arange(10) if m <= len(M)]
+        axes.plot(M, errors, label=f"seed {seed}: average of M", markevery=marks, **drawn.style)
+        half = slice(0, len(M) // 2)  # all orders end with the same members
+        axes.fill_between(M[half], low[half], high[half], color=drawn.colour, alpha=0.15, lw=0)
+        scaled = 100 * of_seed[0]["p_scaled"]
+        axes.axhline(
+            scaled, color=drawn.colour, ls="--", lw=1.2,
+            label=f"seed {seed}: p-scaled network, {scaled:.1f} %",
+        )  # fmt: skip
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(decimal)
     axes.set_xlabel("M, sub-networks averaged")
-    axes.set_ylabel("test error (%)")
+    error_axis(
+        axes, [100 * row[of] for row in rows for of in ("lowest", "highest", "p_scaled")],
+        "test error",
+    )  # fmt: skip
     tidy(axes)
-    title(figure, "An ensemble of sub-networks, and the network that replaces it")
+    legend_below(figure, [axes])
+    rule = label(rows[0]["rule"], rows[0]["p_last"])
+    title(figure, f"Sub-networks averaged, and the network that replaces them: {rule}")
     return figure

@@ -13,9 +13,14 @@ import numpy as np
 from minisd.experiments import paper_curves
 from minisd.experiments.drawing import (
     PAPER,
-    colour,
-    grouped,
+    Rows,
+    by_rule,
+    changes_of,
+    decimal_ticks,
+    legend_below,
+    look,
     new_figure,
+    seeds_of,
     spread,
     tidy,
     title,
@@ -23,10 +28,15 @@ from minisd.experiments.drawing import (
 )
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
-from minisd.experiments.trained import TrainedRun
+from minisd.experiments.trained import TrainedRun, label
 
 NAME = "gradients"
-SUMMARY = "Fig. 7: gradient magnitude by epoch, constant against stochastic depth"
+SUMMARY = "Fig. 7: gradient magnitude by epoch"
+ALT = (
+    "Five line charts over the epochs, constant against stochastic depth: mean gradient magnitude "
+    "of the first convolution, of the first block, over the loss, of the first block over the last "
+    "block; and the first convolution's in the paper."
+)
 STEM, BLOCK = "stem.0.w", "blocks.0.branch.0.w"
 RULES = [("constant", 1.0), ("linear", 0.5)]
 
@@ -73,58 +83,50 @@ def run(study: Study) -> Result:
         "Mean gradient magnitude over all batches of each epoch (seeds: mean, and range as a "
         "band): of the first convolution; of the first block's first convolution, over the steps "
         "in which the block was open; of the first convolution divided by the training loss; of "
-        "the first block's branch over the last block's. Dotted: the learning rate changes. Grey: "
-        "the paper's Fig. 7 (110 layers, 500 epochs), its epochs shrunk to ours, moved up or down "
-        "as a whole."
+        "the first block's branch over the last block's. Dotted: the learning rate changes. Last "
+        "panel, grey: the paper's Fig. 7 (first convolution, 110 layers, 500 epochs), on its own "
+        "axes."
     )
-    return Result(lambda: draw(runs), rows, caption)
+    depth = runs[0].config["depth"]
+    return Result(lambda: draw(rows, depth), rows, caption, alt=ALT)
 
 
-def draw(runs: list[TrainedRun]) -> Any:
-    """Draw four panels over the epochs."""
-    figure = new_figure(10, 7)
-    panels = {
-        "stem": "first convolution: mean |gradient|",
-        "block": "first block's first convolution: mean |gradient|",
-        "stem_by_loss": "first convolution: mean |gradient| / training loss",
-        "first_by_last": "first block / last block: mean |gradient|",
-    }
-    with_legend: list[Any] = []
-    for axes, (name, heading) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
-        for (rule, p_last), seeds in grouped(runs).items():
-            epochs = [row["epoch"] for row in seeds[0].log]
-            values = [curves(trained)[name] for trained in seeds]
-            spread(axes, epochs, values, color=colour(rule, p_last), label=seeds[0].label, lw=1.8)
+PANELS = {
+    "stem": "first convolution",
+    "block": "first block's first convolution",
+    "stem_by_loss": "first convolution / loss",
+    "first_by_last": "first block / last block",
+}
+
+
+def draw(rows: Rows, depth: int) -> Any:
+    """Draw four panels over the epochs, and a fifth with the paper's curves."""
+    figure = new_figure(11, 6.6)
+    *panels, paper, empty = figure.subplots(2, 3).flat
+    for axes, (name, heading) in zip(panels, PANELS.items(), strict=True):
+        for rule, of_rule in by_rule(rows).items():
+            seeds = seeds_of(of_rule)
+            epochs = [row["epoch"] for row in seeds[0]]
+            values = [[row[name] for row in seed] for seed in seeds]
+            spread(axes, epochs, values, label=label(*rule), **look(*rule).style)
         axes.set_yscale("log")
-        axes.set_title(heading, loc="left", fontsize=9)
+        axes.set_ylabel("ratio of gradients" if name == "first_by_last" else "mean |gradient|")
+        axes.set_title(heading, loc="left")
+        tidy(axes, changes=changes_of(rows))
+        decimal_ticks(axes.yaxis)
+    panels[2].set_ylabel("mean |gradient| / loss")
+    for kind, (x, y) in paper_curves.first_gradient().items():
+        line = look(*RULES[0 if kind == "constant" else 1]).line
+        paper.plot(x, y, ls=line, color=PAPER, lw=1, label=f"paper, {kind}")
+    paper.set_yscale("log")
+    paper.set_ylabel("mean |gradient|")
+    paper.set_title("the paper's first convolution", loc="left")
+    tidy(paper)
+    decimal_ticks(paper.yaxis)
+    for axes in (*panels, paper):
         axes.set_xlabel("epoch")
         whole_numbers(axes.xaxis)
-        tidy(axes, changes=runs[0].rate_changes)
-        if name == "stem":
-            with_legend = [axes, _overlay(axes, len(runs[0].log))]
-    handles = [line for axes in with_legend for line in axes.get_legend_handles_labels()[0]]
-    figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside lower left", ncols=4)
-    title(figure, f"Gradient magnitude, ResNet-{runs[0].config['depth']}")
+    empty.set_axis_off()
+    legend_below(figure, [panels[0], paper])
+    title(figure, f"Gradient magnitude, ResNet-{depth}")
     return figure
-
-
-def _overlay(axes: Any, epochs: int) -> Any:
-    """Draw the paper's curves, scaled to our epochs, on a second axis with as many decades."""
-    paper_axes = axes.twinx()
-    series = paper_curves.first_gradient()
-    for style, (name, (x, y)) in zip(("-", ":"), series.items(), strict=True):
-        paper_axes.plot(x * epochs / 500, y, ls=style, color=PAPER, lw=0.9, label=f"paper, {name}")
-    middles, reaches = [], []
-    for scale in (axes, paper_axes):
-        scale.set_yscale("log")
-        low, high = np.log10(scale.get_ylim())
-        middles.append((low + high) / 2)
-        reaches.append((high - low) / 2)
-    for scale, middle in zip((axes, paper_axes), middles, strict=True):
-        scale.set_ylim(10 ** (middle - max(reaches)), 10 ** (middle + max(reaches)))
-    paper_axes.set_yticks([], minor=False)
-    paper_axes.minorticks_off()
-    paper_axes.spines[["top", "right"]].set_visible(False)
-    axes.set_zorder(paper_axes.get_zorder() + 1)  # our curves in front
-    axes.patch.set_visible(False)
-    return paper_axes

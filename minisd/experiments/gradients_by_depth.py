@@ -9,10 +9,14 @@ import numpy as np
 
 from minisd.data.batches import training_batches
 from minisd.experiments.drawing import (
-    colour,
+    Rows,
     convolutions,
+    decimal_ticks,
+    legend_below,
+    look,
     mean_where_there_is,
     new_figure,
+    seeds_of,
     tidy,
     title,
     whole_numbers,
@@ -26,8 +30,14 @@ from minisd.stochastic_depth import draw_gates
 from minisd.train import train_step
 
 NAME = "gradients-by-depth"
-SUMMARY = "gradient of every layer at initialisation and by epoch; plain, residual, stochastic"
+SUMMARY = "gradient of every layer, first steps and by epoch"
+ALT = (
+    "Six heatmaps of the mean gradient of every layer, for plain, constant and stochastic "
+    "networks: in the first training steps, and by epoch; and two line charts of the first step "
+    "and the last epoch."
+)
 RULES = [("plain", 1.0), ("constant", 1.0), ("linear", 0.5)]
+HATCH = "#b0b0b0"
 STEPS = {"quick": 12, "digits": 24, "laptop": 24, "paper": 48}
 
 Table = np.ndarray
@@ -106,53 +116,70 @@ def run(study: Study) -> Result:
         "in which the block was open; right: the last epoch. Plain: the same network without "
         "shortcuts."
     )
-    return Result(lambda: draw(mean_of_seeds(starts), mean_of_seeds(epochs), depth), rows, caption)
+    return Result(lambda: draw(rows, depth), rows, caption, alt=ALT)
 
 
-def mean_of_seeds(tables: dict[tuple[str, float, int], Table]) -> dict[tuple[str, float], Table]:
-    """Return the mean table of every (rule, p_L), over the seeds that have a value."""
-    return {
-        key: mean_where_there_is([table for (*of, _), table in tables.items() if tuple(of) == key])
-        for key in dict.fromkeys((rule, p_last) for rule, p_last, _ in tables)
-    }
+def tables(rows: Rows, when: str, unit: str) -> dict[tuple[str, float], Table]:
+    """Return the table of every (rule, p_L): the mean over the seeds that have a value."""
+    found = {}
+    for rule, p_last in RULES:
+        mine = [row for row in rows if (row["rule"], row["when"]) == (rule, when)]
+        if not mine:
+            continue  # its runs failed
+        shape = max(row["layer"] for row in mine), max(row[unit] for row in mine)
+        of_seeds = []
+        for seed in seeds_of(mine):
+            table = np.full(shape, np.nan)
+            for row in seed:
+                if row["grad_mean"] != "":
+                    table[row["layer"] - 1, row[unit] - 1] = row["grad_mean"]
+            of_seeds.append(table)
+        found[rule, p_last] = mean_where_there_is(of_seeds)
+    return found
 
 
-def draw(
-    starts: dict[tuple[str, float], Table], epochs: dict[tuple[str, float], Table], depth: int
-) -> Any:
+def draw(rows: Rows, depth: int) -> Any:
     """Draw two rows of heatmaps, with lines at the right."""
-    figure = new_figure(13, 6.5)
+    from matplotlib.colors import LogNorm
+
+    figure = new_figure(13, 7)
     grid = figure.subplots(2, len(RULES) + 1)
-    for row, (tables, unit, column) in enumerate(((starts, "step", 0), (epochs, "epoch", -1))):
-        finite = np.concatenate([np.log10(table[table > 0]) for table in tables.values()])
-        lines = grid[row, -1]
-        for axes, key in zip(grid[row], RULES, strict=False):
-            axes.set_title(label(*key), loc="left", fontsize=9)
+    for panels, (when, unit, column) in zip(
+        grid, (("first steps", "step", 0), ("by epoch", "epoch", -1)), strict=True
+    ):
+        found = tables(rows, when, unit)
+        finite = np.concatenate([table[table > 0] for table in found.values()])
+        lines = panels[-1]
+        for axes, key in zip(panels, RULES, strict=False):
+            axes.set_title(label(*key), loc="left")
             axes.set_xlabel(unit)
             whole_numbers(axes.xaxis)
             whole_numbers(axes.yaxis)
-            if key not in tables:
+            if key not in found:
                 axes.text(0.5, 0.5, "failed", transform=axes.transAxes, ha="center")
                 continue
-            table = tables[key]
-            with np.errstate(divide="ignore"):
-                image = axes.imshow(
-                    np.log10(table), origin="lower", aspect="auto", cmap="viridis",
-                    vmin=finite.min(), vmax=finite.max(), interpolation="nearest",
-                    extent=(0.5, table.shape[1] + 0.5, 0.5, len(table) + 0.5),
-                )  # fmt: skip
+            table = found[key]
+            image = axes.imshow(
+                table, origin="lower", aspect="auto", cmap="viridis", interpolation="nearest",
+                norm=LogNorm(finite.min(), finite.max()),
+                extent=(0.5, table.shape[1] + 0.5, 0.5, len(table) + 0.5),
+            )  # fmt: skip
             axes.set_facecolor("white")
-            axes.patch.set(hatch="////", edgecolor="#b0b0b0")
+            axes.patch.set(hatch="////", edgecolor=HATCH)
             layers = np.arange(1, len(table) + 1)
-            lines.plot(table[:, column], layers, color=colour(*key), lw=1.5, label=label(*key))
-        grid[row, 0].set_ylabel("layer")
-        figure.colorbar(image, ax=list(grid[row, :-1]), label="log10 mean |gradient|")
+            style = {**look(*key).style, "markevery": 2}
+            lines.plot(table[:, column], layers, label=label(*key), **style)
+        panels[0].set_ylabel("layer")
+        bar = figure.colorbar(image, ax=list(panels[:-1]), label="mean |gradient|")
+        decimal_ticks(bar.ax.yaxis)
         lines.set_xscale("log")
-        lines.xaxis.set_minor_formatter("")
         whole_numbers(lines.yaxis)
         lines.set_xlabel("mean |gradient|")
-        lines.set_title("first step" if column == 0 else "last epoch", loc="left", fontsize=9)
-        lines.legend(frameon=False, fontsize=7)
+        lines.set_title("first step" if column == 0 else "last epoch", loc="left")
         tidy(lines)
+        decimal_ticks(lines.xaxis, most=4)
+    closed = {"facecolor": "white", "edgecolor": HATCH, "hatch": "////"}
+    grid[0, -1].fill_between([], [], **closed, label="block closed: no gradient")
+    legend_below(figure, [grid[0, -1]])
     title(figure, f"Gradients by depth, {depth} layers")
     return figure

@@ -1,13 +1,21 @@
 """The paper's Fig. 3 and Fig. 4: test error and training loss by epoch."""
 
+from math import ceil
 from typing import Any
 
 from minisd.experiments import paper_curves
 from minisd.experiments.drawing import (
+    INK,
     PAPER,
-    colour,
-    grouped,
+    Rows,
+    by_rule,
+    changes_of,
+    decimal_ticks,
+    error_axis,
+    legend_below,
+    look,
     new_figure,
+    seeds_of,
     spread,
     tidy,
     title,
@@ -15,20 +23,24 @@ from minisd.experiments.drawing import (
 )
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
-from minisd.experiments.trained import TrainedRun
+from minisd.experiments.trained import label
 
 NAME = "learning-curves"
-SUMMARY = "Fig. 3 and 4: test error and training loss by epoch, the chosen epoch circled"
+SUMMARY = "Fig. 3 and 4: test error and training loss by epoch"
+ALT = (
+    "Two line charts over the epochs, for constant depth and for linear decay to 0.5 and to 0.8: "
+    "test error, with a circle at the chosen epoch of every seed; and training loss."
+)
 RULES = [("constant", 1.0), ("linear", 0.5), ("linear", 0.8)]
 PAPER_FIGURES = {
-    "cifar10": ("fig3_cifar10_test_error", 500),
-    "cifar10, 1202 layers": ("fig4_1202_test_error", 300),
-    "svhn": ("fig4_svhn_test_error", 50),
+    "cifar10": ("fig3_cifar10_test_error", 500, 110),
+    "cifar10, 1202 layers": ("fig4_1202_test_error", 300, 1202),
+    "svhn": ("fig4_svhn_test_error", 50, 152),
 }
-"""By data set: (name of the paper's curve, its number of epochs)."""
+"""By data set: (name of the paper's curve, its number of epochs, and of layers)."""
 
 
-def paper_figure(data: str, depth: int) -> tuple[str, int] | None:
+def paper_figure(data: str, depth: int) -> tuple[str, int, int] | None:
     """Return the entry of `PAPER_FIGURES` to compare with, if any."""
     deepest = f"{data}, {depth} layers"
     return PAPER_FIGURES.get(deepest, PAPER_FIGURES.get(data))
@@ -62,53 +74,51 @@ def run(study: Study) -> Result:
     )
     if paper_figure(study.settings["data"], runs[0].config["depth"]):
         caption += " Grey: the paper's test error, its epochs shrunk to ours, on the same scale."
-    return Result(lambda: draw(runs), rows, caption)
+    config = runs[0].config
+    return Result(lambda: draw(rows, config["data"], config["depth"]), rows, caption, alt=ALT)
 
 
-def draw(runs: list[TrainedRun]) -> Any:
+def draw(rows: Rows, data: str, depth: int) -> Any:
     """Draw errors above losses."""
-    figure = new_figure(8, 6.5)
+    figure = new_figure(8, 6.8)
     errors, losses = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    config, epochs = runs[0].config, len(runs[0].log)
-    paper = paper_figure(config["data"], config["depth"])
+    shown = [100 * row["test_error"] for row in rows]
+    paper = paper_figure(data, depth)
     if paper:
-        name, length = paper
-        for style, (kind, (x, y)) in zip(
-            ("-", ":"), paper_curves.series(name).items(), strict=True
-        ):
-            scaled = x * epochs / length
-            errors.plot(scaled, y, ls=style, color=PAPER, lw=0.9, label=f"paper, {kind}")
-    for (rule, p_last), seeds in grouped(runs).items():
-        best = [trained.best for trained in seeds]
-        results = ", ".join(f"{100 * point['test_error']:.1f}" for point in best)
-        shade = colour(rule, p_last)
+        name, length, layers = paper
+        epochs = rows[-1]["epoch"]
+        for kind, (x, y) in paper_curves.series(name).items():
+            line = look(*RULES[0 if kind == "constant" else 1]).line
+            text = f"paper, {layers} layers, {kind}"
+            errors.plot(x * epochs / length, y, ls=line, color=PAPER, lw=1, label=text)
+            shown += y.tolist()
+    for rule, of_rule in by_rule(rows).items():
+        drawn, seeds = look(*rule), seeds_of(of_rule)
+        best = [row for row in of_rule if row["chosen"]]
+        results = ", ".join(f"{100 * row['test_error']:.1f}" for row in best)
         spread(
             errors,
-            [point["x"] for point in seeds[0].evaluations],
-            [[100 * point["test_error"] for point in trained.evaluations] for trained in seeds],
-            label=f"{seeds[0].label}: {results} %",
-            color=shade,
-            lw=1.8,
+            [row["epoch"] for row in seeds[0]],
+            [[100 * row["test_error"] for row in seed] for seed in seeds],
+            label=f"{label(*rule)}: {results} %",
+            **drawn.style,
         )
-        spread(
-            losses,
-            [row["epoch"] for row in seeds[0].log],
-            [[row["train_loss"] for row in trained.log] for trained in seeds],
-            color=shade,
-            lw=1.8,
-        )
+        by_epoch = [{ceil(row["epoch"]): row["train_loss"] for row in seed} for seed in seeds]
+        spread(losses, list(by_epoch[0]), [list(seed.values()) for seed in by_epoch], **drawn.style)
         errors.plot(
-            [point["x"] for point in best], [100 * point["test_error"] for point in best],
-            "o", ms=9, mfc="none", mew=1.6, color=shade,
+            [row["epoch"] for row in best], [100 * row["test_error"] for row in best],
+            "o", ms=10, mfc="none", mew=1.6, color=drawn.colour, clip_on=False,
         )  # fmt: skip
-    errors.set_ylabel("test error (%)")
-    errors.set_ylim(bottom=0)
-    errors.legend(frameon=False, fontsize=8)
-    losses.set_ylabel("training loss")
+    error_axis(errors, shown, "test error")
+    losses.set_ylabel("training loss\nlogarithmic")
     losses.set_yscale("log")
     losses.set_xlabel("epoch")
     for axes in (errors, losses):
-        tidy(axes, changes=runs[0].rate_changes)
+        tidy(axes, changes=changes_of(rows))
         whole_numbers(axes.xaxis)
-    title(figure, f"ResNet-{config['depth']} on {config['data']}")
+    decimal_ticks(losses.yaxis)
+    errors.plot([], [], "o", ms=10, mfc="none", mew=1.6, color=INK, label="lowest validation error")
+    legend_below(figure, [errors])
+    name = data.replace("$", r"\$")  # no mathematics in the name of a file
+    title(figure, f"ResNet-{depth} on {name}")
     return figure

@@ -13,7 +13,16 @@ import numpy as np
 from minisd import machine
 from minisd.data import Split
 from minisd.data.batches import evaluation_batches
-from minisd.experiments.drawing import colour, new_figure, tidy, title, whole_numbers
+from minisd.experiments.drawing import (
+    Rows,
+    by_rule,
+    legend_below,
+    look,
+    new_figure,
+    tidy,
+    title,
+    whole_numbers,
+)
 from minisd.experiments.path_lengths import by_length, sampled_norms
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
@@ -24,7 +33,11 @@ from minisd.surgery import blocks_replaced, interchangeable, without
 from minisd.train import evaluate
 
 NAME = "lesion"
-SUMMARY = "lesion study and path lengths, constant against stochastic training"
+SUMMARY = "lesion study: blocks removed or swapped; path lengths"
+ALT = (
+    "Four charts, constant against stochastic depth: test error with one block removed, with k "
+    "random blocks removed, with blocks shuffled; and the share of the gradient by path length."
+)
 RULES = [("constant", 1.0), ("linear", 0.5)]
 SIZES = {
     "quick": {"images": 100, "repeats": 2, "batch": 16, "samples": 1},
@@ -101,13 +114,14 @@ def run(study: Study) -> Result:
     caption = (
         f"Best weights, {images:,} test images. Test error with one block removed, its shortcut "
         f"left; with k random blocks removed; after {SWAPS[0]} to {SWAPS[-1]} swaps of two blocks "
-        f"of one shape ({size['repeats']} times each), where there are two such blocks; lines: "
-        "means; dashed: nothing removed. Lower right, in the network as it is in training with all "
-        f"blocks open: norm of the gradient of the loss of {size['batch']} training images along "
-        f"one path through exactly k branches (mean of {size['samples']} random paths), times the "
-        "number of such paths, C(L, k); each curve over its sum."
+        f"of one shape ({size['repeats']} times each), where there are two such blocks; points: "
+        "single results; lines: means; dotted: nothing removed. Lower right, in the network as it "
+        f"is in training with all blocks open: norm of the gradient of the loss of {size['batch']} "
+        "training images along one path through exactly k branches (mean of "
+        f"{size['samples']} random paths), times the number of such paths, C(L, k); each curve "
+        "over its sum."
     )
-    return Result(lambda: draw(rows), rows, caption)
+    return Result(lambda: draw(rows), rows, caption, alt=ALT)
 
 
 def _of_network(study: Study, trained: TrainedRun, size: dict[str, int]) -> list[dict[str, Any]]:
@@ -154,22 +168,19 @@ def _of_network(study: Study, trained: TrainedRun, size: dict[str, int]) -> list
 
 PANELS = {
     "block": ("one block removed", "block", "test error (%)"),
-    "random": ("k random blocks removed", "k", "test error (%)"),
+    "random": ("k random blocks removed", "k, blocks removed", "test error (%)"),
     "swaps": ("blocks shuffled", "Kendall's rank correlation with the order", "test error (%)"),
     "share": ("gradient along paths through k branches", "k", "norm x C(L, k), over its sum"),
 }
 
 
-def draw(rows: list[dict[str, Any]]) -> Any:
+def draw(rows: Rows) -> Any:
     """Draw four panels."""
-    figure = new_figure(11, 7)
-    rules = list(dict.fromkeys((row["rule"], row["p_last"]) for row in rows))
-    for axes, (panel, (heading, x_label, y_label)) in zip(
-        figure.subplots(2, 2).flat, PANELS.items(), strict=True
-    ):
+    figure = new_figure(11, 7.2)
+    panels = figure.subplots(2, 2).ravel()
+    for axes, (panel, (heading, x_label, y_label)) in zip(panels, PANELS.items(), strict=True):
         scale = 1 if panel == "share" else 100
-        for rule in rules:
-            of_rule = [row for row in rows if (row["rule"], row["p_last"]) == rule]
+        for rule, of_rule in by_rule(rows).items():
             by_x: dict[float, list[tuple[float, float]]] = {}
             for row in of_rule:
                 if row["figure"] == panel:
@@ -179,23 +190,23 @@ def draw(rows: list[dict[str, Any]]) -> Any:
                     0.5, 0.5, "no two blocks can be swapped", transform=axes.transAxes, ha="center"
                 )
                 continue
-            shade = colour(*rule)
+            shade, line, mark = look(*rule)
             for points in by_x.values():
-                axes.plot(*np.array(points).T, ".", color=shade, ms=4, alpha=0.45)
+                axes.plot(*np.array(points).T, mark, color=shade, ms=3.5, alpha=0.4, mew=0)
             means = sorted(tuple(np.mean(points, axis=0)) for points in by_x.values())
-            axes.plot(*np.array(means).T, color=shade, lw=1.6, label=label(*rule))
+            axes.plot(*np.array(means).T, color=shade, ls=line, label=f"{label(*rule)}: mean")
             if scale == 100:
                 undamaged = [100 * row["y"] for row in of_rule if row["figure"] == "none"]
-                axes.axhline(np.mean(undamaged), color=shade, lw=0.8, ls="--")
-        axes.set_title(heading, loc="left", fontsize=9)
+                name = f"{label(*rule)}: nothing removed"
+                axes.axhline(np.mean(undamaged), color=shade, lw=1, ls=":", label=name)
+        axes.set_title(heading, loc="left")
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         if panel == "swaps":
             axes.invert_xaxis()  # the original order first
         else:
             whole_numbers(axes.xaxis)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8)
         tidy(axes)
+    legend_below(figure, panels)
     title(figure, "Lesion study and path lengths")
     return figure

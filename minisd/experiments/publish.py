@@ -1,4 +1,4 @@
-"""The result of an experiment, and its files: PNG, SVG and CSV, with a caption."""
+"""The result of an experiment, and its files: CSV, PNG, SVG and PDF, with a caption."""
 
 import csv
 import io
@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from minisd.errors import RunFolderError
+from minisd.experiments.drawing import for_paper
 from minisd.experiments.study import Study
+from minisd.figures import own_style
 from minisd.files import check_ours, write_atomically
+from minisd.terminal import columns, wrapped
 
-KINDS = ("csv", "png", "svg")
+KINDS = ("csv", "png", "svg", "pdf")
+DPI = {"screen": 140, "paper": 300}
+"""Dots per inch of a PNG, by style."""
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Result:
         The depths in the figure, if not the study's own.
     data : bool
         Whether the data set was used.
+    alt : str
+        What there is to see, for somebody who cannot see it: kinds of charts, axes, and curves.
     """
 
     draw: Callable[[], Any]
@@ -41,11 +48,13 @@ class Result:
     caption: str
     depths: Sequence[int] = ()
     data: bool = True
+    alt: str = ""
 
     @cached_property
     def figure(self) -> Any:
-        """The matplotlib figure."""
-        return self.draw()
+        """The matplotlib figure, for a screen."""
+        with own_style():
+            return self.draw()
 
 
 def whole_caption(study: Study, experiment: str, result: Result) -> str:
@@ -56,7 +65,7 @@ def whole_caption(study: Study, experiment: str, result: Result) -> str:
 
     config = study.config("constant", 1.0, study.seeds[0])
     images = f", {study.training_images:,} training images" if study.training_images else ""
-    data = config.data + (images if result.data else " (not used)")
+    data = config.data_name + (images if result.data else " (not used)")
     parts = [
         result.caption,
         f"Settings {study.identity()}.",
@@ -105,9 +114,9 @@ def check_same_study(study: Study, experiment: str) -> None:
 
 
 def publish(study: Study, experiment: str, result: Result) -> list[Path]:
-    """Write numbers (CSV) and figure (PNG, SVG), each with the whole caption; print the caption.
+    """Write numbers (CSV) and figure (PNG, SVG, and PDF if the study wants it); print the caption.
 
-    A figure that cannot be drawn does not cost the numbers.
+    Each file has the whole caption in it. A figure that cannot be drawn does not cost the numbers.
 
     Returns
     -------
@@ -123,7 +132,7 @@ def publish(study: Study, experiment: str, result: Result) -> list[Path]:
     writer.writerows(result.rows)
     contents = {"csv": table.getvalue().encode()}
     try:
-        contents |= pictures(experiment, result, caption)
+        contents |= pictures(experiment, result, caption, study.style, study.pdf)
     except Exception as error:  # matplotlib's settings are the user's, and need TeX or a backend
         name = study.out / f"{experiment}.png"
         print(f"minisd: {name} was not drawn: {type(error).__name__}: {error}", file=sys.stderr)
@@ -133,22 +142,44 @@ def publish(study: Study, experiment: str, result: Result) -> list[Path]:
         write_atomically(path, methodcaller("write", content), is_ours=is_ours)
         paths.append(path)
     if not study.quiet:
-        print(caption)
-        print("files  " + "  ".join(map(str, paths)))
+        print(for_terminal(caption))
+        print(*(f"files  {paths[0]}", *paths[1:]), sep="\n       ")
     return paths
 
 
-def pictures(experiment: str, result: Result, caption: str) -> dict[str, bytes]:
-    """Return the figure as PNG and SVG, with the caption in their metadata."""
+def for_terminal(caption: str) -> str:
+    """Return a caption in lines that fit the terminal. The command can be copied as it is."""
+    text, _, command = caption.partition(" Made by: ")
+    command = f"Made by: {command}"
+    if "'" not in command:  # nothing quoted, which may not be broken
+        command = wrapped(command, columns() - 4).replace("\n", " \\\n  ")
+    return f"{wrapped(text)}\n{command}"
+
+
+def pictures(
+    experiment: str, result: Result, caption: str, style: str = "screen", pdf: bool = False
+) -> dict[str, bytes]:
+    """Return the figure as PNG, SVG and perhaps PDF, with caption and alternative text inside.
+
+    Both are in the metadata: the caption is the description (in a PDF: the subject), and the
+    alternative text is the title.
+    """
     import matplotlib as mpl
 
+    alt = result.alt or experiment
+    metadata = {
+        "png": {"Title": alt, "Description": caption, "Software": "minisd"},
+        "svg": {"Title": alt, "Description": caption, "Date": None, "Creator": "minisd"},
+        "pdf": {"Title": alt, "Subject": caption, "CreationDate": None, "Creator": "minisd"},
+    }
     contents = {}
-    for kind, metadata in (
-        ("png", {"Description": caption, "Software": "minisd"}),
-        ("svg", {"Description": caption, "Date": None, "Creator": "minisd"}),
-    ):
-        picture = io.BytesIO()
-        with mpl.rc_context({"svg.hashsalt": experiment}):
-            result.figure.savefig(picture, format=kind, dpi=140, metadata=metadata)
-        contents[kind] = picture.getvalue()
+    with own_style(style):
+        mpl.rcParams["svg.hashsalt"] = experiment
+        figure = result.draw()
+        if style == "paper":
+            for_paper(figure)
+        for kind in ("png", "svg", "pdf") if pdf else ("png", "svg"):
+            picture = io.BytesIO()
+            figure.savefig(picture, format=kind, dpi=DPI[style], metadata=metadata[kind])
+            contents[kind] = picture.getvalue()
     return contents

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 
 from minisd import machine
-from minisd.experiments.drawing import INK, colour, new_figure, tidy, title
+from minisd.experiments.drawing import (
+    INK,
+    Rows,
+    decimal_ticks,
+    legend_below,
+    look,
+    new_figure,
+    tidy,
+    title,
+    whole_numbers,
+)
 from minisd.experiments.input_gradients import (
     autocorrelation,
     correlation,
@@ -26,7 +36,12 @@ from minisd.runs.run import Run
 from minisd.stochastic_depth import draw_gates
 
 NAME = "shattered-gradients"
-SUMMARY = "autocorrelation of the input gradient on a line, by depth, at initialisation"
+SUMMARY = "how alike gradients at two inputs are, by depth"
+ALT = (
+    "Three line charts of the autocorrelation of the input gradient against the distance of two "
+    "inputs, for plain, constant and stochastic networks of several depths; and one of the "
+    "correlation at independent inputs against the depth, on a logarithmic axis."
+)
 IGNORES = ("epochs", "batch_size", "lr", "flow", "device", "processes")
 RULES = [("plain", 1.0), ("constant", 1.0), ("linear", 0.5)]
 SIZES: dict[str, dict[str, Any]] = {
@@ -41,6 +56,8 @@ WIDTH = 256
 """Neurons per layer of the fully connected networks."""
 DEEPEST = 10
 """The fully connected networks have 1 to so many layers."""
+LINES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1)))
+"""Lines of the depths, shallow to deep."""
 NETWORKS = 12
 """How many fully connected networks have each number of layers."""
 
@@ -148,20 +165,23 @@ def run(study: Study) -> Result:
         rows.append({**columns, "figure": "independent", "lag": "", **mean_and_error(values)})
     caption = (
         "Networks at initialisation, batch norm's statistics fixed, one draw of the gates each. "
-        f"Left: autocorrelation of the input gradient at {points} points on a line between two "
-        f"training images, mean of {size['draws'] * len(study.seeds)} networks and lines. Right: "
+        f"First three panels: autocorrelation of the input gradient at {points} points on a line "
+        f"between two training images, mean of {size['draws'] * len(study.seeds)} networks and "
+        "lines. Last panel: "
         f"correlation of the gradients at two independent random inputs, mean of as many networks "
-        f"and two standard errors; dots: plain fully connected networks of {WIDTH} neurons a "
+        f"and two standard errors; crosses: plain fully connected networks of {WIDTH} neurons a "
         f"layer, {NETWORKS} each; dashed: their theory, 2^-L, with L ReLUs, one less than layers. "
         "Means within two standard errors of 0 are left out."
     )
-    return Result(lambda: draw(rows), rows, caption, depths=depths)
+    return Result(lambda: draw(rows), rows, caption, depths=depths, alt=ALT)
 
 
-def draw(rows: list[dict[str, Any]]) -> Any:
+def draw(rows: Rows) -> Any:
     """Draw autocorrelations by rule, and correlation against depth."""
-    figure = new_figure(13, 3.8)
-    *panels, right = figure.subplots(1, len(RULES) + 1)
+    import matplotlib as mpl
+
+    figure = new_figure(10, 7.6)
+    *panels, right = figure.subplots(2, 2).ravel()
     depths = sorted({row["depth"] for row in rows if row["figure"] == "line"})
     for axes, (rule, p_last) in zip(panels, RULES, strict=True):
         for number, depth in enumerate(depths):
@@ -172,20 +192,17 @@ def draw(rows: list[dict[str, Any]]) -> Any:
             ]
             lags = np.arange(len(values)) / (len(values) - 1)
             first_half = slice(0, -(-len(values) // 2))  # few pairs are farther apart
-            strength = 0.35 + 0.65 * number / max(1, len(depths) - 1)
+            shade = mpl.colormaps["cividis_r"](0.1 + 0.9 * number / max(1, len(depths) - 1))
             axes.plot(
-                lags[first_half], values[first_half], color=colour(rule, p_last), alpha=strength,
-                lw=1.5, label=f"{depth} layers",
+                lags[first_half], values[first_half], color=shade, ls=LINES[number % len(LINES)],
+                label=f"{depth} layers",
             )  # fmt: skip
-        axes.set_title(label(rule, p_last), loc="left", fontsize=9)
+        axes.set_title(label(rule, p_last), loc="left")
         axes.set_xlabel("distance on the line")
+        axes.set_ylabel("autocorrelation")
         axes.set_ylim(-0.15, 1.02)
-        axes.legend(frameon=False, fontsize=7)
         tidy(axes)
-    panels[0].set_ylabel("autocorrelation")
-    marks = [(rule, {"color": colour(rule, p), "label": label(rule, p)}) for rule, p in RULES]
-    marks.append(("fully connected", {"color": INK, "label": "fully connected", "ls": ""}))
-    for rule, options in marks:
+    for rule, p_last in (*RULES, ("fully connected", 1.0)):
         points = [
             (row["depth"] - 1, row["correlation"], 2 * row["error"])
             for row in rows
@@ -193,14 +210,21 @@ def draw(rows: list[dict[str, Any]]) -> Any:
             and row["correlation"] > 2 * row["error"]
         ]
         if points:
-            right.errorbar(*np.array(points, float).T, marker="o", ms=3, capsize=2, **options)
+            style = {"color": INK, "marker": "x", "ls": ""}
+            name = "fully connected"
+            if rule != name:
+                style, name = look(rule, p_last).style, label(rule, p_last)
+            right.errorbar(*np.array(points, float).T, capsize=2, label=name, **style)
     L = np.arange(1, DEEPEST + 4)
-    right.plot(L, 2.0**-L, "--", color=INK, lw=1, label="$2^{-L}$")
+    right.plot(L, 2.0**-L, "--", color=INK, lw=1, label="$2^{-L}$, theory of fully connected")
     right.set_yscale("log")
     right.set_ylim(1e-4, 1.2)
-    right.set_title("independent inputs", loc="left", fontsize=9)
+    right.set_title("independent inputs", loc="left")
     right.set_xlabel("layers - 1 (the ReLUs of a plain network)")
-    right.legend(frameon=False, fontsize=7)
+    right.set_ylabel("correlation")
+    whole_numbers(right.xaxis)
     tidy(right)
+    decimal_ticks(right.yaxis)
+    legend_below(figure, [panels[0], right])
     title(figure, "Shattered gradients")
     return figure

@@ -19,6 +19,7 @@ from minisd.errors import ConfigError, RunFolderError, UserError
 from minisd.experiments import stored
 from minisd.experiments.pool import same_run, train_all
 from minisd.experiments.trained import Key, TrainedRun
+from minisd.figures import STYLES
 from minisd.locks import Taken, locked
 from minisd.machine import available_cores
 from minisd.runs import folder as runfolder
@@ -64,6 +65,11 @@ class Study:
         Runs that train at the same time. Default: one for each core; on a GPU one.
     quiet : bool
         Print errors only.
+    style : "screen" or "paper"
+        How figures are drawn: see `minisd.figures.STYLES`. For a paper they are a page wide and
+        have letters (a), (b) instead of a title.
+    pdf : bool
+        Write figures as PDF, too.
     **changes
         ``seeds``, and any of `SETTINGS`.
 
@@ -80,14 +86,19 @@ class Study:
         size: str = "laptop",
         processes: int | None = None,
         quiet: bool = False,
+        style: str = "screen",
+        pdf: bool = False,
         **changes: Any,
     ) -> None:
         self.out = Path(out)
         self.size = size
         self.quiet = quiet
+        self.style, self.pdf = style, pdf
         self.changes = dict(changes)
         if size not in ("quick", "laptop", "paper"):
             raise ConfigError(f"the size of a study is quick, laptop or paper, not {size!r}")
+        if style not in STYLES:
+            raise ConfigError(f"the style of figures is {' or '.join(STYLES)}, not {style!r}")
         for setting in changes:
             if setting not in ("seeds", *SETTINGS):
                 raise ConfigError(
@@ -172,7 +183,7 @@ class Study:
             config = self.config(rule, p_last, seed, **changes)
             rule_name = rule if rule in ("constant", "plain") else f"{rule}-{p_last:g}"
             suffix = "".join(f"-{key}{changes[key]}" for key in changes if key != "depth")
-            name = f"{config.data}-{config.depth}-{rule_name}-seed{seed}{suffix}"
+            name = f"{config.data_name}-{config.depth}-{rule_name}-seed{seed}{suffix}"
             folder = self.out / "runs" / name
             self._check_same(folder, config)
             jobs[folder], keys[folder] = config, (rule, p_last, seed)
@@ -264,6 +275,8 @@ class Study:
             if name == "limit" and value is None:
                 values = ["all"]
             line += ["--" + name.replace("_", "-"), *map(str, values)]
+        line += ["--style", self.style] if self.style != "screen" else []
+        line += ["--pdf"] if self.pdf else []
         return shlex.join([*line, "--out", "DIR"])
 
 

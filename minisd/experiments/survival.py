@@ -5,12 +5,26 @@ from typing import Any
 import numpy as np
 
 from minisd.experiments import paper_curves
-from minisd.experiments.drawing import GRID, INK, PAPER, colour, new_figure, tidy, title
+from minisd.experiments.drawing import (
+    GRID,
+    INK,
+    PAPER,
+    Rows,
+    legend_below,
+    look,
+    new_figure,
+    tidy,
+    title,
+)
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 
 NAME = "survival"
-SUMMARY = "Fig. 8: test error against p_L, linear and uniform, and depth against p_L"
+SUMMARY = "Fig. 8: test error against p_L, and against depth"
+ALT = (
+    "Two line charts of the test error against p_L, linear decay and uniform, ours and the "
+    "paper's; and a table in colours of the test error by depth and p_L."
+)
 SWEEPS: dict[str, dict[str, Any]] = {
     "quick": {"p": (0.5, 1.0), "depths": (8, 14), "epochs": 3},
     "digits": {"p": (0.3, 0.5, 0.7, 0.9, 1.0), "depths": (8, 14, 20), "epochs": 10},
@@ -51,10 +65,10 @@ def run(study: Study) -> Result:
     caption = (
         "Test error at the epoch of lowest validation error against p_L, linear decay and "
         f"uniform, at {depth} layers (mean of the seeds, bars: lowest and highest), and by depth "
-        "with linear decay (mean of the seeds). p_L = 1 is constant depth. Grey, and the numbers "
-        "in brackets: the paper's Fig. 8 (CIFAR-10, 110 layers on the left)."
+        "with linear decay (mean of the seeds). p_L = 1 is constant depth. In the middle, and the "
+        "numbers in brackets: the paper's Fig. 8 (CIFAR-10, in the middle 110 layers)."
     )
-    return Result(lambda: draw(rows, depth), rows, caption, depths=depths)
+    return Result(lambda: draw(rows, depth), rows, caption, depths=depths, alt=ALT)
 
 
 def both_rules(rule: str, is_swept: bool) -> tuple[str, ...]:
@@ -73,13 +87,12 @@ def means(rows: list[dict[str, Any]], rule: str, depth: int) -> dict[float, list
     return dict(sorted(errors.items()))
 
 
-def draw(rows: list[dict[str, Any]], depth: int) -> Any:
-    """Draw the sweep on the left, the table on the right."""
-    figure = new_figure(12, 5)
-    left, right = figure.subplots(1, 2)
-    paper_axes = left.twinx()
-    for rule, style in (("linear", "-"), ("uniform", "--")):
-        errors, shade = means(rows, rule, depth), colour(rule, 0.5)
+def draw(rows: Rows, depth: int) -> Any:
+    """Draw our sweep, the paper's sweep, and the table."""
+    figure = new_figure(13, 4.6)
+    ours, paper, table = figure.subplots(1, 3, width_ratios=(3, 3, 4))
+    for rule in ("linear", "uniform"):
+        errors, drawn = means(rows, rule, depth), look(rule, 0.5)
         if not errors:
             continue
         middle = [np.mean(of_seeds) for of_seeds in errors.values()]
@@ -87,48 +100,44 @@ def draw(rows: list[dict[str, Any]], depth: int) -> Any:
             [m - min(of_seeds) for m, of_seeds in zip(middle, errors.values(), strict=True)],
             [max(of_seeds) - m for m, of_seeds in zip(middle, errors.values(), strict=True)],
         ]
-        left.errorbar(
-            list(errors), middle, reach, color=shade, ls=style, marker="o", ms=4, capsize=3,
-            label=f"{rule}, ResNet-{depth}",
-        )  # fmt: skip
+        ours.errorbar(list(errors), middle, reach, capsize=3, label=rule, **drawn.style)
         x, y = paper_curves.series("fig8_left_pL_sweep")[rule]
-        x, y = x[x >= min(errors)], y[x >= min(errors)]
-        paper_axes.plot(x, y, ls=style, marker=".", color=PAPER, lw=0.9, label=f"paper, {rule}")
-    left.set_xlabel("$p_L$")
-    left.set_ylabel("test error (%)")
-    paper_axes.set_ylabel("paper's test error (%)", color=PAPER)
-    paper_axes.spines[["top"]].set_visible(False)
-    handles, labels = paper_axes.get_legend_handles_labels()
-    our_handles, our_labels = left.get_legend_handles_labels()
-    figure.legend(
-        our_handles + handles,
-        our_labels + labels,
-        frameon=False,
-        fontsize=8,
-        loc="outside lower left",
-        ncols=4,
-    )
-    tidy(left)
+        paper.plot(x, y, **{**drawn.style, "color": PAPER}, label=f"paper, {rule}")
+    for axes, heading in ((ours, f"ResNet-{depth}"), (paper, "the paper's, 110 layers")):
+        axes.set_title(heading, loc="left")
+        axes.set_xlabel("$p_L$")
+        axes.set_ylabel("test error (%)")
+        tidy(axes)
+    legend_below(figure, [ours, paper])
+    _table(figure, table, rows)
+    title(figure, "Survival probability of the last block")
+    return figure
 
+
+def _table(figure: Any, axes: Any, rows: Rows) -> None:
+    """Draw the test error of linear decay by depth and p_L, with the paper's in brackets."""
     depths = sorted({row["depth"] for row in rows if row["rule"] == "linear"})
     probs = sorted({row["p_last"] for row in rows}, reverse=True)
     table = np.full((len(probs), len(depths)), np.nan)
     for column, layers in enumerate(depths):
         for p, of_seeds in means(rows, "linear", layers).items():
             table[probs.index(p), column] = np.mean(of_seeds)
-    image = right.imshow(table, cmap="YlOrRd", aspect="auto", alpha=0.6)
-    figure.colorbar(image, ax=right, label="test error (%)")
+    image = axes.imshow(table, cmap="cividis_r", aspect="auto")
+    figure.colorbar(image, ax=axes, label="test error (%)")
     paper_probs, paper_depths, paper_table = paper_curves.depth_table()
     for (i, j), value in np.ndenumerate(table):
-        text = f"{value:.1f}" if np.isfinite(value) else "failed"
+        text, shade = "failed", INK
+        if np.isfinite(value):
+            text = f"{value:.1f}"
+            r, g, b, _ = image.cmap(image.norm(value))
+            shade = INK if 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.5 else "white"
         if depths[j] in paper_depths and probs[i] in paper_probs:
             paper = paper_table[paper_probs.index(probs[i]), paper_depths.index(depths[j])]
             text += f"\n({paper:.2f})"
-        right.text(j, i, text, ha="center", va="center", fontsize=8, color=INK)
-    right.set_xticks(range(len(depths)), [str(layers) for layers in depths])
-    right.set_yticks(range(len(probs)), [f"{p:g}" for p in probs])
-    right.set_xlabel("depth (layers)")
-    right.set_ylabel("$p_L$")
-    right.spines[:].set_color(GRID)
-    title(figure, "Survival probability of the last block")
-    return figure
+        axes.text(j, i, text, ha="center", va="center", color=shade)
+    axes.set_xticks(range(len(depths)), [str(layers) for layers in depths])
+    axes.set_yticks(range(len(probs)), [f"{p:g}" for p in probs])
+    axes.set_xlabel("depth (layers)")
+    axes.set_ylabel("$p_L$")
+    axes.set_title("linear decay: test error (the paper's)", loc="left")
+    axes.spines[:].set_color(GRID)

@@ -98,7 +98,7 @@ class TrainedRun:
                 rows.append(np.where(weight > 0, values, -np.inf).max(axis=0))
                 rows[-1][weight.sum(axis=0) == 0] = np.nan
                 continue
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
                 total = (np.where(weight > 0, values, 0) * weight).sum(axis=0)
                 rows.append(total / weight.sum(axis=0))
         return np.array(rows)

@@ -9,7 +9,7 @@ import numpy as np
 from minisd import machine
 from minisd.backend import synchronize
 from minisd.data.batches import training_batches
-from minisd.experiments.drawing import INK, colour, new_figure, tidy, title
+from minisd.experiments.drawing import INK, Rows, legend_below, look, new_figure, tidy, title
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.gpu import resolve_device
@@ -18,7 +18,11 @@ from minisd.stochastic_depth import draw_gates, expected_depth, linear_decay, se
 from minisd.train import train_step
 
 NAME = "training-time"
-SUMMARY = "step time against open blocks, total time against p_L, with the (3L-1)/4 line"
+SUMMARY = "time of a step by open blocks, and by p_L"
+ALT = (
+    "Two charts: the time of a training step against the number of open blocks, with a straight "
+    "line; and the mean time against p_L, with a dotted line at the expected share of open blocks."
+)
 IGNORES = ("epochs", "flow", "processes")
 PROBS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 ROUNDS = {"quick": (3, 10), "digits": (7, 100), "laptop": (7, 40), "paper": (11, 100)}
@@ -121,11 +125,11 @@ def run(study: Study) -> Result:
         f"Left: time of a training step, batch {config.batch_size}, fastest of {len(opened)}, "
         f"against open blocks; line: {1e3 * intercept:.0f} ms + {1e3 * slope:.1f} ms per block, "
         f"R^2 = {r2:.4f}. Right: mean time of {len(drawn)} steps with gates drawn for p_L, linear "
-        "decay, over that of constant depth, timed in turn; dashed: the share of blocks that are "
+        "decay, over that of constant depth, timed in turn; dotted: the share of blocks that are "
         "open on average, (3L-1)/4L at p_L = 0.5. A run has the same number of steps for every "
         f"p_L, so this is also the share of its total time, without validation. On {processor}."
     )
-    return Result(lambda: draw(rows, L), rows, caption)
+    return Result(lambda: draw(rows), rows, caption, alt=ALT)
 
 
 def line(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
@@ -137,30 +141,37 @@ def line(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
     return float(slope), float(intercept), float(1 - residuals / ((y - y.mean()) ** 2).sum())
 
 
-def draw(rows: list[dict[str, Any]], L: int) -> Any:
+def draw(rows: Rows) -> Any:
     """Draw both panels."""
-    figure = new_figure(10, 4)
+    figure = new_figure(10, 4.4)
     left, right = figure.subplots(1, 2)
     opened = [row for row in rows if row["figure"] == "open blocks"]
+    measured, fitted = look("linear", 0.5), {"color": INK, "ls": "--", "lw": 1}
     x = np.array([row["x"] for row in opened])
-    left.plot(x, [1e3 * row["seconds"] for row in opened], "o", ms=4, color=colour("linear", 0.5))
+    left.plot(
+        x, [1e3 * row["seconds"] for row in opened], measured.mark, color=measured.colour,
+        label="fastest step, measured",
+    )  # fmt: skip
     slope, intercept, _ = line(rows)
-    left.plot(x, 1e3 * (intercept + slope * x), color=INK, lw=1)
-    left.set_xlabel(f"open blocks of {L}")
+    text = f"{1e3 * intercept:.0f} ms + {1e3 * slope:.1f} ms per open block"
+    left.plot(x, 1e3 * (intercept + slope * x), **fitted, label=text)
+    left.set_xlabel(f"open blocks of {max(x)}")
     left.set_ylabel("training step (ms)")
+    left.set_title("one step, by open blocks", loc="left")
     left.set_ylim(bottom=0)
     drawn = [row for row in rows if row["figure"] == "p_L"]
     constant = next(row["seconds"] for row in drawn if row["x"] == 1)
     probs = [row["x"] for row in drawn]
     share = [row["seconds"] / constant for row in drawn]
-    right.plot(probs, share, "o-", color=colour("linear", 0.5), label="measured")
+    right.plot(probs, share, **{**measured.style, "ls": "-"}, label="mean step, measured")
     expected = [row["expected"] for row in drawn]
-    right.plot(probs, expected, "--", color=INK, lw=1, label="expected depth / L")
+    right.plot(probs, expected, **{**fitted, "ls": ":", "lw": 1.6}, label="expected depth / L")
     right.set_xlabel("$p_L$ (linear decay)")
-    right.set_ylabel("time / constant depth's")
+    right.set_ylabel("time / constant depth's time")
+    right.set_title("mean step, gates drawn", loc="left")
     right.set_ylim(0, 1.1)
-    right.legend(frameon=False, fontsize=8, loc="lower right")
     for axes in (left, right):
         tidy(axes)
+    legend_below(figure, [left, right])
     title(figure, "Training time")
     return figure

@@ -1,24 +1,35 @@
 """How far a step moves each layer: update / weight, with the rule of thumb of 1e-3."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minisd.experiments.drawing import (
     INK,
+    Rows,
+    by_rule,
     convolutions,
-    grouped,
+    decimal_ticks,
+    legend_below,
     mean_where_there_is,
     new_figure,
+    seeds_of,
     tidy,
     title,
+    whole_numbers,
 )
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
-from minisd.experiments.trained import TrainedRun
+from minisd.experiments.trained import TrainedRun, label
 
 NAME = "update-ratios"
-SUMMARY = "update/weight ratio of every convolution over the steps, with the 1e-3 guide"
+SUMMARY = "how far a step moves each layer: update / weight"
+ALT = (
+    "Two line charts over the training steps, constant and stochastic depth: the ratio of update "
+    "and weights, one line for each convolution, on a logarithmic axis with a dashed guide at "
+    "0.001."
+)
 RULES = [("constant", 1.0), ("linear", 0.5)]
 GUIDE = 1e-3
 
@@ -61,32 +72,39 @@ def run(study: Study) -> Result:
         f"{runs[0].config['flow']} steps is not shown. Mean of the seeds; dashed: "
         f"the guide {GUIDE:g}; dotted: the learning rate changes."
     )
-    return Result(lambda: draw(runs), rows, caption)
+    config = runs[0].config
+    changes = [epoch * config["resolved"]["steps_per_epoch"] for epoch in runs[0].rate_changes]
+    return Result(lambda: draw(rows, config["depth"], changes), rows, caption, alt=ALT)
 
 
-def draw(runs: list[TrainedRun]) -> Any:
-    """Draw a panel for each rule. Early layers are dark."""
+def draw(rows: Rows, depth: int, changes: Sequence[int]) -> Any:
+    """Draw a panel for each rule. ``changes`` are the steps at which the learning rate changes."""
     import matplotlib as mpl
 
-    groups = grouped(runs)
-    figure = new_figure(11, 4.2)
-    shades = mpl.colormaps["viridis"]
+    groups = by_rule(rows)
+    figure = new_figure(11, 4.6)
+    shades = mpl.colors.ListedColormap(mpl.colormaps["viridis"](np.linspace(0, 0.9, 256)))
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
-    for axes, seeds in zip(panels, groups.values(), strict=True):
-        trained = seeds[0]
-        names, steps, _ = ratios(trained)
-        table = mean_where_there_is([ratios(one)[2] for one in seeds])
+    for axes, (rule, of_rule) in zip(panels, groups.items(), strict=True):
+        names = list(dict.fromkeys(row["parameter"] for row in of_rule))
+        steps = list(dict.fromkeys(row["step"] for row in of_rule))
+        tables = [
+            np.array([np.nan if row["update_ratio"] == "" else row["update_ratio"] for row in seed])
+            for seed in seeds_of(of_rule)
+        ]
+        table = mean_where_there_is(tables).reshape(len(steps), len(names))
         for column in range(len(names)):
-            shade = shades(0.95 * column / max(1, len(names) - 1))
-            axes.plot(steps, table[:, column], color=shade, lw=0.8)
-        axes.axhline(GUIDE, color=INK, ls="--", lw=1)
+            axes.plot(steps, table[:, column], color=shades(column / (len(names) - 1)), lw=0.8)
+        axes.axhline(GUIDE, color=INK, ls="--", lw=1, label=f"guide, {GUIDE:g}")
         axes.set_yscale("log")
         axes.set_xlabel("step")
-        axes.set_title(trained.label, loc="left", fontsize=9)
-        per_epoch = trained.config["resolved"]["steps_per_epoch"]
-        tidy(axes, changes=[epoch * per_epoch for epoch in trained.rate_changes])
+        whole_numbers(axes.xaxis)
+        axes.set_title(label(*rule), loc="left")
+        tidy(axes, changes=changes)
     panels[0].set_ylabel("update / weight")
+    decimal_ticks(panels[0].yaxis)
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(1, len(names)), shades)
     figure.colorbar(scale, ax=list(panels), label="layer, first to last")
-    title(figure, f"Update / weight, ResNet-{runs[0].config['depth']}")
+    legend_below(figure, panels)
+    title(figure, f"Update / weight, ResNet-{depth}")
     return figure

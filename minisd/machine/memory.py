@@ -18,7 +18,7 @@ from minisd.backend import Array, array_module
 _POOLED = 1 << 16  # bytes; smaller arrays come from NumPy, which has a pool for them
 _ALIGN = 64  # bytes of a cache line
 _ALWAYS_KEPT = 1 << 28  # bytes that may lie idle however little is in use
-_MOST_KINDS = 512  # of buffers that may lie idle; a network has some fifty for each batch size
+_MOST_KINDS = 512  # of buffers that may lie idle; a network has about fifty for each batch size
 
 Kind = tuple[int, Any]
 """Bytes, and the frame or None: a buffer with a frame is handed out for that frame only."""

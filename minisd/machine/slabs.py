@@ -225,7 +225,8 @@ def blas_description() -> str:
 
     Also whether it keeps threads of its own beside ours, because it cannot be held to one.
     """
-    return f"{blas_library()}, {num_threads()} threads"
+    count = num_threads()
+    return f"{blas_library()}, {count} {'thread' if count == 1 else 'threads'}"
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,7 +1,7 @@
 """A pool of worker threads: see `minisd.machine`.
 
-`concurrent.futures` does this and much more. With it an operation took some 30 microseconds longer,
-and a training step, which has some hundred of them, 2 to 4 %.
+`concurrent.futures` does this and much more. With it an operation took about 30 microseconds
+longer, and a training step, which has about a hundred of them, 2 to 4 %.
 """
 
 import contextvars

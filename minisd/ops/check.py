@@ -119,14 +119,17 @@ def number(what: str, value: object, interval: str) -> float:
     """
     low, high = (float(end) for end in interval[1:-1].split(","))
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
-        found = math.nan
+        converted = math.nan
     else:
-        found = float(value)
-    above = found >= low if interval[0] == "[" else found > low
-    below = found <= high if interval[-1] == "]" else found < high
+        try:
+            converted = float(value)
+        except OverflowError:  # a whole number of more than 308 digits
+            converted = math.nan
+    above = converted >= low if interval[0] == "[" else converted > low
+    below = converted <= high if interval[-1] == "]" else converted < high
     if not (above and below):
         raise ValueError(f"{what} must lie in {interval}, got {value!r}")
-    return found
+    return converted
 
 
 def check_upstream(

@@ -23,7 +23,7 @@ from minisd.readers import Declared, Kind, json_object
 
 FIRST_FORMAT, FORMAT = 1, 2
 _META = "meta.json"
-_MOST_META = 2**24  # bytes; a thousand epochs have some 200 KB
+_MOST_META = 2**24  # bytes; a thousand epochs have about 200 KB
 
 CHECKPOINT = Kind(
     "a whole checkpoint",

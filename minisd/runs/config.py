@@ -5,15 +5,14 @@ Each setting is defined once, as a field of `Config`. The options of the command
 """
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from minisd.data import LOADERS
-from minisd.errors import ConfigError
+from minisd.data import LOADERS, is_path, own
+from minisd.errors import ConfigError, known_or_close
 from minisd.layers import GAMMAS
 from minisd.models import BRANCHES, check_image_size, num_blocks
 from minisd.ops.check import whole_number
@@ -38,7 +37,10 @@ class Config:
     """All settings of a run. Made by `resolve`, which checks them."""
 
     preset: str = _setting("digits", "start from these settings; the other options override them")
-    data: str = _setting("digits", "data set", choices=DATA_SETS)
+    data: str = _setting(
+        "digits",
+        f"data set: {', '.join(DATA_SETS)}; or images of your own: an .npz file, or a folder",
+    )
     data_dir: str = _setting("data", "folder with the data set's official files")
     coarse: bool = _setting(False, "CIFAR-100: the 20 coarse labels instead of the 100 fine ones")
     limit: int | None = _setting(None, "use the first N training images only, for a quick look")
@@ -112,6 +114,11 @@ class Config:
     )
 
     @property
+    def data_name(self) -> str:
+        """Name of the data set, or of the file or folder with images of one's own."""
+        return own.short_name(self.data)
+
+    @property
     def num_blocks(self) -> int:
         """L, the number of residual blocks."""
         return num_blocks(self.depth, self.branch)
@@ -177,6 +184,10 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "20 layers, p_L = 0.9, SVHN",
         {"data": "svhn", **_PLAIN, **_LAPTOP, "epochs": 10},
     ),
+    "own": (
+        "20 layers, p_L = 0.9, images of your own: --data PATH takes it",
+        {**_LAPTOP, "max_shift": 2, "flip": False, "batch_size": 64, "lr": 0.05},
+    ),
     "cifar10": ("the paper: CIFAR-10, augmented, 110 layers, stochastic depth", _CIFAR),
     "cifar10-constant": ("the same with constant depth", _CIFAR | _CONSTANT),
     "cifar10-plain": ("the paper: CIFAR-10 without augmentation", _CIFAR | _PLAIN),
@@ -230,7 +241,8 @@ def with_present_names(settings: dict[str, Any]) -> dict[str, Any]:
 def resolve(overrides: dict[str, Any]) -> Config:
     """Return the settings of a preset, with some replaced by ``overrides``, and check them.
 
-    Without a preset, the data set decides which: `DEFAULT_PRESET`.
+    Without a preset, the data set decides which: `DEFAULT_PRESET`, or "own". A path of images of
+    one's own becomes absolute, so that a run finds them from any folder.
 
     Raises
     ------
@@ -240,9 +252,13 @@ def resolve(overrides: dict[str, Any]) -> Config:
     """
     overrides = with_present_names(overrides)
     data = overrides.get("data", "digits")
+    is_own = isinstance(data, str) and is_path(data)
+    if is_own:
+        overrides["data"] = own.absolute(data)
     preset = overrides.get("preset")
     if preset is None:
-        preset = DEFAULT_PRESET.get(data, "digits") if isinstance(data, str) else "digits"
+        known = DEFAULT_PRESET.get(data, "digits") if isinstance(data, str) else "digits"
+        preset = "own" if is_own else known
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(_unknown("preset", preset, PRESETS))
     names = {setting.name for setting in dataclasses.fields(Config)}
@@ -266,6 +282,11 @@ def _check(config: Config) -> None:
         choices = PRESETS if setting.name == "preset" else setting.metadata["choices"]
         if choices and value not in choices:
             raise ConfigError(_unknown(setting.name, value, choices))
+    if config.data not in DATA_SETS and not is_path(config.data):
+        raise ConfigError(
+            f"{_unknown('data set', config.data, DATA_SETS)} "
+            "(--data also takes the path of an .npz file, or of a folder with class folders)"
+        )
     for name, lowest in (
         ("width", 1),
         ("epochs", 1),
@@ -291,6 +312,10 @@ def _check(config: Config) -> None:
         whole_number("width", config.width, 1)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if is_path(config.data) and config.data_dir != Config.data_dir:
+        raise ConfigError(
+            f"images of your own are read from --data, here {config.data}: leave out --data-dir"
+        )
     if config.coarse and config.data != "cifar100":
         raise ConfigError("only CIFAR-100 has coarse labels: leave out --coarse")
     if config.shortcut == "none" and probs and min(probs) < 1:
@@ -317,7 +342,4 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _unknown(what: str, value: object, known: typing.Iterable[str]) -> str:
     """Return the message for a name that is not among the known ones."""
-    known = list(known)
-    close = difflib.get_close_matches(str(value), known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-    return f"unknown {what} {value!r}; {hint}"
+    return f"unknown {what} {value!r}; {known_or_close(value, known)}"

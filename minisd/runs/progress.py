@@ -7,6 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from minisd.streams import Stream
+from minisd.terminal import wrapped
 
 _PLAIN_INTERVAL = 30.0  # seconds between lines within an epoch, without a terminal
 
@@ -82,7 +83,10 @@ class _Bar(tqdm):
 
 
 class Console(Progress):
-    """Prints to standard output. What cannot be printed is dropped: training goes on."""
+    """Prints to standard output, in lines that fit the terminal.
+
+    What cannot be printed is dropped: training goes on.
+    """
 
     def __init__(self) -> None:
         self._output = Stream(sys.stdout)
@@ -90,6 +94,7 @@ class Console(Progress):
         self._plain_since = time.monotonic()
 
     def say(self, text: str) -> None:  # noqa: D102
+        text = wrapped(text)
         if self._bar is None:
             print(text, file=self._output, flush=True)
         else:
@@ -127,11 +132,12 @@ class Console(Progress):
             self._plain_since = time.monotonic()
 
     def epoch(self, row: dict[str, Any], epochs: int) -> None:  # noqa: D102
-        left = f"  {self._time_left()} left" if row["epoch"] < epochs else ""
+        has_bar = self._bar is not None and not self._bar.disable  # which shows the time left
+        left = "" if has_bar or row["epoch"] == epochs else f"  {self._time_left()} left"
         self.say(
-            f"epoch {row['epoch']:3d}/{epochs}  lr {row['lr']:.4g}  "
-            f"train loss {row['train_loss']:.4f}  validation error {row['val_error']:.2%}  "
-            f"mean open {row['mean_open']:.1f}  {row['seconds']:.1f} s{left}"
+            f"epoch {row['epoch']:{len(str(epochs))}}/{epochs}  lr {row['lr']:.3g}  "
+            f"loss {row['train_loss']:.3f}  val error {row['val_error']:.2%}  "
+            f"open {row['mean_open']:.1f}  {row['seconds']:.1f} s{left}"
         )
         self._plain_since = time.monotonic()
 

@@ -45,11 +45,14 @@ class Run:
             np.random.default_rng(child) for child in np.random.SeedSequence(config.seed).spawn(4)
         )
         self.device = config.device
-        options = {"labels": "coarse"} if config.coarse else {}
+        options: dict[str, Any] = {"labels": "coarse"} if config.coarse else {}
+        if data.is_path(config.data):
+            options["seed"] = config.seed
         dataset = data.load(config.data, config.data_dir, **options)
         if config.limit is not None:
             dataset = dataset.limited(config.limit)
         self.data_remark = dataset.remark
+        self.class_names = dataset.class_names
         self.num_classes = dataset.num_classes
         self.image_shape = dataset.image_shape
         self.digest = dataset.digest()
@@ -114,6 +117,7 @@ class Run:
                 "expected_depth": expected_depth(probs),
                 "num_parameters": self.model.num_parameters,
                 "num_classes": self.num_classes,
+                **({"class_names": list(self.class_names)} if self.class_names else {}),
                 "image_shape": list(self.image_shape),
                 "training_images": len(self.train),
                 "validation_images": len(self.validation),
@@ -239,15 +243,24 @@ class Run:
         saved, digest = dict(meta["config"]), meta["data_digest"]
         for name, value in dataclasses.asdict(self.config).items():
             value = list(value) if isinstance(value, tuple) else value
+            if name == "data" and may_have_moved(saved.get(name), value):
+                continue  # the digest tells
             if name not in MACHINE_SETTINGS and saved.get(name) != value:
                 raise CheckpointError(
                     f"{path} is of another run: {name} is {saved.get(name)!r} there, {value!r} here"
                 )
         if digest != self.digest:
+            own = data.is_path(self.config.data)
+            place, option = ("data", "--data") if own else ("data_dir", "--data-dir")
             raise CheckpointError(
-                f"{path} was trained on other images than those in {self.config.data_dir}: give "
-                "the folder of the original data with --data-dir"
+                f"{path} was trained on other images than those in {getattr(self.config, place)}: "
+                f"give the {'place' if own else 'folder'} of the original data with {option}"
             )
+
+
+def may_have_moved(old: Any, new: Any) -> bool:
+    """Whether both are paths of images of one's own. These may move, as `MACHINE_SETTINGS` may."""
+    return all(isinstance(place, str) and data.is_path(place) for place in (old, new))
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

@@ -1,7 +1,6 @@
 """Train a run in its folder: start it, or resume it."""
 
 import dataclasses
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from minisd.runs.config import Config, resolve, with_present_names
 from minisd.runs.fit import fit
 from minisd.runs.interrupt import Interrupted, StopSignals
 from minisd.runs.progress import Progress, counted
-from minisd.runs.run import MACHINE_SETTINGS, Run
+from minisd.runs.run import MACHINE_SETTINGS, Run, may_have_moved
 from minisd.stochastic_depth import expected_depth
 
 
@@ -106,6 +105,8 @@ def read_settings(folder: Path, overrides: dict[str, Any]) -> Config:
     config = resolve({**settings, **overrides})
     for name in overrides:
         old, new = getattr(recorded, name), getattr(config, name)
+        if name == "data" and may_have_moved(old, new):
+            continue  # the checkpoint knows whether they are the same images
         if name not in MACHINE_SETTINGS and old != new:
             raise ConfigError(
                 f"{name} is {old} in this run and cannot become {new}: only "
@@ -191,11 +192,15 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
     config, model, position = run.config, run.model, run.position
     C, H, W = run.image_shape
     progress.say(
-        f"data      {config.data}: {len(run.train)} training, {len(run.validation)} validation, "
-        f"{len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
+        f"data      {config.data_name}: {len(run.train)} training, {len(run.validation)} "
+        f"validation, {len(run.test)} test images of {C}x{H}x{W}, {run.num_classes} classes"
     )
     if run.data_remark:
         progress.say(f"          {run.data_remark}")
+    if config.preset == "own" and not config.flip:
+        progress.say(
+            "          not mirrored in training: --flip, if a mirrored image has the same label"
+        )
     library = machine.blas_description() if run.device == "cpu" else "CuPy"
     progress.say(
         f"network   ResNet-{config.depth}, {model.num_parameters:,} parameters, shortcut "
@@ -227,15 +232,7 @@ def _introduce(run: Run, folder: Path, progress: Progress) -> None:
     settings = " ".join(
         f"{key}={_short(value)}" for key, value in dataclasses.asdict(config).items()
     )
-    progress.say(
-        textwrap.fill(
-            settings,
-            100,
-            initial_indent="settings  ",
-            subsequent_indent=" " * 10,
-            break_on_hyphens=False,
-        )
-    )
+    progress.say(f"settings  {settings}")
     if run.is_complete:
         done = "the only epoch was" if config.epochs == 1 else f"all {config.epochs} epochs were"
         progress.say(f"complete  {done} done before")

@@ -224,18 +224,6 @@ def test_a_bad_option_is_refused_before_anything_is_written(name, tmp_path, monk
     assert message.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["train", "--survival", "random"], ["train", "--depth", "deep"], ["trian"], [],
-     ["train", "--bogus"], ["evaluate"], ["data", "get", "mnist"]],
-)  # fmt: skip
-def test_what_argparse_refuses_also_exits_with_2(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    assert "usage: minisd" in capsys.readouterr().err
-
-
 def test_a_batch_of_one_single_pixel_is_refused_before_training(tmp_path, monkeypatch, capsys):
     """4x4 images shrink to one pixel; a last batch of one image could then not be normalised."""
     images = np.random.default_rng(0).integers(0, 255, (40, 1, 4, 4)).astype(np.uint8)

@@ -33,10 +33,10 @@ def finished(tmp_path_factory):
 def test_train_says_what_it_does_and_where_the_run_lies(finished):
     cwd, out = finished
     assert re.search(r"L = 3 blocks; .* expected depth 2.80", out)
-    assert re.search(r"epoch +1/2 .* mean open \d\.\d", out)
-    assert re.search(
-        r"test error \d+\.\d\d% at epoch \d, where the validation error was lowest", out
-    )
+    assert re.search(r"epoch 1/2  lr 0.05  loss .* val error .* open \d\.\d  .* left", out)
+    assert re.search(r"test error \d+\.\d\d% at epoch \d, of lowest validation error", out)
+    assert "1 thread\n" in out
+    assert max(map(len, out.splitlines())) <= 80
     assert "runs/digits-1/" in out
     assert "\r" not in out  # plain lines where there is no terminal
     names = {path.name for path in (cwd / "runs" / "digits-1").iterdir()}
@@ -85,13 +85,15 @@ def test_evaluate_of_no_run_is_a_sentence(tmp_path, capsys):
     assert "not a run folder" in capsys.readouterr().err
 
 
-def test_on_a_terminal_there_is_a_bar_with_the_open_blocks(tmp_path):
+def test_on_a_terminal_there_is_a_bar_with_the_open_blocks_and_nothing_wraps(tmp_path):
     pty, termios = (pytest.importorskip(name) for name in ("pty", "termios"))  # not on Windows
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
+    termios.tcsetwinsize(theirs, (24, 80))
     child = subprocess.Popen(
-        [sys.executable, "-m", "minisd", "train", *TINY, "--out", str(tmp_path / "run")],
+        [sys.executable, "-m", "minisd", "train", *TINY, "--out", "run"],
+        cwd=tmp_path,
         stdout=theirs,
+        env={k: v for k, v in os.environ.items() if k != "COLUMNS"},
     )
     os.close(theirs)
     output = bytearray()
@@ -101,6 +103,9 @@ def test_on_a_terminal_there_is_a_bar_with_the_open_blocks(tmp_path):
     assert child.wait() == 0
     text = output.decode()
     assert re.search(r"epoch 1/2 \|.*open \d/3 .* left", text)
+    shown = [re.sub("\x1b\\[[A-Z]", "", line) for line in re.split(r"[\r\n]+", text)]
+    assert max(map(len, shown)) <= 80
+    assert [line for line in shown if line.startswith("epoch 2/2  lr")]
 
 
 def test_quiet_says_nothing(tmp_path, capsys):
@@ -173,7 +178,7 @@ def test_data_lists_what_is_there(tmp_path, capsys):
     assert main(["data", "--data-dir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "1438 training and 359 test images of 1x8x8" in out
-    assert "minisd data get cifar10" in out
+    assert "minisd data get cifar10" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "gradcheck", "data", "info"])

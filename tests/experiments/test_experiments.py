@@ -41,7 +41,10 @@ from tiny_studies import (
 
 def test_the_command_alone_lists_the_experiments(capsys):
     assert main(["experiment"]) == 0
-    assert capsys.readouterr().out.split("\n") == [*EXPERIMENTS, ""]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [*EXPERIMENTS, "all"]
+    assert all(len(line.split()) >= 5 for line in lines)
+    assert max(map(len, lines)) <= 80
     assert len(EXPERIMENTS) == 10
 
 
@@ -49,7 +52,8 @@ def test_an_unknown_experiment_is_refused(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["experiment", "gradient"])
     assert caught.value.code == 2
-    assert "invalid choice: 'gradient'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said == "minisd: unknown name 'gradient'; did you mean 'gradients'?\n"
 
 
 @pytest.mark.parametrize(

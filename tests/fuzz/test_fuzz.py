@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from damage import BY_ACCIDENT, Damage, odd_json, odd_lines, odd_zip
 
@@ -124,6 +125,36 @@ def of_records(trained, folder):
     return Target(folder / "data_batch_1.bin", read, BY_ACCIDENT, believed=True)
 
 
+def of_own_npz(trained, folder):
+    """Images and labels of a user. Nobody can tell one pixel from another, or one label."""
+    path = folder / "mine.npz"
+    images = np.random.default_rng(1).integers(0, 256, (24, 5, 4), np.uint8)
+    np.savez(path, images=images, labels=np.arange(24) % 3)
+
+    def read():
+        found = load(str(path))
+        return found.digest(), found.num_classes
+
+    return Target(path, read, [*BY_ACCIDENT, odd_zip, odd_zip], believed=True)
+
+
+def of_own_image(trained, folder):
+    """One image among others."""
+    Image = pytest.importorskip("PIL.Image")
+    photos = folder / "photos"
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 256, (6, 5, 3), np.uint8)
+        name = photos / "ab"[number // 3] / f"{number}.{'png' if number % 2 else 'jpg'}"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(name)
+
+    def read():
+        found = load(str(photos))
+        return found.digest(), found.num_classes
+
+    return Target(photos / "a" / "1.png", read, BY_ACCIDENT, believed=True)
+
+
 def of_mat(trained, folder):
     """MATLAB files that are not the official ones: they are not even parsed."""
     (folder / "test_32x32.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(600))
@@ -177,6 +208,8 @@ TARGETS = {
     "flow": of_flow,
     "results": of_results,
     "records": of_records,
+    "own npz": of_own_npz,
+    "own image": of_own_image,
     "mat": of_mat,
     "checksums": of_checksums,
     "archive": of_archive,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from devices import host
-from minisd import SGD, StepSchedule, machine, resnet
+from minisd import SGD, StepSchedule, machine, resnet, uniform
 from minisd.data import Normaliser, Split
 from minisd.data.batches import evaluation_batches, training_batches
 from minisd.errors import ConfigError, DataError, NonFiniteError
@@ -121,6 +121,8 @@ REFUSED = {
     "lr True": (lambda: SGD(tiny_net(), True), ValueError, "lr must lie"),
     "lr a text": (lambda: SGD(tiny_net(), "0.1"), ValueError, "lr must lie"),
     "lr set to NaN": (lambda: step_with(lr=float("nan")), ValueError, "lr must lie"),
+    "lr of 400 digits": (lambda: SGD(tiny_net(), 10**400), ValueError, "lr must lie"),
+    "p of 400 digits": (lambda: uniform(3, 10**400), ValueError, "must lie in .0, 1."),
     "SGD of a list": (lambda: SGD([], 0.1), TypeError, "SGD trains a network"),
     "epochs 2.5": (lambda: StepSchedule(0.1, 2.5), ValueError, "epochs must be a whole"),
     "warm-up 1.5": (

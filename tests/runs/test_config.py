@@ -74,11 +74,36 @@ def test_the_command_has_an_option_for_every_setting(capsys):
         assert preset in text
 
 
-def test_the_defaults_in_the_help_are_those_of_the_command(capsys):
-    with pytest.raises(SystemExit):
-        make_parser().parse_args(["train", "--help"])
-    settings, presets = " ".join(capsys.readouterr().out.split()).split("presets, each with")
-    for option, default in (("p-last X", "0.9"), ("max-shift N", "1"), ("lr X", "0.05"),
-                            ("flip, --no-flip", "off"), ("epochs N", "32")):  # fmt: skip
-        assert re.search(rf" --{option} [^\[]*\[{default}\]", settings), option
-    assert "depth 110, p_last 0.5, epochs 500, batch_size 128, lr 0.1" in presets
+OF_DIGITS = {"p-last X": "0.9", "max-shift N": "1", "lr X": "0.05", "flip, --no-flip": "off"}
+OF_CIFAR = {"p-last X": "0.5", "max-shift N": "4", "lr X": "0.1", "flip, --no-flip": "on"}
+OF_SVHN = {"preset NAME": "svhn", "depth N": "152", "drops [E ...]": "30 35", "momentum X": "0.9"}
+OF_LAPTOP = {"preset NAME": "svhn-laptop", "data-dir DIR": "data", "epochs N": "10"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "preset", "defaults"),
+    [
+        (["--help"], "digits", OF_DIGITS),
+        (["--lr", "3", "--help"], "digits", OF_DIGITS),
+        (["--preset", "cifar10", "--help"], "cifar10", OF_CIFAR),
+        (["--help", "--preset=cifar10", "--depth", "8"], "cifar10", OF_CIFAR),
+        (["--data", "cifar10", "-h", "--preset", "svhn"], "svhn", OF_SVHN),
+        (["--data", "svhn", "--help"], "svhn-laptop", OF_LAPTOP),
+    ],
+)
+def test_the_defaults_in_the_help_are_those_of_the_preset(arguments, preset, defaults, capsys):
+    with pytest.raises(SystemExit) as ended:
+        make_parser().parse_args(["train", *arguments])
+    assert ended.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"settings (default in brackets, as preset {preset} has it)" in text
+    for option, default in defaults.items():
+        assert re.search(rf" --{re.escape(option)} [^\[]*\[{default}\]", text), option
+
+
+def test_the_help_of_an_unknown_preset_is_a_sentence(capsys):
+    with pytest.raises(SystemExit) as ended:
+        make_parser().parse_args(["train", "--help", "--preset", "cifar1O"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said == "minisd: unknown preset 'cifar1O'; did you mean 'cifar10'?\n"

@@ -247,6 +247,7 @@ OF_RUN = {
         lambda c: c["resolved"].update(steps_per_epoch=0),
         "steps_per_epoch is 0",
     ),
+    "400 digits": ("config.json", lambda c: c.update(p_last=10**400), "number of 401 digits"),
     "an error of text": ("log.jsonl", lambda row: row.update(val_error="0.1"), "line 2: val_error"),
     "no loss": ("log.jsonl", lambda row: row.pop("train_loss"), "line 2: it lacks 'train_loss'"),
     "another epoch": ("log.jsonl", lambda row: row.update(epoch=1), "line 2: epoch"),
@@ -263,6 +264,12 @@ def test_what_experiments_read_of_a_run_is_checked(run, kind):
     trained = TrainedRun(run, ("linear", 0.8, 3), {})
     with pytest.raises(RunFolderError, match=f"{run / name} is damaged.*{said}"):
         _ = trained.log, trained.flow, trained.best
+
+
+def test_numbers_near_the_largest_have_a_mean_without_a_warning(run):
+    edited(run / "flow.jsonl", lambda row: row.update(grad_mean=[1e308] * len(row["grad_mean"])))
+    means = TrainedRun(run, ("linear", 0.8, 3), {}).per_epoch("grad_mean")
+    assert np.isinf(means).any()
 
 
 @pytest.mark.parametrize("name", ["log.jsonl", "flow.jsonl"])

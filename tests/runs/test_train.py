@@ -20,6 +20,7 @@ from minisd.runs.fit import error_rate, train_step
 from minisd.runs.progress import Console, Progress
 from minisd.runs.run import Run
 from minisd.runs.session import resume, train
+from minisd.streams import Stream
 from tiny_runs import options
 
 TINY = {"depth": 8, "width": 2, "limit": 120, "batch_size": 32, "epochs": 3, "threads": 1}
@@ -128,6 +129,26 @@ def test_the_bar_has_no_stray_comma(monkeypatch):
     shown = terminal.getvalue()
     assert re.search(r"epoch 1/2 \|.*\|   5%  open 9/9  loss 0.500  \S+ left", shown)
     assert "," not in shown
+
+
+ROW = {"epoch": 499, "lr": 1 / 9000, "train_loss": 12.3456, "val_error": 1.0, "mean_open": 40.51}
+
+
+@pytest.mark.parametrize(("columns", "lines"), [("80", 1), ("50", 2)])
+def test_the_line_of_an_epoch_fits_the_terminal(columns, lines, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(Stream, "isatty", lambda self: True, raising=False)
+    console = Console()
+    console.start(done=0, total=20)
+    console.epoch(ROW | {"seconds": 12.34}, 500)
+    console.stop()
+    shown = [line for line in re.split(r"[\r\n]+", capsys.readouterr().out) if "|" not in line]
+    epoch = [line.rstrip() for line in shown if line.strip()]
+    assert len(epoch) == lines
+    assert max(map(len, epoch)) <= int(columns)
+    assert " ".join(" ".join(epoch).split()) == (
+        "epoch 499/500 lr 0.000111 loss 12.346 val error 100.00% open 40.5 12.3 s"
+    )
 
 
 def test_the_curve_is_a_picture(trained):

@@ -11,7 +11,7 @@ import minisd
 
 ROOT = Path(minisd.__file__).parent
 STOREYS = [
-    "ending errors version",
+    "ending errors terminal version",
     "files streams",
     "readers",
     "gpu figures tutorial locks",

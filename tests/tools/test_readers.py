@@ -21,8 +21,10 @@ ALLOWED = {
     # What these read was opened by `Kind.reading`:
     "data/cifar.py": {"frombuffer"},
     "data/download.py": {"open"},
+    "data/own_folder.py": {"open", "load"},  # Pillow's, of bytes
     "data/svhn.py": {"loadmat", "whosmat"},
     "experiments/paper_curves.py": {"reader"},
+    "experiments/gallery.py": {"DictReader"},
     "course/rubric.py": {"DictReader"},
     "course/handouts/a6/experiment.py": {"reader", "load"},  # and a data set's own `load`
     "data/matlab.py": {"frombuffer"},
