@@ -52,6 +52,13 @@ def test_every_stored_result_is_in_the_gallery_with_its_caption():
     assert text.count("`minisd experiment ") >= len(stored)
 
 
+def test_the_citation_is_there_for_bibtex_and_as_it_stands():
+    (page,) = generated.citation(ROOT).values()
+    assert "@software{minisd,\n  author    = {{The minisd developers}}," in page
+    assert "Huang, Gao and Sun, Yu and" in page
+    assert "cff-version" in page
+
+
 def test_alternative_texts_are_those_of_the_figures():
     code = 'show(figure, "a", "title", alt="One. " "Two.")\nprint(show)\nx = shown(alt="no")'
     assert sources.alternative_texts(code) == ["One. Two."]

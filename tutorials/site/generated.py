@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import minisd
 from minisd.experiments.catalogue import EXPERIMENTS
+from minisd.experiments.gallery import Published, published
 
 FIRST = (
     "stochastic_depth", "residual", "layers", "layer", "ops", "models", "optim", "train",
@@ -22,23 +23,29 @@ HUANG = "Huang et al. 2016"
 
 def gallery(root: Path) -> str:
     """Return every experiment: what it shows, its stored figures with captions, and their CSVs."""
+    folders = sorted(path for path in (root / "tutorials" / "results").iterdir() if path.is_dir())
+    stored = [(folder, {each.name: each for each in published(folder)}) for folder in folders]
     parts = []
     for name, module in EXPERIMENTS.items():
         parts.append(f"### {name}\n\n{module.SUMMARY}.\n")
-        stored = sorted((root / "tutorials" / "results").glob(f"*/{name}.csv"))
-        for numbers in stored:
-            network = numbers.parent.name.replace("resnet", "ResNet-")
-            caption = numbers.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-            about, made_by, command = caption.partition("Made by: ")
-            parts.append(
-                f"```{{figure}} ../results/{numbers.parent.name}/{name}.png\n"
-                f":alt: The figure of {name} for {network}. {module.SUMMARY}.\n\n"
-                f"**{network}.** {escaped(about)}{made_by}`{command}`.\n"
-                f"[Numbers (CSV)](../results/{numbers.parent.name}/{name}.csv)\n```\n"
-            )
-        if not stored:
+        results = [(folder, found[name]) for folder, found in stored if name in found]
+        parts += [in_the_gallery(folder, result) for folder, result in results]
+        if not results:
             parts.append(f"No result of it is stored here: `minisd experiment {name}` makes one.\n")
     return "\n".join(parts)
+
+
+def in_the_gallery(folder: Path, result: Published) -> str:
+    """Return one figure with its caption and a link to its numbers."""
+    network = folder.name.replace("resnet", "ResNet-")
+    about, made_by, command = result.caption.partition("Made by: ")
+    here = f"../results/{folder.name}"
+    return (
+        f"```{{figure}} {here}/{result.figures['png'].name}\n"
+        f":alt: {network}. {result.alt}\n\n"
+        f"**{network}.** {escaped(about)}{made_by}`{command}`.\n"
+        f"[Numbers (CSV)]({here}/{result.table.name})\n```\n"
+    )
 
 
 def escaped(text: str) -> str:
@@ -213,8 +220,35 @@ def citation(root: Path) -> dict[str, str]:
     path = root / "CITATION.cff"
     if not path.is_file():
         return {}
+    import yaml
+
     text = path.read_text(encoding="utf-8")
+    about = yaml.safe_load(text)
+    entries = [bibtex("minisd", "software", about)]
+    entries += [bibtex("stochastic-depth", "inproceedings", each) for each in about["references"]]
     return {
-        "CITATION.md": "# How to cite\n\nThis is `CITATION.cff`, which GitHub, Zotero and "
-        f"`cffconvert` read:\n\n```yaml\n{text}```\n"
+        "CITATION.md": "# How to cite\n\nThe program, and the paper that it implements:\n\n"
+        + "".join(f"```bibtex\n{entry}```\n\n" for entry in entries)
+        + "They are made from `CITATION.cff`, which GitHub and Zotero read:\n\n"
+        f"```yaml\n{text}```\n"
     }
+
+
+def bibtex(key: str, kind: str, about: dict[str, Any]) -> str:
+    """Return what the citation file says of a work, for BibTeX."""
+    authors = [
+        f"{each['family-names']}, {each['given-names']}" if "family-names" in each else each["name"]
+        for each in about["authors"]
+    ]
+    pages = f"{about['start']}--{about['end']}" if "start" in about else ""
+    fields = {
+        "author": " and ".join(name if "," in name else f"{{{name}}}" for name in authors),
+        "title": f"{{{about['title']}}}",
+        "booktitle": about.get("collection-title"),
+        "pages": pages,
+        "year": about.get("year"),
+        "doi": about.get("doi"),
+        "version": about.get("version"),
+    }
+    lines = [f"  {name:9} = {{{value}}},\n" for name, value in fields.items() if value]
+    return f"@{kind}{{{key},\n{''.join(lines)}}}\n"
