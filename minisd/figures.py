@@ -198,6 +198,17 @@ def rate_changes(history: list[dict[str, Any]]) -> list[int]:
     return [row["epoch"] for row, next_row in pairwise(history) if row["lr"] != next_row["lr"]]
 
 
+def data_label(data: str) -> str:
+    """Return the name of a data set for a title; of a path, its last part. Not as mathematics.
+
+    Examples
+    --------
+    >>> data_label("cifar10"), data_label("/home/me/mine.npz")
+    ('cifar10', 'mine')
+    """
+    return PurePath(data).name.removesuffix(".npz").replace("$", r"\$")
+
+
 def learning_curve(description: dict[str, Any], history: list[dict[str, Any]], path: Path) -> None:
     """Draw errors and training loss against the epoch. Circles mark the best validation epoch.
 
@@ -258,15 +269,13 @@ def _curve(description: dict[str, Any], history: list[dict[str, Any]]) -> Any:
         tidy(axes, changes=changes)
     legend_below(figure, [errors])
 
-    data = PurePath(description["data"]).name.removesuffix(".npz")  # of a path, its last part
     rule = (
         "constant depth"
         if description["survival"] == "constant"
         else f"stochastic depth, {description['survival']} p_L = {description['p_last']:g}"
     )
-    data = description["data"].replace("$", r"\$")  # no mathematics in the name of a file
     figure.suptitle(
-        f"ResNet-{description['depth']} on {data}: {rule}",
+        f"ResNet-{description['depth']} on {data_label(description['data'])}: {rule}",
         x=0.02,
         ha="left",
         fontweight="bold",

@@ -24,6 +24,7 @@ from minisd.experiments.drawing import (
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.experiments.trained import label
+from minisd.figures import data_label
 
 NAME = "learning-curves"
 SUMMARY = "Fig. 3 and 4: test error and training loss by epoch"
@@ -119,6 +120,5 @@ def draw(rows: Rows, data: str, depth: int) -> Any:
     decimal_ticks(losses.yaxis)
     errors.plot([], [], "o", ms=10, mfc="none", mew=1.6, color=INK, label="lowest validation error")
     legend_below(figure, [errors])
-    name = data.replace("$", r"\$")  # no mathematics in the name of a file
-    title(figure, f"ResNet-{depth} on {name}")
+    title(figure, f"ResNet-{depth} on {data_label(data)}")
     return figure

@@ -361,6 +361,14 @@ DESCRIPTION = {
 }  # fmt: skip
 
 
+def test_titles_name_images_of_ones_own_by_the_last_part_of_their_path():
+    data = "/home/me/cats $2.npz"
+    curve = figures._curve({**DESCRIPTION, "data": data}, HISTORY)
+    curves = learning_curves.draw(stored("learning-curves"), data, 20)
+    for figure in (curve, curves):
+        assert re.search(r"on cats \\\$2\b", figure.get_suptitle()), figure.get_suptitle()
+
+
 def test_the_curve_of_a_run_says_how_it_is_scaled_and_what_the_dots_are():
     drawn = figures._curve(DESCRIPTION, HISTORY)
     drawn.draw_without_rendering()
