@@ -25,8 +25,8 @@ BOTTLENECK_EXPANSION = 4
 class ResidualBlock(Layer):
     """H = ReLU(b f(x) + id(x)), with a gate b that closes the branch f.
 
-    In training an open block is an ordinary residual block. In a closed one the branch is not
-    entered: its layers run neither forward nor backward, allocate nothing, and move no running
+    In training an open block is an ordinary residual block (eq. 1). In a closed one the branch is
+    not entered: its layers run neither forward nor backward, allocate nothing, and move no running
     statistics, and their parameters' gradients stay None. The shortcut and the ReLU after the
     addition always run.
 
@@ -91,7 +91,7 @@ class ResidualBlock(Layer):
         return self.open_backward(dy, weight) if was_open else self.closed_backward(dy)
 
     def open_forward(self, x: Array, weight: float) -> Array:
-        """Return ReLU(weight f(x) + id(x)): eq. 2 with an open gate (eq. 1), and eq. 5."""
+        """Return ReLU(weight f(x) + id(x)): eq. 2 with an open gate, and eq. 5."""
         return self.relu.forward(
             self.ops.add(self.shortcut.forward(x), weight * self.run_branch(x))
         )
