@@ -5,7 +5,9 @@ Where to look first: `minisd.stochastic_depth` (the paper), `minisd.residual` (t
 """
 
 from minisd import ending, flow, ops  # noqa: F401  # `ending` first: see there
+from minisd.branches import basic_branch, bottleneck_branch
 from minisd.fused import ConvChain, FusedBlock, fuse, one_by_one
+from minisd.gates import at_least, draw_image_gates, every_other, grouped, set_image_gates
 from minisd.layers import (
     BatchNorm2d,
     Conv2d,
@@ -19,7 +21,9 @@ from minisd.layers import (
 from minisd.machine import set_threads
 from minisd.models import ResNet, resnet
 from minisd.optim import SGD, StepSchedule
+from minisd.preactivation import PreActBlock, preact_branch
 from minisd.residual import ResidualBlock
+from minisd.rules import constant, cosine_decay, set_survival
 from minisd.stochastic_depth import (
     depth_distribution,
     draw_gates,
@@ -40,22 +44,34 @@ __all__ = [
     "Layer",
     "Linear",
     "Parameter",
+    "PreActBlock",
     "ReLU",
     "ResNet",
     "ResidualBlock",
     "Sequential",
     "StepSchedule",
     "__version__",
+    "at_least",
+    "basic_branch",
+    "bottleneck_branch",
+    "constant",
+    "cosine_decay",
     "depth_distribution",
     "draw_gates",
+    "draw_image_gates",
+    "every_other",
     "expected_depth",
     "flow",
     "fuse",
+    "grouped",
     "linear_decay",
     "one_by_one",
     "ops",
+    "preact_branch",
     "resnet",
     "set_gates",
+    "set_image_gates",
+    "set_survival",
     "set_threads",
     "uniform",
 ]

@@ -26,7 +26,7 @@ from minisd.fast.sources import Normalised, Plain, to_array
 from minisd.layer import Layer, is_saving, kind
 from minisd.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 from minisd.ops.check import check_arrays, check_ndim, check_upstream
-from minisd.residual import ResidualBlock
+from minisd.residual import ResidualBlock, Weight
 
 Link = tuple[Conv2d, BatchNorm2d, bool]
 """A convolution, its batch norm, and whether a ReLU follows."""
@@ -160,6 +160,8 @@ class ConvChain(Sequential):
             norm.beta.accumulate(dbeta)
         return as_images(g)
 
+    flops = Sequential.flops  # that of its layers
+
     def kinks(self) -> bytes:
         """Where the ReLUs of the last forward were open, if it was done in one pass."""
         saved = None if self._cache is None else self.take()
@@ -175,18 +177,21 @@ class FusedBlock(ResidualBlock):
         """Return f(x), from a chain as something that the addition reads: a `Normalised`."""
         return self.branch.read(x) if self._reads_branch() else super().run_branch(x)  # type: ignore[attr-defined]
 
-    def open_forward(self, x: Array, weight: float) -> Array:  # noqa: D102
+    def open_forward(self, x: Array, weight: Weight) -> Array:  # noqa: D102
         self._sums_in_one_pass = False
         if not self._reads_branch():
             return super().open_forward(x, weight)
         shortcut, branch = self.shortcut.forward(x), self.run_branch(x)
+        if not isinstance(weight, float | int):  # one for each image; a chain scales by channels
+            return self.relu.forward(self.sum(shortcut, weight * to_array(branch)))
+        self.check_fit(shortcut.shape, branch.images_shape)
         y, cache = add_relu_forward(shortcut, branch.scaled(weight), keep=is_saving(self.relu))
         self.relu.save(cache)
         # with another weight, or after a ReLU, the branch's gradient is not that of the sum
         self._sums_in_one_pass = weight == 1 and not branch.relu
         return y
 
-    def open_backward(self, dy: Array, weight: float) -> Array:  # noqa: D102
+    def open_backward(self, dy: Array, weight: Weight) -> Array:  # noqa: D102
         if not self._sums_in_one_pass or not isinstance(self.branch, ConvChain):
             return super().open_backward(dy, weight)
         rectified = self.relu.take()

@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minisd import fast
+from minisd import fast, summary
 from minisd.backend import Array, array_module, to_device
-from minisd.ops.check import check_arrays
+from minisd.ops.check import check_arrays, whole_number
 
 CONTAINERS = (list, tuple, dict)
 """Where a layer may keep parameters and inner layers, besides in attributes of its own."""
@@ -166,6 +166,52 @@ class Layer:
         kinks, such as this one, returns nothing.
         """
         return b""
+
+    def details(self) -> str:
+        """Return the layer's settings as its ``repr`` shows them, such as ``3, 16, stride=2``."""
+        return summary.details(vars(self))
+
+    def __repr__(self) -> str:
+        return summary.nested(self)
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int | None:
+        """Return how many floating point operations a forward in evaluation is, for `summary`.
+
+        Only those of this layer: not those of layers inside it, which are asked themselves. A
+        multiply-add is 2.
+
+        Parameters
+        ----------
+        x_shape, y_shape : tuple of int
+            The shapes of its input and its output, such as (N, C, H, W).
+
+        Returns
+        -------
+        int, or None
+            None, as here: it is not known.
+        """
+        return None
+
+    def summary(self, input_shape: Sequence[int] | None = None, *, batch_size: int = 128) -> str:
+        """Return a table of the layers inside: shapes, parameters, p_l, FLOPs, memory of a step.
+
+        See `minisd.summary` for what is counted. A copy is looked at; this layer does not change.
+
+        Parameters
+        ----------
+        input_shape : tuple of int, optional
+            The shape of one input, (C, H, W) or (D,). Without it: parameters and p_l only.
+        batch_size : int
+            Inputs in a training step, for its memory.
+
+        Raises
+        ------
+        ValueError
+            If the layer does not take such inputs.
+        """
+        if input_shape is not None:
+            input_shape = [whole_number("input_shape", size, 1) for size in input_shape]
+        return summary.table(self, input_shape, whole_number("batch_size", batch_size, 1))
 
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (name, layer) of each layer directly inside this one."""

@@ -5,6 +5,7 @@ A layer only remembers. The mathematics, forward and backward, is in `minisd.ops
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,16 @@ class Conv2d(Layer):
             self.b.accumulate(db)
         return dx
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        _, C, KH, KW = self.w.data.shape
+        return (2 * C * KH * KW + (self.b is not None)) * prod(y_shape)
+
+    def details(self) -> str:  # noqa: D102
+        F, C, K, _ = self.w.data.shape
+        stride = f", stride={self.stride}" if self.stride != 1 else ""
+        padding = f", padding={self.padding}" if self.padding else ""
+        return f"{C}, {F}, {K}{stride}{padding}" + (", bias=True" if self.b is not None else "")
+
 
 class BatchNorm2d(Layer):
     """Batch normalisation per channel; see `minisd.fast.batchnorm`.
@@ -143,6 +154,12 @@ class BatchNorm2d(Layer):
         self.beta.accumulate(dbeta)
         return dx
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        return 2 * prod(y_shape)  # in evaluation it is a scale and a shift
+
+    def details(self) -> str:  # noqa: D102
+        return f"{self.gamma.data.size}, momentum={self.momentum:g}, eps={self.eps:g}"
+
 
 class ReLU(Layer):
     """max(x, 0); see `minisd.fast.activation`."""
@@ -162,6 +179,9 @@ class ReLU(Layer):
         positive, *_ = self.take()
         return b"".join(part.tobytes() for part in positive)
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        return prod(y_shape)
+
 
 class GlobalAvgPool(Layer):
     """(N, C, H, W) to (N, C), the mean over the image; see `minisd.fast.pooling`."""
@@ -173,6 +193,9 @@ class GlobalAvgPool(Layer):
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         return self.ops.global_avg_pool_backward(dy, self.take())
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        return prod(x_shape)
 
 
 class Linear(Layer):
@@ -210,6 +233,13 @@ class Linear(Layer):
             self.b.accumulate(db)
         return dx
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        return (2 * self.w.data.shape[1] + 1) * prod(y_shape)
+
+    def details(self) -> str:  # noqa: D102
+        out_features, in_features = self.w.data.shape
+        return f"{in_features}, {out_features}"
+
 
 class Sequential(Layer):
     """Layers one after another; backward goes through them in reverse."""
@@ -232,3 +262,7 @@ class Sequential(Layer):
         for layer in reversed(self.layers):
             dy = layer.backward(dy)
         return dy
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        """Return 0: all the work is that of the layers inside."""
+        return 0

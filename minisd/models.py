@@ -1,32 +1,24 @@
 """Residual networks by depth (He et al. 2015, section 4.2; Huang et al. 2016, section 4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd.backend import Array
+from minisd.branches import BRANCHES, Branch, attribute, branch_function, unwrapped  # noqa: F401
 from minisd.fused import fuse
 from minisd.layer import floats
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.ops.check import whole_number
 from minisd.recompute import Saved, backward_again, forward_forgetting
-from minisd.residual import (
-    BOTTLENECK_EXPANSION,
-    ResidualBlock,
-    basic_branch,
-    bottleneck_branch,
-    make_shortcut,
-)
-from minisd.stochastic_depth import check_survival
+from minisd.residual import ResidualBlock, make_shortcut
+from minisd.rules import Rule, survival_probabilities
 
 NUM_GROUPS = 3
 DEEPEST = 1_000_000
 """Layers. A number that was typed or read wrongly shall not fill the memory with blocks."""
-BRANCHES = {  # name: (how to make one, its layers, its output channels per unit of width)
-    "basic": (basic_branch, 2, 1),
-    "bottleneck": (bottleneck_branch, 3, BOTTLENECK_EXPANSION),
-}
 
 
 class ResNet(Layer):
@@ -98,6 +90,24 @@ class ResNet(Layer):
                 dh = block.backward(dh)
         return self.stem.backward(dh)
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        """Return 0: all the work is that of the layers inside."""
+        return 0
+
+    def __repr__(self) -> str:
+        return f"ResNet({self.num_blocks} blocks, {self.num_parameters:,} parameters)"
+
+    def __str__(self) -> str:
+        """Return `summary`, for images of 32x32 pixels as in CIFAR-10."""
+        conv = next((layer for layer in self.stem.walk() if isinstance(layer, Conv2d)), None)
+        if conv is None:
+            return self.summary()
+        try:
+            text = self.summary((conv.w.data.shape[1], 32, 32))
+        except ValueError as error:  # a network of one's own, for other images
+            return f"{self.summary()}\nImages of 32x32 pixels do not fit: {error}"
+        return f"{text}\n\nFor other images: model.summary((C, H, W))"
+
     @property
     def num_blocks(self) -> int:
         """L."""
@@ -126,23 +136,27 @@ def _one_value(recompute_every: int | None, checkpoint_every: int | None) -> int
     return checkpoint_every
 
 
-def num_blocks(depth: int, branch: str = "basic") -> int:
+def num_blocks(depth: int, branch: str | Branch = "basic") -> int:
     """L for a network of ``depth`` layers: 3n for depth 6n + 2 (basic), or 9n + 2 (bottleneck).
+
+    In general, for branches of k layers: three groups of n blocks, and two layers more, so the
+    depth is 3kn + 2.
 
     Examples
     --------
     >>> num_blocks(110)
     54
+    >>> num_blocks(11, "bottleneck")
+    3
     """
-    if branch not in BRANCHES:
-        raise ValueError(f"branch must be one of {', '.join(BRANCHES)}; got {branch!r}")
-    _, per_block, _ = BRANCHES[branch]
+    make, name = branch_function(branch)
+    per_block = whole_number(f"{name}: layers", attribute(make, "layers", 2), 1)
     step = NUM_GROUPS * per_block
     depth = whole_number("depth", depth, step + 2, DEEPEST)
     if (depth - 2) % step:
         below = depth - (depth - 2) % step
         raise ValueError(
-            f"depth must be {step}n + 2 with {branch} branches (three groups of n blocks of "
+            f"depth must be {step}n + 2 with {name} branches (three groups of n blocks of "
             f"{per_block} layers, and two more); {depth} is not: try {below} or {below + step}"
         )
     return (depth - 2) // per_block
@@ -154,9 +168,10 @@ def resnet(
     num_classes: int = 10,
     in_channels: int = 3,
     width: int = 16,
-    survival: Sequence[float] | None = None,
+    survival: Sequence[float] | str | Rule | None = None,
     shortcut: str = "A",
-    branch: str = "basic",
+    branch: str | Branch = "basic",
+    block: Callable[..., ResidualBlock] = ResidualBlock,
     gamma: str = "one",
     scale: str = "test",
     recompute_every: int | None = None,
@@ -173,15 +188,23 @@ def resnet(
     Parameters
     ----------
     depth : int
-        6n + 2 (20, 32, 44, 56, 110, 1202, ...), or 9n + 2 with bottleneck branches.
-    survival : list of L floats, optional
-        p_l of each block, for instance ``linear_decay(num_blocks(depth), 0.5)``. None: constant
-        depth, all 1.
+        6n + 2 (20, 32, 44, 56, 110, 1202, ...), or 9n + 2 with bottleneck branches: see
+        `num_blocks`.
+    survival : list of L floats, function of L, or name of a rule, optional
+        p_l of each block, for instance ``linear_decay(num_blocks(depth), 0.5)``; or a rule that is
+        called with L, such as ``linear_decay`` or ``"cosine"`` (see
+        `minisd.rules.RULES`). None: constant depth, all 1.
     shortcut : "A", "A-subsample", "projection" or "none"
         What replaces the identity where the shape changes; see `minisd.residual`. "none": no
         shortcut at all. That is a plain network of the same depth, and its blocks cannot be
         dropped.
-    branch : "basic" or "bottleneck"
+    branch : "basic", "bottleneck", or function
+        What is in a block: see `minisd.branches` for one's own.
+    block : class, or function
+        Makes a block of a branch and a shortcut: ``block(branch, shortcut, survival_prob=,
+        scale=)``. A subclass of `minisd.residual.ResidualBlock`, for instance
+        `minisd.preactivation.PreActBlock`. If its ``pre_activation`` is True, batch norm and ReLU
+        stand before the pooling, and not after the first convolution.
     gamma : "one" or "uniform"
         Where batch norm's scale starts; see `minisd.layers.BatchNorm2d`.
     scale : "test" or "train"
@@ -193,6 +216,8 @@ def resnet(
     fused : bool
         Let `minisd.fused` do several layers in one pass. False: layer by layer, as written in
         `minisd.residual`. Function and parameters are the same; results differ by rounding only.
+        Blocks and layers of one's own run as they are written, since `minisd.fused` knows nothing
+        of them; a branch of convolution, batch norm and ReLU is done in one pass also in there.
     rng : numpy Generator
         Draws the weights, on the host: the same seed gives the same network on every device.
 
@@ -201,6 +226,9 @@ def resnet(
     ValueError
         If the depth is not of the form above, if ``survival`` is not L probabilities, if a plain
         network has one below 1, or if ``recompute_every`` has another value under its older name.
+        In the first forward: if what a branch gives does not fit its shortcut.
+    TypeError
+        If ``branch`` or ``block`` cannot be called as above, or makes something else.
 
     Examples
     --------
@@ -208,13 +236,8 @@ def resnet(
     1727962
     """
     L = num_blocks(depth, branch)
-    survival = [1.0] * L if survival is None else check_survival(survival)
-    if len(survival) != L:
-        raise ValueError(
-            f"a {depth}-layer network has {L} blocks and needs as many survival probabilities, "
-            f"got {len(survival)}"
-        )
-    if shortcut == "none" and min(survival) < 1:
+    probs = survival_probabilities(survival, L)
+    if shortcut == "none" and min(probs) < 1:
         raise ValueError(
             "with shortcut 'none' nothing passes a closed block: all survival probabilities must "
             "be 1 (constant depth)"
@@ -225,34 +248,49 @@ def resnet(
     in_channels = whole_number("in_channels", in_channels, 1)
     dtype = floats(dtype)
 
-    make_branch, _, expansion = BRANCHES[branch]
-    stem = Sequential(
-        Conv2d(in_channels, width, 3, padding=1, rng=rng, dtype=dtype),
-        BatchNorm2d(width, gamma=gamma, rng=rng, dtype=dtype),
-        ReLU(),
-    )
-    blocks = []
+    make_branch, branch_name = branch_function(branch)
+    expansion = whole_number(f"{branch_name}: expansion", attribute(make_branch, "expansion", 1), 1)
+    pre_activation = bool(attribute(block, "pre_activation", False))
+
+    def norm_relu(channels: int) -> list[Layer]:
+        return [BatchNorm2d(channels, gamma=gamma, rng=rng, dtype=dtype), ReLU()]
+
+    first = Conv2d(in_channels, width, 3, padding=1, rng=rng, dtype=dtype)
+    stem = Sequential(first, *([] if pre_activation else norm_relu(width)))
+    blocks: list[ResidualBlock] = []
     channels = width
-    for block in range(L):
-        group, block_in_group = divmod(block, L // NUM_GROUPS)
-        stride = 2 if group > 0 and block_in_group == 0 else 1
+    for number in range(L):
+        group, number_in_group = divmod(number, L // NUM_GROUPS)
+        stride = 2 if group > 0 and number_in_group == 0 else 1
         out_channels = width * 2**group * expansion
-        blocks.append(
-            ResidualBlock(
-                make_branch(
-                    channels, out_channels, stride=stride, gamma=gamma, rng=rng, dtype=dtype
-                ),
-                make_shortcut(
-                    shortcut, channels, out_channels, stride, gamma=gamma, rng=rng, dtype=dtype
-                ),
-                survival_prob=survival[block],
-                scale=scale,
-            )
-        )
+        options: dict[str, Any] = {"gamma": gamma, "rng": rng, "dtype": dtype}
+        made = make_branch(channels, out_channels, stride=stride, **options)
+        if not isinstance(made, Layer):
+            raise TypeError(f"the branch function {branch_name} must return a layer, got {made!r}")
+        skip = make_shortcut(shortcut, channels, out_channels, stride, **options)
+        blocks.append(block(made, skip, survival_prob=probs[number], scale=scale))
+        _check_block(block, blocks[-1], pre_activation)
         channels = out_channels
+    pool = GlobalAvgPool()
+    tail = Sequential(*norm_relu(channels), pool) if pre_activation else pool
     head = Linear(channels, num_classes, rng=rng, dtype=dtype)
-    model = ResNet(stem, blocks, GlobalAvgPool(), head, recompute_every=recompute_every)
+    model = ResNet(stem, blocks, tail, head, recompute_every=recompute_every)
     return fuse(model) if fused else model
+
+
+def _check_block(block: object, made: object, pre_activation: bool) -> None:
+    """Raise a TypeError unless ``block`` made such a block as it says."""
+    name = getattr(unwrapped(block), "__name__", type(block).__name__)
+    if not isinstance(made, ResidualBlock):
+        raise TypeError(
+            f"block={name} must make a ResidualBlock, or one of a subclass, got {made!r}"
+        )
+    if made.pre_activation is not pre_activation:
+        raise TypeError(
+            f"block={name} made a {type(made).__name__}, whose pre_activation is "
+            f"{made.pre_activation}, but says {pre_activation} itself: give the class, or set "
+            f"{name}.pre_activation = {made.pre_activation}"
+        )
 
 
 def check_image_size(

@@ -17,7 +17,7 @@ from minisd.residual import ResidualBlock
 
 Saved = tuple[Array, Settings, bool]
 
-SETTINGS = ("is_open", "survival_prob", "scale", "training", "saves", "eps")
+SETTINGS = ("is_open", "image_gates", "survival_prob", "scale", "training", "saves", "eps")
 """Attributes of blocks, and of layers inside, that decide what a forward computes."""
 
 

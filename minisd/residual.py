@@ -2,24 +2,42 @@
 
     H_l = ReLU(b_l f_l(H_{l-1}) + id(H_{l-1}))          (Huang et al. 2016, eq. 2)
 
-The branch f_l is two or three convolutions; the shortcut id is the identity, or the cheapest map
-to the new shape where channels double and the image halves. The gate b_l is what stochastic depth
-adds: see `minisd.stochastic_depth`, which draws it.
+The branch f_l is two or three convolutions: see `minisd.branches`. The shortcut id is the identity,
+or the cheapest map to the new shape where channels double and the image halves. The gate b_l is
+what stochastic depth adds: see `minisd.stochastic_depth`, which draws it.
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
-from minisd.backend import Array
+from minisd.backend import Array, beside
+from minisd.branches import basic_branch, bottleneck_branch
 from minisd.layer import check_layers, kind
 from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
 from minisd.ops.check import number
 
+__all__ = [  # the branches are in a file of their own, and were here
+    "SCALES",
+    "SHORTCUTS",
+    "IdentityShortcut",
+    "NoShortcut",
+    "PadShortcut",
+    "ResidualBlock",
+    "Weight",
+    "basic_branch",
+    "bottleneck_branch",
+    "check_has_parts",
+    "make_shortcut",
+    "projection_shortcut",
+]
+
 SHORTCUTS = ("A", "A-subsample", "projection", "none")
 SCALES = ("test", "train")
-BOTTLENECK_EXPANSION = 4
+Weight = float | Array
+"""What a branch is multiplied by: one number, or (N, 1, 1, 1), one for each image."""
 
 
 class ResidualBlock(Layer):
@@ -35,7 +53,9 @@ class ResidualBlock(Layer):
     would be left.
 
     A subclass with other mathematics has its own ``open_forward``, ``open_backward``,
-    ``closed_forward`` and ``closed_backward``; gates, surgery and recorders then go on working.
+    ``closed_forward`` and ``closed_backward``; gates, surgery and recorders then go on working. See
+    `minisd.preactivation` for an example. Its class, or a function that makes such blocks, is the
+    ``block`` of `minisd.models.resnet`.
 
     Parameters
     ----------
@@ -53,7 +73,16 @@ class ResidualBlock(Layer):
     is_open : bool
         The gate b_l that the next training forward uses. The backward uses the gate of its
         forward, whatever has been set since.
+    image_gates : (N,) bool on the host, or None
+        One more gate for each image, if the block is open: see `minisd.gates.draw_image_gates`.
+    pre_activation : bool
+        Of the class: whether batch norm and ReLU come before the convolutions and not after the
+        sum. A network of such blocks has them once more before the pooling, and none after the
+        first convolution.
     """
+
+    pre_activation: bool = False
+    image_gates: NDArray[np.bool_] | None = None
 
     def __init__(
         self, branch: Layer, shortcut: Layer, *, survival_prob: float = 1.0, scale: str = "test"
@@ -80,8 +109,10 @@ class ResidualBlock(Layer):
         return 1.0 if self.training else p
 
     def forward(self, x: Array) -> Array:  # noqa: D102
-        weight = self.branch_weight
+        weight: Weight = self.branch_weight
         is_open = self.is_open if self.training else weight > 0
+        if self.training and self.image_gates is not None:
+            weight = weight * self._gate_of_each(x)
         y = self.open_forward(x, weight) if is_open else self.closed_forward(x)
         self.save((is_open, weight))
         return y
@@ -90,13 +121,14 @@ class ResidualBlock(Layer):
         was_open, weight = self.take()
         return self.open_backward(dy, weight) if was_open else self.closed_backward(dy)
 
-    def open_forward(self, x: Array, weight: float) -> Array:
-        """Return ReLU(weight f(x) + id(x)): eq. 2 with an open gate, and eq. 5."""
-        return self.relu.forward(
-            self.ops.add(self.shortcut.forward(x), weight * self.run_branch(x))
-        )
+    def open_forward(self, x: Array, weight: Weight) -> Array:
+        """Return ReLU(weight f(x) + id(x)): eq. 2 with an open gate, and eq. 5.
 
-    def open_backward(self, dy: Array, weight: float) -> Array:
+        ``weight`` is a number, or (N, 1, 1, 1) where each image has a gate of its own.
+        """
+        return self.relu.forward(self.sum(self.shortcut.forward(x), weight * self.run_branch(x)))
+
+    def open_backward(self, dy: Array, weight: Weight) -> Array:
         """Return dx: the sum's gradient goes back both ways, and the two meet at x."""
         ds = self.relu.backward(dy)
         return self.ops.add(self.shortcut.backward(ds), self.branch.backward(weight * ds))
@@ -109,6 +141,36 @@ class ResidualBlock(Layer):
     def closed_backward(self, dy: Array) -> Array:
         """Return dx: nothing goes back through the branch."""
         return self.shortcut.backward(self.relu.backward(dy))
+
+    def sum(self, shortcut: Array, branch: Array) -> Array:
+        """Return the sum of what shortcut and branch give; raise a ValueError unless they fit."""
+        self.check_fit(shortcut.shape, branch.shape)
+        return self.ops.add(shortcut, branch)
+
+    def check_fit(self, shortcut: tuple[int, ...], branch: tuple[int, ...]) -> None:
+        """Raise a ValueError unless the outputs of shortcut and branch have one shape."""
+        if shortcut != branch:
+            raise ValueError(
+                f"the branch of a {kind(self).__name__} gives {branch}, but its shortcut "
+                f"{shortcut}, and the two are added: a branch must make out_channels channels, and "
+                "divide height and width by stride, rounded up"
+            )
+
+    def _gate_of_each(self, x: Array) -> Array:
+        """Return the gates of the images (N, 1, 1, 1), as 1 and 0, where the images are."""
+        gates = self.image_gates
+        assert gates is not None
+        if len(gates) != len(x):
+            raise ValueError(
+                f"the block has gates for {len(gates)} images, and was given {len(x)}: call "
+                "draw_image_gates before each mini-batch with its number of images, or set_gates "
+                "to go back to one gate for all"
+            )
+        return beside(gates.astype(x.dtype), x).reshape(-1, 1, 1, 1)
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        """Return that of the weighted sum, a multiply-add for each number."""
+        return 2 * prod(y_shape)
 
     def run_branch(self, x: Array) -> Any:
         """Return f(x). A recorder looks at what this returns."""
@@ -134,54 +196,6 @@ def check_has_parts(block: Layer) -> None:
         )
 
 
-# ---- branches ----
-
-
-def basic_branch(
-    in_channels: int,
-    out_channels: int,
-    *,
-    stride: int = 1,
-    gamma: str = "one",
-    rng: np.random.Generator,
-    dtype: DTypeLike = np.float32,
-) -> Sequential:
-    """conv 3x3 - BN - ReLU - conv 3x3 - BN: the branch of the CIFAR and SVHN networks."""
-    return Sequential(
-        Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, rng=rng, dtype=dtype),
-        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
-        ReLU(),
-        Conv2d(out_channels, out_channels, 3, padding=1, rng=rng, dtype=dtype),
-        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
-    )
-
-
-def bottleneck_branch(
-    in_channels: int,
-    out_channels: int,
-    *,
-    stride: int = 1,
-    gamma: str = "one",
-    rng: np.random.Generator,
-    dtype: DTypeLike = np.float32,
-) -> Sequential:
-    """conv 1x1 - BN - ReLU - conv 3x3 - BN - ReLU - conv 1x1 - BN, narrow in the middle.
-
-    The middle has a quarter of ``out_channels``; the 3x3 convolution carries the stride.
-    """
-    middle = out_channels // BOTTLENECK_EXPANSION
-    return Sequential(
-        Conv2d(in_channels, middle, 1, rng=rng, dtype=dtype),
-        BatchNorm2d(middle, gamma=gamma, rng=rng, dtype=dtype),
-        ReLU(),
-        Conv2d(middle, middle, 3, stride=stride, padding=1, rng=rng, dtype=dtype),
-        BatchNorm2d(middle, gamma=gamma, rng=rng, dtype=dtype),
-        ReLU(),
-        Conv2d(middle, out_channels, 1, rng=rng, dtype=dtype),
-        BatchNorm2d(out_channels, gamma=gamma, rng=rng, dtype=dtype),
-    )
-
-
 # ---- shortcuts ----
 
 
@@ -193,6 +207,9 @@ class IdentityShortcut(Layer):
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         return dy
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        return 0
 
 
 class PadShortcut(Layer):
@@ -236,6 +253,9 @@ class PadShortcut(Layer):
             return self.ops.subsample_backward(dsmall, shrunk)
         return self.ops.avg_pool2d_backward(dsmall, shrunk)
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        return 0 if self.subsample else prod(x_shape)
+
 
 class NoShortcut(Layer):
     """Nothing: zeros of the branch's shape. What is left of the network is a plain one."""
@@ -252,6 +272,9 @@ class NoShortcut(Layer):
 
     def backward(self, dy: Array) -> Array:  # noqa: D102
         return self.ops.zeros(self.take(), dy)
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:  # noqa: D102
+        return 0
 
 
 def projection_shortcut(

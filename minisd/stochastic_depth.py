@@ -20,7 +20,8 @@ At test time all blocks are present, each weighted by how often it took part in 
     H_l = ReLU(p_l f_l(H_{l-1}) + id(H_{l-1}))                                      (eq. 5)
 
 Equations 2 and 5 are `minisd.residual.ResidualBlock.forward`. This module has the rest: the
-survival rules, the gates, and the expected depth of the network.
+paper's survival rules, the gates, and the expected depth of the network. Other rules, and one's
+own, are in `minisd.rules`.
 
 The gates have their own random generator, so that changing p_L does not change the order of the
 images. They are drawn here, once per mini-batch, and never inside a forward. So a forward can be
@@ -28,7 +29,7 @@ repeated with the same gates, for instance to take a finite difference.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +37,9 @@ import numpy as np
 from minisd.layer import check_generator
 from minisd.ops.check import whole_number
 from minisd.residual import ResidualBlock
+
+Sampler = Callable[[Sequence[float], np.random.Generator], list[bool]]
+"""Draws the L gates of a mini-batch on the host: ``sample(probabilities, rng)``."""
 
 
 class HasBlocks(Protocol):
@@ -78,7 +82,10 @@ def check_survival(survival_probs: Iterable[float]) -> list[float]:
             f"survival probabilities are a list, one for each block, got {survival_probs!r}: for "
             "the same one everywhere use uniform(num_blocks, p)"
         )
-    probs = [p if isinstance(p, int) else float(p) for p in survival_probs]
+    probs = list(survival_probs)
+    for block, p in enumerate(probs, start=1):
+        if isinstance(p, bool | np.bool_) or not isinstance(p, int | float | np.number):
+            raise TypeError(f"survival probabilities must be numbers, got {p!r} for block {block}")
     for block, p in enumerate(probs, start=1):
         if not 0 <= p <= 1:  # also catches NaN
             raise ValueError(
@@ -127,30 +134,49 @@ def depth_distribution(survival_probs: Sequence[float]) -> np.ndarray:
     return distribution
 
 
-def draw_gates(model: HasBlocks, rng: np.random.Generator) -> list[bool]:
+def sample_gates(survival_probs: Sequence[float], rng: np.random.Generator) -> list[bool]:
+    """Draw b_l ~ Bernoulli(p_l), each on its own, without setting the gates."""
+    draws = rng.random(len(survival_probs))  # in [0, 1): p = 1 is always open, p = 0 never
+    return [bool(u < p) for u, p in zip(draws, survival_probs, strict=True)]
+
+
+def draw_gates(
+    model: HasBlocks, rng: np.random.Generator, *, sample: Sampler = sample_gates
+) -> list[bool]:
     """Draw b_l ~ Bernoulli(p_l) for every block and set the gates. Call it once per mini-batch.
 
     It always draws L random numbers, whatever the probabilities.
+
+    Parameters
+    ----------
+    sample : function of (probabilities, rng), optional
+        Draws the gates in another way, such as `minisd.gates.every_other`: it returns L bools.
 
     Returns
     -------
     gates : list of L bool
         On the host, because the host decides which blocks run on a GPU.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``sample`` does not return one gate for each block, as `set_gates` does. The gates are
+        then as they were.
     """
     check_generator("draw_gates", rng)
-    gates = sample_gates([block.survival_prob for block in model.blocks], rng)
+    gates = sample([block.survival_prob for block in model.blocks], rng)
+    if sample is not sample_gates:
+        try:
+            gates = check_gates(model, gates)
+        except (TypeError, ValueError) as error:
+            name = getattr(sample, "__name__", type(sample).__name__)
+            raise type(error)(f"the gates that {name} drew: {error}") from None
     set_gates(model, gates)
     return gates
 
 
-def sample_gates(survival_probs: Sequence[float], rng: np.random.Generator) -> list[bool]:
-    """Draw b_l ~ Bernoulli(p_l) without setting the gates."""
-    draws = rng.random(len(survival_probs))  # in [0, 1): p = 1 is always open, p = 0 never
-    return [bool(u < p) for u, p in zip(draws, survival_probs, strict=True)]
-
-
 def set_gates(model: HasBlocks, gates: Sequence[bool]) -> None:
-    """Open and close the blocks for the next training forwards.
+    """Open and close the blocks for the next training forwards, for all images alike.
 
     Raises
     ------
@@ -161,15 +187,20 @@ def set_gates(model: HasBlocks, gates: Sequence[bool]) -> None:
     """
     for block, gate in zip(model.blocks, check_gates(model, gates), strict=True):
         block.is_open = gate
+        block.image_gates = None
 
 
 def check_gates(model: HasBlocks, gates: Sequence[bool]) -> list[bool]:
     """Return the gates as a list of bool; raise, as `set_gates` does, unless they fit."""
+    if not hasattr(gates, "__len__"):
+        raise TypeError(f"gates are a list of bools, one for each block, got {gates!r}")
     if len(gates) != len(model.blocks):
         raise ValueError(
             f"{len(model.blocks)} blocks need {len(model.blocks)} gates, got {len(gates)}"
         )
     for gate in gates:
         if not isinstance(gate, bool | int | np.bool_ | np.integer) or gate not in (0, 1):
-            raise TypeError(f"a gate must be True (open) or False (closed), got {gate!r}")
+            raise TypeError(
+                f"a gate must be True (open) or False (closed), on the host, got {gate!r}"
+            )
     return [bool(gate) for gate in gates]

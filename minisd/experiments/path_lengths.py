@@ -68,7 +68,8 @@ def unmoved(model: Layer) -> Iterator[None]:
     """Restore statistics, gradients and settings at the end of the block; drop caches."""
     statistics = [(buffer, buffer.copy()) for _, buffer in model.buffers()]
     grads = [(parameter, parameter.grad) for _, parameter in model.parameters()]
-    before = settings(model.walk(), ("training", "saves", "is_open", "recompute_every"))
+    names = ("training", "saves", "is_open", "image_gates", "recompute_every")
+    before = settings(model.walk(), names)
     model.zero_grad()  # new gradients must not be added to those
     try:
         yield

@@ -20,6 +20,7 @@ from minisd.fused import fuse
 from minisd.gradcheck import KinkError, Report, check_layer, check_op, compare
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
 from minisd.models import resnet
+from minisd.preactivation import PreActBlock, preact_branch
 from minisd.residual import (
     SCALES,
     SHORTCUTS,
@@ -171,7 +172,7 @@ def check_layers(edition: ModuleType, rng: np.random.Generator, device: str) -> 
 
 
 def check_blocks(edition: ModuleType, rng: np.random.Generator, device: str) -> Iterator[Report]:
-    """Check residual blocks: every shortcut, branch and scale, open and closed."""
+    """Check residual blocks: every shortcut, branch and scale; open, closed, and per image."""
     make = {"basic": basic_branch, "bottleneck": bottleneck_branch}
     for branch, shortcut, stride in product(make, SHORTCUTS, (1, 2)):
         channels, out = 8, 8 * stride  # bottleneck branches have 2 or 4 in the middle
@@ -194,6 +195,26 @@ def check_blocks(edition: ModuleType, rng: np.random.Generator, device: str) -> 
             name = f"block, {branch}, {shortcut_name}, scale {scale}, {gate}"
             block = (fuse(block) if edition is fast else block).to(device).use(edition)
             yield _away_from_kinks(block, (3, channels, 6, 2), rng, name)
+    for scale, is_open in (("test", True), ("train", True), ("test", False)):
+        block = PreActBlock(
+            preact_branch(3, 6, stride=2, rng=rng, dtype=DTYPE),
+            make_shortcut("A", 3, 6, 2, rng=rng, dtype=DTYPE),
+            survival_prob=0.7,
+            scale=scale,
+        )
+        block.is_open = is_open
+        gate = "open" if is_open else "closed"
+        name = f"block, pre-activation, shortcut A, stride 2, scale {scale}, {gate}"
+        yield _away_from_kinks(block.to(device).use(edition), (3, 3, 6, 2), rng, name)
+    block = ResidualBlock(
+        basic_branch(3, 3, rng=rng, dtype=DTYPE),
+        make_shortcut("A", 3, 3, 1, rng=rng, dtype=DTYPE),
+        survival_prob=0.7,
+        scale="train",
+    )
+    block.image_gates = np.array([True, False, True])
+    block = (fuse(block) if edition is fast else block).to(device).use(edition)
+    yield _away_from_kinks(block, (3, 3, 6, 2), rng, "block, basic, a gate for each image")
 
 
 def check_networks(edition: ModuleType, rng: np.random.Generator, device: str) -> Iterator[Report]:

@@ -135,7 +135,7 @@ def functions(ops):
         "block probability": (lambda: ResidualBlock(IdentityShortcut(), IdentityShortcut(), survival_prob=7), ValueError, "7"),
         "unknown scale": (lambda: ResidualBlock(IdentityShortcut(), IdentityShortcut(), scale="x"), ValueError, "scale"),
         "scale train at p 0": (lambda: ResidualBlock(IdentityShortcut(), IdentityShortcut(), survival_prob=0, scale="train"), ValueError, "divides"),
-        "branch of another shape": (lambda: ResidualBlock(Conv2d(3, 2, 1, rng=RNG), IdentityShortcut()).forward(f(1, 3, 2, 2, dtype=np.float32)), ValueError, "add: b must have shape"),
+        "branch of another shape": (lambda: ResidualBlock(Conv2d(3, 2, 1, rng=RNG), IdentityShortcut()).forward(f(1, 3, 2, 2, dtype=np.float32)), ValueError, "branch of a ResidualBlock gives"),
         "fewer channels by shortcut A": (lambda: PadShortcut(4, 2, 2), ValueError, "append"),
         "images of odd size": (lambda: resnet(8, rng=RNG).forward(f(2, 3, 9, 9, dtype=np.float32)), ValueError, "tiles"),
         "grey images for colour": (lambda: resnet(8, rng=RNG).forward(f(2, 1, 8, 8, dtype=np.float32)), ValueError, "1 channels"),

@@ -6,9 +6,21 @@ Skipped where PyTorch is not installed; the package never needs it.
 import numpy as np
 import pytest
 
-from minisd import SGD, draw_gates, linear_decay, ops, resnet, set_gates
+from minisd import (
+    SGD,
+    PreActBlock,
+    draw_gates,
+    linear_decay,
+    ops,
+    preact_branch,
+    resnet,
+    set_gates,
+    set_image_gates,
+)
+from minisd.footprint import copy_of
 from minisd.layers import Layer
 from minisd.residual import IdentityShortcut, NoShortcut, PadShortcut, ResidualBlock
+from minisd.summary import Calls
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -129,18 +141,23 @@ class Judge(torch.nn.Module):
         if isinstance(block.shortcut, NoShortcut):
             return F.relu(self.layer(f"{name}.branch", block.branch, x))
         h = self.shortcut(f"{name}.shortcut", block.shortcut, x)
-        if self.gates[i] or not self.training:
+        of_images = isinstance(self.gates[i], np.ndarray)
+        if of_images or self.gates[i] or not self.training:
             f = self.layer(f"{name}.branch", block.branch, x)
+            if self.training and of_images:
+                f = f * torch.tensor(self.gates[i].astype(float)).reshape(-1, 1, 1, 1)
             if block.scale == "test":
                 h = h + (f if self.training else block.survival_prob * f)
             else:
                 h = h + (f / block.survival_prob if self.training else f)
-        return F.relu(h)
+        return h if block.pre_activation else F.relu(h)
 
     def forward(self, x):
         h = self.layer("stem", self.model.stem, x)
         for i, block in enumerate(self.model.blocks):
             h = self.block(i, block, h)
+        for i, layer in enumerate(getattr(self.model.pool, "layers", [])[:-1]):
+            h = self.layer(f"pool.{i}", layer, h)  # before the mean, with pre-activation
         p = self.parameters_by_name
         return F.linear(h.mean((2, 3)), p["head.w"], p["head.b"])
 
@@ -159,6 +176,7 @@ NETWORKS = [
     {"depth": 8, "shortcut": "projection", "gamma": "uniform"},
     {"depth": 11, "shortcut": "projection", "branch": "bottleneck", "width": 2},
     {"depth": 11, "shortcut": "A", "branch": "bottleneck", "width": 2, "scale": "train"},
+    {"depth": 8, "shortcut": "projection", "branch": preact_branch, "block": PreActBlock},
 ]
 PLAIN = [{"depth": 14}, {"depth": 11, "branch": "bottleneck", "width": 2}]
 
@@ -185,10 +203,30 @@ def test_plain_networks(options, rng):
     check_network(model, [True] * model.num_blocks, rng)
 
 
+@pytest.mark.parametrize("options", [*NETWORKS[:3], NETWORKS[-1]])
+def test_a_gate_for_each_image(options, rng):
+    """As torchvision's mode "row": the branch times noise of shape (N, 1, 1, 1).
+
+    With scale "train" the noise is over p, as it is theirs.
+    """
+    model = network(options, rng)
+    gates = rng.random((model.num_blocks, 3)) < 0.5
+    gates[0] = [True, False, True]
+    check_network(model, gates, rng)
+
+
+def test_torchvisions_row_mode_is_what_we_say_it_is():
+    """If it is installed: each image is 0, or over p."""
+    theirs = pytest.importorskip("torchvision.ops")
+    rows = theirs.stochastic_depth(torch.ones(200, 2, 3), p=0.75, mode="row").flatten(1)
+    assert (rows == rows[:, :1]).all()
+    assert set(rows[:, 0].tolist()) == {0, 4}
+
+
 def check_network(model, gates, rng):
     judge = Judge(model)
     judge.gates = gates
-    set_gates(model, gates)
+    (set_image_gates if isinstance(gates, np.ndarray) else set_gates)(model, gates)
     x, labels = rng.standard_normal((3, 2, 8, 12)), rng.integers(0, 4, 3)
     tx = tensor(x)
     loss, dlogits = ops.softmax_cross_entropy(model.forward(x), labels)
@@ -236,3 +274,17 @@ def test_ten_sgd_steps(dropped, nesterov, rng):
         )
     for name, buffer in model.buffers():
         np.testing.assert_allclose(buffer, judge.statistics[name].numpy(), rtol=1e-8, atol=1e-10)
+
+
+def test_flops_of_convolutions_and_linear_layers(rng):
+    """PyTorch counts these only, and takes a bias for free."""
+    counter = pytest.importorskip("torch.utils.flop_counter").FlopCounterMode(display=False)
+    model = network({"depth": 11, "shortcut": "projection", "branch": "bottleneck"}, rng)
+    copied = copy_of(model)
+    calls = Calls(copied, (2, 8, 12))
+    products = [layer for layer in copied.walk() if hasattr(layer, "w")]
+    ours = sum(calls.flops[id(layer)][0] for layer in products) - len(model.head.b.data)
+    judge = Judge(model).eval()
+    with counter, torch.no_grad():
+        judge(torch.zeros((1, 2, 8, 12), dtype=torch.float64))
+    assert ours == counter.get_total_flops()

@@ -15,8 +15,8 @@ ON_DEVICES = sorted(
     for path in (ROOT / room).glob("*.py")
     if path.stem not in ("records", "statistics", "report", "table")  # on the host
 ) + [ROOT / "data" / "batches.py"] + [ROOT / f"{name}.py" for name in (
-    "fused", "layer", "layers", "models", "optim", "recompute", "residual", "stochastic_depth",
-    "surgery", "train",
+    "branches", "footprint", "fused", "layer", "layers", "models", "optim", "preactivation",
+    "recompute", "residual", "stochastic_depth", "summary", "surgery", "train",
 )]  # fmt: skip
 """Files whose functions may be given arrays of a GPU."""
 

@@ -16,7 +16,9 @@ from minisd.course.looking import unchanged
 
 OPS = ("activation", "batchnorm", "check", "conv", "linear", "loss", "pooling", "sums", "__init__")
 STAGED = {
-    **dict.fromkeys(("backend.py", "errors.py", "gpu.py", "layer.py", "layers.py")),
+    **dict.fromkeys(
+        ("backend.py", "errors.py", "gpu.py", "layer.py", "layers.py", "summary.py", "footprint.py")
+    ),
     **dict.fromkeys(f"ops/{name}.py" for name in OPS),
     "fast/__init__.py": "from minisd.ops import *\nfrom minisd.ops import __all__\n",
 }
