@@ -43,8 +43,8 @@ Weight = float | Array
 class ResidualBlock(Layer):
     """H = ReLU(b f(x) + id(x)), with a gate b that closes the branch f.
 
-    In training an open block is an ordinary residual block. In a closed one the branch is not
-    entered: its layers run neither forward nor backward, allocate nothing, and move no running
+    In training an open block is an ordinary residual block (eq. 1). In a closed one the branch is
+    not entered: its layers run neither forward nor backward, allocate nothing, and move no running
     statistics, and their parameters' gradients stay None. The shortcut and the ReLU after the
     addition always run.
 
@@ -134,7 +134,7 @@ class ResidualBlock(Layer):
         return self.ops.add(self.shortcut.backward(ds), self.branch.backward(weight * ds))
 
     def closed_forward(self, x: Array) -> Array:
-        """Return ReLU(id(x)): eq. 2 with a closed gate. The branch is not entered."""
+        """Return ReLU(id(x)): eq. 2 with a closed gate (eq. 3). The branch is not entered."""
         self.branch.forget()
         return self.relu.forward(self.shortcut.forward(x))
 

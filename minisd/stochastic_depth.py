@@ -1,11 +1,16 @@
 """Deep Networks with Stochastic Depth (Huang, Sun, Liu, Sedra, Weinberger 2016, arXiv:1603.09382).
 
 The whole paper in one paragraph. A residual network has L blocks. For each mini-batch every block l
-draws a gate b_l ~ Bernoulli(p_l); where b_l = 0 the block is replaced by its shortcut:
+draws a gate b_l ~ Bernoulli(p_l):
 
     H_l = ReLU(b_l f_l(H_{l-1}) + id(H_{l-1}))                                      (eq. 2)
 
-so training runs a short network, a different one each time, and gradients travel a short way. The
+With b_l = 1 this is an ordinary residual block. Where b_l = 0 it is replaced by its shortcut:
+
+    H_l = ReLU(f_l(H_{l-1}) + id(H_{l-1}))                                          (eq. 1)
+    H_l = id(H_{l-1})                                                               (eq. 3)
+
+So training runs a short network, a different one each time, and gradients travel a short way. The
 survival probability falls linearly with depth, from p_0 = 1 (the input) to p_L:
 
     p_l = 1 - (l / L) (1 - p_L)                                                     (eq. 4)

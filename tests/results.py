@@ -1,8 +1,8 @@
-"""The table of results in the project's README, made from the CSVs in ``tutorials/results/``.
+"""The table of ``tutorials/site/findings.md``, made from the CSVs in ``tutorials/results/``.
 
     python -m tests.results          # write it there
 
-A test compares the two, so that the README cannot say what the experiments did not find.
+A test compares the two, so that the page cannot say what the experiments did not find.
 """
 
 import csv
@@ -16,7 +16,7 @@ from minisd.experiments import paper_curves
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "tutorials" / "results"
-README = ROOT / "README.md"
+PAGE = ROOT / "tutorials" / "site" / "findings.md"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 DEPTHS = (20, 56)
 RULES = {"constant depth": ("constant", 1.0), "p_L = 0.5": ("linear", 0.5)}
@@ -143,5 +143,5 @@ def table() -> str:
 if __name__ == "__main__":
     from tests.benchmarks.readme import parts_of
 
-    before, _, after = parts_of(README.read_text(encoding="utf-8"), BEGIN, END)
-    README.write_text(before + table() + after, encoding="utf-8")
+    before, _, after = parts_of(PAGE.read_text(encoding="utf-8"), BEGIN, END)
+    PAGE.write_text(before + table() + after, encoding="utf-8")

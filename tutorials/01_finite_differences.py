@@ -1,6 +1,9 @@
 # %% [markdown]
 # # 1. Finite differences: is a gradient right?
 #
+# A gradient is easy to get almost right. A network whose gradient is wrong by a factor of two still
+# trains, a little worse than it could, and nobody notices. A check that catches it takes ten lines.
+#
 # **You will learn** to tell a right gradient from a wrong one without trusting anybody, and why
 # most gradient checks prove less than they seem to.
 #
@@ -9,9 +12,8 @@
 # **Time**: 30 minutes.
 #
 # Everything in this course is a *forward*, which computes something, and a *backward*, which
-# computes its gradient. Backwards are easy to get almost right. A network with a gradient that is
-# wrong by a factor of two still trains, a little worse than it could, and nobody notices. So
-# before we write the first backward we build the instrument that catches it.
+# computes its gradient. Before we write the first backward we build the instrument that tells
+# whether it is right.
 
 # %%
 import numpy as np
@@ -63,6 +65,7 @@ errors = {
     "central, float32": abs(central_difference(cube, np.float32(1), h.astype(np.float32)) - 3),
 }
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7, 4.2)
 axes = figure.subplots()
 for name, error in errors.items():
@@ -73,7 +76,15 @@ axes.set_ylabel("error of the slope")
 axes.set_ylim(1e-13, 10)
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "01_step_size", "How wrong a slope of $x^3$ is, by the step h of the difference")
+show(
+    figure,
+    "01_step_size",
+    "How wrong a slope of $x^3$ is, by the step h of the difference",
+    alt="Error of the slope against h, both logarithmic. From the right, the forward difference "
+    "falls like h and the central one like h squared, in float64 down to 1e-8 and 1e-11. "
+    "Then each line turns and rises as h gets smaller; in float32 it turns already near h = "
+    "0.005.",
+)
 
 # %% [markdown]
 # Read the picture from the right. There the lines are the theory: a tenth of $h$ makes the forward
@@ -224,6 +235,8 @@ claim("and every wrong one fails, by one in a thousand too", min(seen["random"][
 wide = 0.2
 grid = np.linspace(-1, 1, 401)
 measured = central_difference(lambda x: np.maximum(x, 0), grid, wide)
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7, 3)
 axes = figure.subplots()
 axes.plot(grid, measured, lw=1.6, label=f"central difference, h = {wide}")
@@ -232,7 +245,15 @@ axes.set_xlabel("x")
 axes.set_ylabel("slope")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "01_kink", "A step that crosses the kink of a ReLU measures something in between")
+show(
+    figure,
+    "01_kink",
+    "A step that crosses the kink of a ReLU measures something in between",
+    alt="Slope against x. The gradient jumps from 0 to 1 at x = 0. What is measured rises in a "
+    "straight line from 0 at x = -0.2 to 1 at x = 0.2.",
+)
+
+# %%
 outside = abs(grid) > wide
 claim(
     "a step that crosses no kink measures the slope",
@@ -280,6 +301,8 @@ worst = [
     ).worst.error
     for delta in deltas
 ]
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7, 3.4)
 axes = figure.subplots()
 axes.loglog(deltas, worst, ".-", label="error seen")
@@ -289,7 +312,15 @@ axes.set_xlabel(r"error planted, $\delta$")
 axes.set_ylabel("relative error")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "01_resolution", "How small an error the instrument sees")
+show(
+    figure,
+    "01_resolution",
+    "How small an error the instrument sees",
+    alt="Error seen against error planted, both logarithmic. The two agree along the diagonal "
+    "from 1 down to a floor of rounding, which lies well below the tolerance of 1e-6.",
+)
+
+# %%
 sizes = np.array(worst)[deltas > 1e-7] / deltas[deltas > 1e-7]
 claim(
     f"above 1e-7, {sizes.min():.2f} to {sizes.max():.2f} of what was planted is seen",

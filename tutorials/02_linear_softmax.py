@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 2. A linear classifier: the first backward, and how far to step
 #
+# Whoever trains a network has to choose a learning rate, and mostly guesses. In a network of one
+# layer nobody needs to guess: which rates work can be computed, and so can what momentum adds. Much
+# of what goes wrong in deep networks can be understood here first.
+#
 # **You will learn** to derive the gradients of a linear layer and of softmax with cross-entropy, to
 # train with them, and to say which learning rates work, with momentum and without.
 #
@@ -48,12 +52,19 @@ claim(
 claim("pixels have mean 0 now", np.allclose(x_train.mean(axis=0), 0, atol=1e-5))
 claim("and all together standard deviation 1", abs(x_train.std() - 1) < 1e-4)
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7, 1.7)
 for k, pair in enumerate(figure.subplots(2, 10).T):
     for axes, image in zip(pair, train.images[train.labels == k], strict=False):
         axes.imshow(image[0], cmap="gray_r")
         axes.axis("off")
-show(figure, "02_digits", "Two training images of each digit, 8x8 pixels")
+show(
+    figure,
+    "02_digits",
+    "Two training images of each digit, 8x8 pixels",
+    alt="Twenty grey images in two rows: the digits 0 to 9 from left to right, coarse but "
+    "readable.",
+)
 
 # %% [markdown]
 # ## A linear layer
@@ -262,7 +273,7 @@ claim(f"test error {error:.1%}, give or take {luck:.1%}", 0.02 < error < 0.07)
 # What has it learned? A row of $w$ has a number per pixel, so it is an image. Above, the mean image
 # of each class; below, its weights, red where ink speaks for the class and blue where against.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(8, 2)
 for k, (top, bottom) in enumerate(figure.subplots(2, 10).T):
     top.imshow(train.images[train.labels == k].mean(axis=0)[0], cmap="gray_r")
@@ -274,7 +285,11 @@ show(
     figure,
     "02_weights",
     "Above: the mean image of a class. Below: its weights; red: ink speaks for it, blue: against",
+    alt="Ten columns, one for each digit. The mean images are blurred digits. The weights below "
+    "them are patches of red and blue, for the 0 blue in the middle.",
 )
+
+# %%
 blank = train.images.max(axis=0).reshape(-1) == 0
 claim(f"{blank.sum()} pixels never had ink: their weights have not moved", not w[:, blank].any())
 row, column = divmod(w[0].argmin(), 8)
@@ -380,18 +395,19 @@ for name, limit in limits.items():
 # fast. The other two have 0.003, less than a third of that.
 
 # %%
+rates = {name: 2 / CURVATURE.sum() if rule is sgd else 0.003 for name, rule in RULES.items()}
+paths = {name: descend(rule, rates[name], 80) for name, rule in RULES.items()}
+
 plane = np.meshgrid(np.linspace(-11, 1.5, 200), np.linspace(-1.3, 1.3, 100))
 height = (CURVATURE[0] * plane[0] ** 2 + CURVATURE[1] * plane[1] ** 2) / 2
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(8, 5)
-left = {}
-for axes, (name, rule) in zip(figure.subplots(3, 1, sharex=True), RULES.items(), strict=True):
-    lr = 2 / CURVATURE.sum() if rule is sgd else 0.003
-    path = descend(rule, lr, 80)
-    left[name] = np.linalg.norm(path[-1])
+for axes, (name, path) in zip(figure.subplots(3, 1, sharex=True), paths.items(), strict=True):
     axes.contour(*plane, height, levels=np.geomspace(0.5, 200, 8), colors="#cccccc", linewidths=0.7)
     axes.plot(*path.T, ".-", color=COLOURS[name], lw=0.9, ms=4)
     axes.plot(0, 0, "k+", ms=9)
-    axes.set_title(f"{name}, lr = {lr:.4f}", loc="left", fontsize=10)
+    axes.set_title(f"{name}, lr = {rates[name]:.4f}", loc="left", fontsize=10)
     axes.set_ylabel("$w_2$")
     axes.spines[["top", "right"]].set_visible(False)
 axes.set_xlabel("$w_1$, along the floor of the valley")
@@ -399,7 +415,14 @@ show(
     figure,
     "02_valley",
     "80 steps in a valley 200 times steeper across than along; grey: equal loss; +: the minimum",
+    alt="Three panels with the contour lines of a long, narrow valley. SGD jumps from one side "
+    "to the other at every step and has come half of the way. Momentum swings in waves that "
+    "die down, Nesterov goes nearly straight along the floor, and both come near the "
+    "minimum.",
 )
+
+# %%
+left = {name: np.linalg.norm(path[-1]) for name, path in paths.items()}
 claim(
     "distance left: " + ", ".join(f"{name} {distance:.1f}" for name, distance in left.items()),
     left["SGD"] > 4 and max(left["momentum"], left["Nesterov"]) < 1,
@@ -447,18 +470,16 @@ def learn(lr, momentum, nesterov):
     return losses, np.mean(layer.forward(x_test).argmax(axis=1) != test.labels)
 
 
+curves, errors = {}, {}
+for name, lr in (("SGD", 0.1), ("momentum", 0.1), ("Nesterov", 0.1), ("SGD", 1.0)):
+    curves[name, lr], errors[name, lr] = learn(lr, 0.9 * (name != "SGD"), name == "Nesterov")
+    print(f"{name}, {lr}: loss {curves[name, lr][-1]:.4f}, test error {errors[name, lr]:.2%}")
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7, 3.6)
 axes = figure.subplots()
-final, errors = {}, {}
-for name, lr, line in (
-    ("SGD", 0.1, "-"),
-    ("momentum", 0.1, "-"),
-    ("Nesterov", 0.1, "-"),
-    ("SGD", 1.0, "--"),
-):
-    losses, errors[name, lr] = learn(lr, 0 if name == "SGD" else 0.9, name == "Nesterov")
-    final[name, lr] = losses[-1]
-    print(f"{name}, {lr}: loss {losses[-1]:.4f}, test error {errors[name, lr]:.2%}")
+for (name, lr), losses in curves.items():
+    line = "--" if lr == 1.0 else "-"
     axes.semilogy(losses, line, color=COLOURS[name], lw=1.5, label=f"{name}, lr = {lr}")
 axes.set_xlabel("epoch")
 axes.set_ylabel("training loss")
@@ -468,8 +489,12 @@ show(
     figure,
     "02_momentum",
     "A linear classifier on the digits: three rules, and SGD at ten times the rate",
+    alt="Training loss by epoch, logarithmic. At rate 0.1 momentum and Nesterov fall together "
+    "and SGD stays above them. SGD at rate 1.0 comes down about as far as the two.",
 )
-same, tenfold = (final["SGD", lr] / final["momentum", 0.1] for lr in (0.1, 1.0))
+
+# %%
+same, tenfold = (curves["SGD", lr][-1] / curves["momentum", 0.1][-1] for lr in (0.1, 1.0))
 claim(f"at the same rate SGD's loss is {same:.1f} times momentum's", same > 2.5)
 claim(f"at ten times the rate it is {tenfold:.2f} times", 1 / 1.5 < tenfold < 1.5)
 claim("the test errors lie within two points", np.ptp(list(errors.values())) < 0.02)

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 3. Convolution: one matrix, written three ways
 #
+# Networks that look at images consist of convolutions, and spend nearly all their time there. Their
+# gradients have six indices and look frightening, but there is one idea behind all of them. With it
+# you can write one, change one, and know that it is right.
+#
 # **You will learn** to write a convolution and its gradients as loops, as matrix products and as
 # convolutions again, to test them without any step size, and to look at what filters have learned.
 #
@@ -69,8 +73,10 @@ kernels = {
     "dark left of light": np.array([[1, 0, -1], [1, 0, -1], [1, 0, -1]]),
     "centre minus surroundings": np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]) / 4,
 }
+digit = test[0][21, 0]
 
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 def draw(axes, image, title="", colours="RdBu_r", largest=None):
     """Draw an image; where it is signed, red is positive, blue negative and white zero."""
     largest = abs(image).max() if largest is None else largest
@@ -81,7 +87,6 @@ def draw(axes, image, title="", colours="RdBu_r", largest=None):
     axes.set_yticks([])
 
 
-digit = test[0][21, 0]
 figure = new_figure(7.5, 3.2)
 (first, *above), (blank, *below) = figure.subplots(2, 1 + len(kernels))
 above[0].set_ylabel("kernel", fontsize=8)
@@ -95,8 +100,12 @@ show(
     figure,
     "03_by_hand",
     "Kernels, and what each makes of a digit (red: positive, blue: negative, white: zero)",
+    alt="A row of four kernels, and under each what it makes of a 5: a blurred 5 all in red; "
+    "red and blue patches along its upper and lower edges; the same along its left and "
+    "right edges; the strokes of the 5 in red with blue around them.",
 )
 
+# %%
 uniform = np.ones((6, 7))
 edges = filtered(uniform, kernels["dark above light"])
 claim("of a uniform image an edge filter makes nothing", not edges[1:-1].any())
@@ -393,6 +402,7 @@ three = np.eye(3)[None, None]
 _, letter_cache = conv_forward(np.zeros((1, 1, 13, 11)), letter, none, stride=4)
 stamped = input_gradient(three, letter_cache)
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7.5, 4)
 panels = {
     "w, a letter": letter,
@@ -408,7 +418,11 @@ show(
     figure,
     "03_stamps",
     "Above: a pixel of x leaves the kernel turned. Below: a gradient stamps it as it is",
+    alt="Six small images. The kernel is the letter F; a single pixel of x leaves an F turned "
+    "by 180 degrees in y. Three pixels of dy on a diagonal leave three upright Fs in dx.",
 )
+
+# %%
 claim("a pixel leaves the kernel turned", np.array_equal(trace, letter[:, :, ::-1, ::-1]))
 claim("a gradient stamps it as it is", np.array_equal(stamped[..., 4:9, 4:7], letter))
 
@@ -454,6 +468,8 @@ def matrix_of(w, x_shape, S, P):
 
 numbered = np.arange(1.0, 10).reshape(1, 1, 3, 3)
 left, right = (matrix_of(numbered, (1, 6, 6), S, P=1) for S in (1, 2))
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7.5, 3.9)
 kernel_axes, *matrix_axes = figure.subplots(1, 3, width_ratios=(0.5, 3, 3))
 kernel_axes.imshow(numbered[0, 0], cmap="tab10", vmin=1, vmax=10)
@@ -466,7 +482,12 @@ show(
     figure,
     "03_matrix",
     "y = A x for an image of 6x6; colour: which of the nine weights; white: zero",
+    alt="Two matrices with coloured entries on diagonal bands and white elsewhere. With stride "
+    "1 it is 36 by 36, and every row has the same nine colours moved on; with stride 2 it "
+    "has a quarter of the rows.",
 )
+
+# %%
 print(f"stride 1: {left.size} entries, {np.count_nonzero(left)} not zero, 9 different weights")
 row, column = left[14], left[:, 14]  # of a pixel that is not at the border
 claim("a column has the weights in reverse", np.array_equal(column[column > 0], row[row > 0][::-1]))
@@ -640,6 +661,8 @@ def maps_of(model, images):
 
 model = trained[0]
 first_filters, first_maps = model.layers[0].w.data[:, 0], maps_of(model, digit[None, None])[0][0]
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7.5, 2)
 for i, (upper, lower) in enumerate(figure.subplots(2, 8).T):
     draw(upper, first_filters[i])
@@ -649,6 +672,8 @@ show(
     figure,
     "03_filters",
     "First layer, trained (red: positive, blue: negative weight), and what it says of a 5",
+    alt="Eight trained kernels of 3x3 in red and blue, many of them like edges at some angle, "
+    "and under each the image of a 5 that its ReLU lets through.",
 )
 
 # %% [markdown]
@@ -681,6 +706,8 @@ def awake(maps, layer):
 
 
 maps = maps_of(model, test[0])
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(8, 4.8)
 for layer, part in enumerate(figure.subfigures(1, 3, wspace=0.06)):
     part.suptitle(f"layer {layer + 1}: {2 * layer + 3}x{2 * layer + 3} pixels", fontsize=9)
@@ -694,6 +721,9 @@ show(
     figure,
     "03_favourites",
     "A row: one filter, and the five windows of test images that excite it most (black: ink)",
+    alt="Three blocks of small image patches, by layer. In each row the five patches look "
+    "alike: strokes at one angle in the first layer, ends and bends in the second, larger "
+    "parts of digits in the third.",
 )
 
 # %% [markdown]

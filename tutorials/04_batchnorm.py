@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 4. Batch normalisation: three paths and a projection
 #
+# Most deep networks for images owe it to batch norm that they train at all. It is also where a
+# program is wrong most often: in its gradient, or because somebody forgot to switch it to
+# evaluation. Neither gives an error message, only a worse number.
+#
 # **You will learn** to derive the gradient of batch norm without skipping a step, to read it as a
 # projection, and to see what batch norm does for a deep network and how its statistics go wrong.
 #
@@ -86,13 +90,17 @@ def by_layer(model, x):
     return np.array(found).T
 
 
-figure = new_figure(9, 3.6)
-left, right = figure.subplots(1, 2)
 scale, alike = {}, {}
-for normed, name, colour in ((False, "without", WITHOUT), (True, "with batch norm", WITH)):
-    for factor, style in ((0.7, ":"), (1.0, "-"), (1.4, "--")):
+for normed in (False, True):
+    for factor in (0.7, 1.0, 1.4):
         model = stack(20, normed, np.random.default_rng(0), factor)
         scale[normed, factor], alike[normed] = by_layer(model, images[:128])
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+figure = new_figure(9, 3.6)
+left, right = figure.subplots(1, 2)
+for normed, name, colour in ((False, "without", WITHOUT), (True, "with batch norm", WITH)):
+    for factor, style in ((0.7, ":"), (1.0, "-"), (1.4, "--")):
         left.semilogy(scale[normed, factor], style, color=colour, label=f"{name}, f = {factor}")
     right.plot(alike[normed], color=colour, label=name)  # the same for every f
 right.set_ylim(0, 1)
@@ -100,7 +108,17 @@ for axes in (left, right):
     axes.set_xticks(range(0, 20, 5))
 finish(left, "convolutions before", "standard deviation of z")
 finish(right, "convolutions before", "mean cosine between two images")
-show(figure, "04_drift", "What 20 layers make of random weights, f times He's")
+show(
+    figure,
+    "04_drift",
+    "What 20 layers make of random weights, f times He's",
+    alt="Left: the standard deviation by layer, logarithmic. Without batch norm it falls by "
+    "orders of magnitude at 0.7, falls a little at 1 and rises at 1.4; with it all lines "
+    "are level. Right: the cosine between two images rises towards 1 without batch norm, "
+    "and to about a half with it.",
+)
+
+# %%
 change = {f: scale[False, f][-1] / scale[False, f][0] for f in (0.7, 1.0, 1.4)}
 print("last layer / first, without:", {f: f"{ratio:.1e}" for f, ratio in change.items()})
 claim("f = 0.7 loses at least three orders of magnitude", change[0.7] < 1e-3)
@@ -350,6 +368,7 @@ axis = np.linspace(-np.pi, np.pi, 160)
 grid = np.stack(np.meshgrid(axis, axis), axis=-1)
 level = (to_circle(grid.reshape(-1, 2))[0][:, :, 0, 0].T @ t).reshape(160, 160)
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(9, 4.4)
 panels = {"forward": (landed - points, 1), "backward": (arrows, 2)}
 for axes, (title, (move, size)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
@@ -362,7 +381,12 @@ show(
     figure,
     "04_projection",
     "Batch norm of three numbers; colour: a loss, from low (blue) to high (red)",
+    alt="Two planes of points with arrows, over a colour that depends only on the direction "
+    "from the centre. Forward: all points move along their rays onto a circle. Backward: "
+    "every arrow is at right angles to its ray, and shorter the farther out it starts.",
 )
+
+# %%
 along = abs((arrows * points).sum(axis=1)).max()
 claim(f"every arrow is at right angles to its ray ({along:.0e})", along < 1e-8)
 length = np.linalg.norm(arrows, axis=1).reshape(3, -1)
@@ -437,23 +461,31 @@ def train(model, optimizers, steps, rng, before_step=lambda step: None):
 
 
 steps = 12 if QUICK else 80
-figure = new_figure(7, 3.4)
-axes = figure.subplots()
 losses = {}
-for factor, lr, colour, style in ((1, 0.1, WITH, "-"), (10, 10, "k", ":"), (10, 0.1, WITHOUT, "-")):
+for factor, lr in ((1, 0.1), (10, 10), (10, 0.1)):
     model = stack(4, True, np.random.default_rng(3), factor, width=8)
     convs = Sequential(*(layer for layer in model.layers if isinstance(layer, Conv2d)))
     others = Sequential(*(layer for layer in model.layers if not isinstance(layer, Conv2d)))
     optimizers = [SGD(convs, lr, weight_decay=0), SGD(others, 0.1, weight_decay=0)]
     losses[factor, lr] = train(model, optimizers, steps, np.random.default_rng(0))
-    width = 1.4 if style == ":" else 2.4
-    axes.plot(losses[factor, lr], style, color=colour, lw=width, label=f"{factor} w, rate {lr}")
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+figure = new_figure(7, 3.4)
+axes = figure.subplots()
+styles = ({"color": WITH, "lw": 2.4}, {"color": "k", "lw": 1.4, "ls": ":"}, {"color": WITHOUT})
+for ((factor, lr), found), style in zip(losses.items(), styles, strict=True):
+    axes.plot(found, label=f"{factor} w, rate {lr}", **{"lw": 2.4} | style)
 finish(axes, "step", "training loss")
 show(
     figure,
     "04_weight_scale",
     "Ten times the weights and a hundred times the rate: the same training",
+    alt="Training loss by step. The line of ten times the weights and a hundred times the rate "
+    "lies on that of the ordinary network. Ten times the weights at the old rate stays "
+    "higher and falls later.",
 )
+
+# %%
 difference = abs(losses[1, 0.1] - losses[10, 10])[:20].max()
 claim(
     f"10 w, 100 times the rate: for the first steps the same to {difference:.0e}", difference < 0.02
@@ -561,15 +593,19 @@ for normed in (False, True):
                 curves[normed, lr, seed] = train(model, [SGD(model, lr)], steps, batches)
                 logits = model.eval().forward(test_images)
                 spread[normed, lr, seed] = logits.std(axis=0).max()
+final = {
+    (normed, seed): [curves[normed, lr, seed][-20:].mean() for lr in rates]
+    for normed in (False, True)
+    for seed in seeds
+}
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(9, 3.6)
 left, right = figure.subplots(1, 2)
-final = {}
 for normed, name, colour in ((False, "without", WITHOUT), (True, "with batch norm", WITH)):
     for seed in seeds:
         label = name if seed == 0 else None
         left.plot(curves[normed, 0.1, seed], color=colour, lw=1.2, label=label)
-        final[normed, seed] = [curves[normed, lr, seed][-20:].mean() for lr in rates]
         right.semilogx(rates, final[normed, seed], ".-", color=colour, label=label)
 for axes in (left, right):
     axes.axhline(np.log(10), color="k", ls=":", lw=1, label="log 10: knows nothing")
@@ -580,7 +616,12 @@ show(
     figure,
     "04_without",
     "14 convolutions on the digits, with and without batch norm; two seeds each",
+    alt="Left: training loss by step at rate 0.1. With batch norm it falls well below 1; "
+    "without it stays level at log 10. Right: by learning rate, without batch norm none of "
+    "the rates gets far below log 10, with it most do.",
 )
+
+# %%
 best = {n: [np.nanmin(final[n, seed]) for seed in seeds] for n in (False, True)}
 claim(
     f"at its best rate: {max(best[True]):.2f} with batch norm, {min(best[False]):.2f} without",
@@ -659,6 +700,7 @@ for _ in range(8 if QUICK else 50):
     model.train().forward(images[rng.choice(len(images), 64, replace=False)])  # no step follows
     arriving.append(error(model.eval(), mixed))
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(10, 3.4)
 training, still, size = figure.subplots(1, 3, sharey=True)
 for column, name, colour in ((0, "running statistics", WITHOUT), (1, "the batch's own", WITH)):
@@ -679,7 +721,13 @@ show(
     figure,
     "04_statistics",
     "Test error with the wrong statistics: 14 convolutions with batch norm, digits",
+    alt="Test error in three panels. In training, the running statistics are above the batch's "
+    "own. After a reset, the error falls within some twenty batches to that of the batch's "
+    "own. Never told to evaluate, it is highest for batches of one image and falls with "
+    "their size; batches of one class are nearly as bad.",
 )
+
+# %%
 lag = 100 * (seen[2:, 0] - seen[2:, 1]).mean()
 claim(f"in training, running statistics cost {lag:.0f} points on average", lag > 3, in_full=True)
 claim(

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 5. The residual block: depth that does no harm
 #
+# Until 2015, networks became worse when they became deeper. One addition changed that, and it is in
+# nearly every deep network since, language models included. Here you see the harm, and what the
+# addition does about it.
+#
 # **You will learn** to see that a deep plain network trains worse than a shallow one, to say what a
 # shortcut changes in its gradient, and to write the residual block and its shortcuts by hand.
 #
@@ -112,6 +116,7 @@ residual = {depth: training_losses(depth, "A") for depth in (SHALLOW, DEEP)}
 counts = {network(DEEP, shortcut).num_parameters for shortcut in ("none", "A")}
 claim(f"{min(counts):,} parameters with {DEEP} layers, with or without", len(counts) == 1)
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7, 4.2)
 axes = figure.subplots()
 window = STEPS // 20
@@ -125,7 +130,16 @@ axes.set_xlabel("step")
 axes.set_ylabel(f"training loss, mean of {window} steps")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "05_depth", "Training loss: more layers harm the plain network, not the residual one")
+show(
+    figure,
+    "05_depth",
+    "Training loss: more layers harm the plain network, not the residual one",
+    alt="Training loss by step, logarithmic. The plain network of 56 layers stays highest, that "
+    "of 20 layers falls far below it, and the two residual networks lie lowest, close "
+    "together.",
+)
+
+# %%
 claim(
     f"residual: {final(residual[SHALLOW]):.3f} with {SHALLOW} layers, {final(residual[DEEP]):.3f} "
     f"with {DEEP}, where the plain network had {final(plain[DEEP]):.2f}",
@@ -257,17 +271,10 @@ def look(depth, shortcut):
     return np.array(sizes[::-1]), np.array(got)
 
 
-figure = new_figure(10, 4)
-left, right = figure.subplots(1, 2)
-growth, reach, kept = {}, {}, []
-for name, shortcut, colour in (("plain", "none", TEST), ("residual", "A", VALIDATION)):
+seen, growth, reach, kept = {}, {}, {}, []
+for name, shortcut in (("plain", "none"), ("residual", "A")):
     for depth in (SHALLOW, DEEP):
-        sizes, got = look(depth, shortcut)
-        style = {"color": colour, "label": f"{name}, {depth} layers"}
-        style |= {"lw": 2.4} if depth == DEEP else {"lw": 1.3, "ls": "--"}
-        layer = 1 + 2 * np.arange(len(sizes))  # H_l comes after the stem and l blocks of two
-        left.semilogy(layer, sizes, **style)
-        right.loglog(promised, np.where(got > 0, got, np.nan), **style)
+        sizes, got = seen[name, depth] = look(depth, shortcut)
         growth[name, depth] = (sizes[0] / sizes[-1]) ** (1 / (depth - 2))
         reach[name, depth] = promised[got > promised / 2].max()
         kept.append(got[0] / promised[0])
@@ -275,6 +282,16 @@ for name, shortcut, colour in (("plain", "none", TEST), ("residual", "A", VALIDA
             f"{name}, {depth} layers: the gradient grows {growth[name, depth]:.3f}-fold a layer; "
             f"at least half of the predicted decrease is achieved up to {reach[name, depth]:.2f}"
         )
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+figure = new_figure(10, 4)
+left, right = figure.subplots(1, 2)
+for (name, depth), (sizes, got) in seen.items():
+    style = {"color": TEST if name == "plain" else VALIDATION, "label": f"{name}, {depth} layers"}
+    style |= {"lw": 2.4} if depth == DEEP else {"lw": 1.3, "ls": "--"}
+    layer = 1 + 2 * np.arange(len(sizes))  # H_l comes after the stem and l blocks of two
+    left.semilogy(layer, sizes, **style)
+    right.loglog(promised, np.where(got > 0, got, np.nan), **style)
 right.loglog(promised, promised, "k:", lw=1, label="as predicted")
 right.legend(handles=right.lines[-1:], frameon=False, loc="lower right")
 right.set_ylim(8e-4, 4)
@@ -289,7 +306,13 @@ show(
     figure,
     "05_initialisation",
     "Gradients at the start: how large they are, and how far they can be trusted",
+    alt="Left: norm of the gradient by layer, logarithmic. Towards the input the plain networks "
+    "grow in straight lines, the residual ones far less. Right: decrease achieved against "
+    "decrease predicted. All start on the diagonal; the deep plain network leaves it first, "
+    "the residual ones last.",
 )
+
+# %%
 claim("no gradient vanishes on its way back", min(growth.values()) > 1)
 claim(
     f"of the smallest decrease, at least {min(kept):.0%} is achieved",

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 6. Stochastic depth: short in training, deep in testing
 #
+# Very deep networks take long to train. Stochastic depth makes training cheaper, by about a
+# quarter, and with it the paper's deepest networks tested better, too. It takes a handful of lines,
+# and today's libraries have it under the name *drop path*.
+#
 # **You will learn** to train a network whose blocks are there only some of the time, what exactly
 # is saved when one is not, and why the whole network may be used at test time.
 #
@@ -216,6 +220,8 @@ claim(
 deep = linear_decay(54, p_last=0.5)
 model = resnet(110, in_channels=1, width=1, survival=deep, rng=np.random.default_rng(0))
 drawn = np.array([draw_gates(model, rng) for _ in range(200)])
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(8, 4)
 raster, counts = figure.subplots(1, 2, width_ratios=(3, 2))
 raster.imshow(
@@ -233,7 +239,16 @@ counts.set_xlabel("open blocks of 54")
 counts.set_ylabel("probability")
 counts.legend(frameon=False, loc="upper left", fontsize=8)
 tidy(counts)
-show(figure, "06_gates", "Gates of 54 blocks, linear decay to 0.5: 200 mini-batches")
+show(
+    figure,
+    "06_gates",
+    "Gates of 54 blocks, linear decay to 0.5: 200 mini-batches",
+    alt="Left: 200 mini-batches by 54 blocks, black where open; nearly solid on the left, half "
+    "white on the right. Right: the histogram of open blocks around 40 of 54, with the "
+    "computed distribution on it.",
+)
+
+# %%
 three_sigma = 3 * np.sqrt(sum(p * (1 - p) for p in deep) / len(drawn))
 claim(
     f"drawn: {drawn.sum(axis=1).mean():.1f} open on average, within three standard errors of 40.25",
@@ -395,6 +410,7 @@ for count in num_open:
     )
 slope, intercept = np.polyfit(num_open, milliseconds, 1)
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(6, 3.6)
 axes = figure.subplots()
 axes.plot(num_open, milliseconds, "o", color="#3a6ea5", label="training step")
@@ -404,7 +420,15 @@ axes.set_ylabel("milliseconds")
 axes.set_ylim(bottom=0)
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "06_time", "A training step costs what its open blocks cost (32 layers)")
+show(
+    figure,
+    "06_time",
+    "A training step costs what its open blocks cost (32 layers)",
+    alt="Milliseconds of a training step against open blocks, 0 to 15. The dots lie along a "
+    "straight line that rises from less than half of its end.",
+)
+
+# %%
 print(f"{intercept:.1f} ms without any block, and {slope:.2f} ms for each open one")
 share = milliseconds[0] / milliseconds[-1]
 claim(f"all blocks closed, a step takes {share:.0%} of one with all open: under half", share < 0.5)
@@ -510,12 +534,13 @@ typical = chances @ errors
 ensemble = np.mean(average.argmax(axis=1) != digits.test.labels)
 scaled = test_error(model, model.blocks)
 unscaled = errors[patterns.index((True,) * 6)]
+first = np.array([gates[0] for gates in patterns])
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7.5, 4.4)
 axes = figure.subplots()
 counts = np.array([sum(gates) for gates in patterns])
 spread = counts + 0.35 * (rng.random(64) - 0.5)
-first = np.array([gates[0] for gates in patterns])
 for here, colour, label in (
     (first, "#3a6ea5", "a sub-network with block 1; area: its probability"),
     (~first, "#d9922b", "one without block 1"),
@@ -537,7 +562,12 @@ show(
     figure,
     "06_all_networks",
     "All 64 sub-networks of a network of 6 blocks, and the network as it is tested",
+    alt="Test error against the number of open blocks, a dot for each of 64 sub-networks. The "
+    "dots fall to the right, those without block 1 mostly above. Two lines, the weighted "
+    "network and the average of all 64, lie near the lowest dots.",
 )
+
+# %%
 print(f"a sub-network, on average        {typical:6.2%}")
 print(f"all blocks, weight 1             {unscaled:6.2%}")
 print(f"all blocks, weighted by p_l      {scaled:6.2%}")
@@ -574,6 +604,8 @@ claim("leaving out the weights costs something", unscaled > scaled, in_full=True
 
 # %%
 p_last, depths, table = depth_table()
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7, 4)
 axes = figure.subplots()
 behind = table - table.min(axis=0)  # in a column, as depths differ more than rules do
@@ -593,7 +625,11 @@ show(
     figure,
     "06_depth_and_p",
     "CIFAR-10: the paper's test error (%) by depth and survival probability",
+    alt="A table in colours, test error by depth and p_L, best values in bold. Best is 0.9 at "
+    "20 layers, and smaller the deeper the network, down to 0.5 at 110 layers.",
 )
+
+# %%
 best = {depth: p_last[table[:, column].argmin()] for column, depth in enumerate(depths)}
 print("best p_L by depth:", best)
 claim("at 110 layers the best p_L is 0.5", best[110] == 0.5)

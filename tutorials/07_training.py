@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 7. Training: a whole run, and what may be said of it
 #
+# It is easy to report a number that is too good, and to mean no harm by it. One leak, one seed that
+# was picked, one look too many at the test images is enough. Whoever knows how it happens can keep
+# it from happening, and can tell when somebody else did not.
+#
 # **You will learn** to run a training from the first image to the reported number, to read its
 # curves, to stop and resume it without a trace, and to say no more than the run has shown.
 #
@@ -148,6 +152,8 @@ seen = run.normaliser(scans)
 moves, no_flips = Augmentation(1, flip=False).draw(10, np.random.default_rng(3))
 moved = Augmentation(1, flip=False).apply(seen, moves, no_flips)
 rows = {"scanned": scans, "mirrored": scans[..., ::-1], "normalised": seen, "and shifted": moved}
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(8, 3.5)
 for axes_row, (name, pictures) in zip(figure.subplots(4, 10), rows.items(), strict=True):
     for axes, picture in zip(axes_row, pictures, strict=True):
@@ -159,7 +165,11 @@ show(
     figure,
     "07_augmentation",
     "A digit of each class, mirrored, normalised, and shifted by a pixel",
+    alt="Four rows of ten digits. The mirrored 2 and 3 are no digits any more, the normalised "
+    "ones are on a grey ground, and the shifted ones touch or leave a border.",
 )
+
+# %%
 inked = (train.images.max(axis=(1, 3)) > 0).mean(axis=0)  # of each row, how often it has ink
 full = min(inked[0], inked[-1])
 claim(f"digits fill their box: first and last row have ink in {full:.1%} of images", full > 0.9)
@@ -355,6 +365,7 @@ def errors(curve, heap):
     return np.array([100 * getattr(row, heap).mean() for row in curve])
 
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(9, 3.8)
 theory, real = figure.subplots(1, 2)
 plans = {
@@ -373,7 +384,17 @@ real.set(xlabel="epoch", ylabel="error on the training images (%)", title="the n
 real.legend(frameon=False)
 real.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 tidy(real, changes=[first_drop, second_drop])
-show(figure, "07_drop", "What a lower rate does (dotted: where it is divided by 10)")
+show(
+    figure,
+    "07_drop",
+    "What a lower rate does (dotted: where it is divided by 10)",
+    alt="Left, a bowl with noise: 0.5 throughout falls fast and stays high, 0.01 throughout "
+    "falls slowly, and 0.5 then 0.05 falls fast and then far below. Right, the network's "
+    "training error: the two runs are one up to the first drop, then the one with drops is "
+    "lower and steadier.",
+)
+
+# %%
 losses = [[row.loss for row in some[:first_drop]] for some in (undropped, curve)]
 claim("up to the first drop the two runs are one", losses[0] == losses[1])
 last = slice(-max(1, config.epochs // 4), None)
@@ -404,6 +425,7 @@ for name, changes in wrong_ways.items():
     with np.errstate(over="ignore", invalid="ignore"):
         runs[name] = train_by_hand(bad)
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 notes = {
     "the good run": (0.3, 0.85, "noise, up one epoch and down the next;\nthen the drop"),
     "a rate too large": (0.1, 0.4, "no way down before the drops,\nand they come too late"),
@@ -424,8 +446,16 @@ for axes, (name, some) in zip(figure.subplots(2, 2, sharex=True).flat, runs.item
 figure.axes[0].legend(frameon=False, loc="lower left")
 figure.supxlabel("epoch")
 figure.supylabel("error (%)")
-show(figure, "07_curves", "Four learning curves (dotted: the rate is divided by 10)")
+show(
+    figure,
+    "07_curves",
+    "Four learning curves (dotted: the rate is divided by 10)",
+    alt="Four panels of training and validation error by epoch: a good run whose noise ends at "
+    "the first drop; a rate too large, which stays high; a network too small, with both "
+    "errors high and together; too few images, with the training error at 0 and a wide gap.",
+)
 
+# %%
 ups = [np.sign(np.diff(errors(curve, heap)[:first_drop])) for heap in ("train", "validation")]
 together = (ups[0] == ups[1]).mean()
 print(f"the good run before the drop: both errors go the same way in {together:.0%} of epochs")
@@ -619,6 +649,7 @@ def lowest_of(looks, repeats=300):
     return np.mean([wrong[some].mean(axis=1).min() for some in drawn])
 
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(7, 3.6)
 axes = figure.subplots()
 axes.axhline(100 * wrong.mean(), color=INK, lw=1, ls=":", label="mean of our epochs")
@@ -639,7 +670,14 @@ axes.set(xlabel="looks at the test images", ylabel="test error reported (%)")
 axes.set_ylim(bottom=0)
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "07_lie", "The more often one looks, the lower is the lowest test error")
+show(
+    figure,
+    "07_lie",
+    "The more often one looks, the lower is the lowest test error",
+    alt="Test error reported against the number of looks, from 1 to 128. Both lines fall, that "
+    "of independent models further than that of the epochs of one run, below the dotted "
+    "line of their mean.",
+)
 
 # %% [markdown]
 # The validation error of the chosen epoch is too low for the same reason. So the number to report

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 8. Gradient flow: what arrives where?
 #
+# Papers show a figure to explain why their method works, and readers believe it. This tutorial
+# takes such a figure, finds it again, and then shows that it does not say what it seems to. What we
+# build on the way serves to examine any claim about gradients.
+#
 # **You will learn** to record what flows back through a network, to predict how fast it fades or
 # grows with depth, and to take a famous figure apart with a controlled experiment.
 #
@@ -262,18 +266,22 @@ claim(f"lambda of an 8x8 image: {lam:.4f}", np.isclose(lam, (1 + 2 * np.cos(np.p
 
 L = 20
 places = np.arange(1, L + 1)
-figure = new_figure(10, 3.8)
-left, right = figure.subplots(1, 2)
-for s, shade in ((1.0, "#3a6ea5"), (0.7, "#d9922b"), (0.5, "#c1432e")):
-    dh, dw = typical(L, s=s)
-    left.semilogy(places, dh / dh[-1], ".-", color=shade, label=f"s = {s}")
-    left.semilogy(places, (s * lam) ** (L - places), ":", color="k", lw=1)
-    right.semilogy(places, dw, ".-", color=shade, label=f"s = {s}")
-    found = factor_per_layer(dh)
+seen = {}
+for s in (1.0, 0.7, 0.5):
+    seen[s] = typical(L, s=s)
+    found = factor_per_layer(seen[s][0])
     claim(
         f"s = {s}: {found:.3f} per layer, theory {s * lam:.3f}",
         abs(found / (s * lam) - 1) < 0.06,
     )
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+figure = new_figure(10, 3.8)
+left, right = figure.subplots(1, 2)
+for (s, (dh, dw)), shade in zip(seen.items(), ("#3a6ea5", "#d9922b", "#c1432e"), strict=True):
+    left.semilogy(places, dh / dh[-1], ".-", color=shade, label=f"s = {s}")
+    left.semilogy(places, (s * lam) ** (L - places), ":", color="k", lw=1)
+    right.semilogy(places, dw, ".-", color=shade, label=f"s = {s}")
 left.plot([], [], "k:", lw=1, label=r"theory, $(s\lambda)^{L - l}$")
 left.set_ylabel("norm of dh; the last layer's is 1")
 left.legend(frameon=False)
@@ -283,7 +291,17 @@ for axes in (left, right):
     axes.set_xlabel("layer")
     whole_numbers(axes.xaxis)
     tidy(axes)
-show(figure, "08_vanishing", "Plain networks of 20 layers at the start: weights s times He's")
+show(
+    figure,
+    "08_vanishing",
+    "Plain networks of 20 layers at the start: weights s times He's",
+    alt="Left: norm of dh by layer, logarithmic; three straight lines that fall towards the "
+    "input, the steeper the smaller the weights, with the dotted theory on them. Right: "
+    "mean |dw| by layer, three nearly level lines.",
+)
+
+# %%
+dh, dw = seen[0.5]
 claim(
     f"s = 0.5: the largest ||dh|| is {dh.max() / dh.min():.0e} times the smallest, "
     f"the largest mean |dw| {dw.max() / dw.min():.0f} times",
@@ -367,14 +385,17 @@ deep = {
     CONSTANT: resnet(DEPTH, **options),
     LINEAR: resnet(DEPTH, survival=linear_decay(blocks), **options),
 }
-figure = new_figure(10, 3.8)
-left, right = figure.subplots(1, 2)
 dh, dw = {}, {}
 for kind, model in deep.items():
     draw_gates(model, np.random.default_rng(4))
     seen = one_step(model)
     dh[kind] = seen["output_grad_norm"][0]
     dw[kind] = seen["grad_mean"][0, convolutions(seen["parameter"].tolist())]
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+figure = new_figure(10, 3.8)
+left, right = figure.subplots(1, 2)
+for kind in deep:
     style = {"marker": ".", "ms": 4, "lw": 1, "color": colour(*kind), "label": label(*kind)}
     left.semilogy(np.arange(1, blocks + 1), dh[kind], **style)
     right.semilogy(np.arange(1, len(dw[kind]) + 1), dw[kind], **style)
@@ -390,8 +411,12 @@ show(
     figure,
     "08_by_depth",
     f"{DEPTH} layers in their first step, by depth (gaps: closed blocks have no gradient)",
+    alt="Left: the gradient's norm at the output of each block, logarithmic. In the plain "
+    "network it grows steeply towards the input, in the residual ones little. Right: mean "
+    "|dw| by convolution, with the same order; the stochastic network has gaps.",
 )
 
+# %%
 growth = {kind: dw[kind][0] / dw[kind][-1] for kind in (PLAIN, CONSTANT)}
 claim(
     f"{DEPTH} layers, first convolution / last: plain {growth[PLAIN]:.0e}, "
@@ -481,7 +506,7 @@ curves = {
     for kind, several in runs.items()
 }
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(11, 7)
 (theirs, ours), (losses, against) = figure.subplots(2, 2)
 for style, (name, (x, y)) in zip(("-", ":"), paper.items(), strict=True):
@@ -515,8 +540,13 @@ show(
     figure,
     "08_fig7",
     "The first layer's gradient, the paper's and ours, and the loss (dotted: the rate drops)",
+    alt="Four panels. The paper's first gradient is larger with stochastic depth after each "
+    "drop of the rate. On the digits ours is, too, late in training; so is the training "
+    "loss, by even more. Against each other, gradient and loss lie along one band for both "
+    "networks.",
 )
 
+# %%
 late = slice(SIZE["epochs"] * 3 // 4, None)
 quotients = {}
 for name in ("stem", "loss"):
@@ -666,9 +696,9 @@ claim(f"weights twice as large, gradient {twice / once:.2f}", abs(twice / once -
 # not shown that its factor has the same cause, only that a figure like this cannot tell. Nor have
 # we shown that stochastic depth does not help: the paper's test errors stand, and the size of a
 # gradient does not explain them. And on a subset of CIFAR-10 this library did not find the factor
-# at all: the README's table has 1.1 at 20 layers and 0.25 at 56. Those runs are short, their losses
-# at constant depth far from nothing, and the 56 layers were hardly trained. That fits what we found
-# here, and is no proof of it.
+# at all: the table of [findings](site/findings.md) has 1.1 at 20 layers and 0.25 at 56. Those runs
+# are short, their losses at constant depth far from nothing, and the 56 layers were hardly trained.
+# That fits what we found here, and is no proof of it.
 #
 # ## Lesions: who needs block l?
 #
@@ -706,6 +736,7 @@ for kind, several in runs.items():
         [[lesion.error(r, r.test, remove[kind](r.model, k)) for k in range(L)] for r, _ in several]
     )
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(8, 4.2)
 axes = figure.subplots()
 for kind, errors in removed.items():
@@ -715,10 +746,18 @@ axes.set_xlabel("removed block")
 axes.set_ylabel("test error (%); dashed: whole network")
 axes.set_ylim(0, 100)
 whole_numbers(axes.xaxis)
-figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper left", ncols=3)
+figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
 tidy(axes)
-show(figure, "08_lesion", "Which block is missed? Test error with one block removed")
+show(
+    figure,
+    "08_lesion",
+    "Which block is missed? Test error with one block removed",
+    alt="Test error by removed block. The plain network is mostly wrong, whichever is removed. "
+    "With constant and with stochastic depth the error is far lower; it is highest for the "
+    "first block, and at constant depth also high for block 7.",
+)
 
+# %%
 print("survival_prob of the blocks", np.round(linear_decay(L), 2))
 for kind, errors in removed.items():
     print(f"test error (%) without one block, {kind[0]:8}", errors.mean(axis=0).round())

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 9. The same code on a GPU
 #
+# A program may be right and yet leave its GPU idle most of the time. The reason is often a single
+# line that asks for a number: a loss that is printed, an `if` on an array. If you know what makes a
+# program wait, you can find that line by reading.
+#
 # **You will learn** to write a function once for NumPy and for CuPy, to see where a program waits
 # for its GPU and what that costs, and why a gate that is drawn on the host costs nothing.
 #
@@ -316,11 +320,11 @@ claim(f"on the device: {waits['device']}, one for each block", waits["device"] =
 # Then nobody waits, but nothing is saved either. So gates on the device are a choice of two evils.
 # On the host they have neither, and to draw them takes next to nothing. That much can be measured
 # here: the gates of a ResNet-110, against the time in which by our assumption its kernels are
-# launched. How many those are, the README says; they were counted on an emulated device. An open
-# block launches 29 kernels forward and 34 backward; a matrix product forward, and two backward, for
-# each of its two convolutions; and 6 more that move its weights. A closed block launches 4 and 2,
-# those of the ReLU after its shortcut. (That is with `--dropped freeze`: its weights stay as they
-# are.)
+# launched. How many those are, [On a GPU](site/gpu.md) says; they were counted on an emulated
+# device. An open block launches 29 kernels forward and 34 backward; a matrix product forward, and
+# two backward, for each of its two convolutions; and 6 more that move its weights. A closed block
+# launches 4 and 2, those of the ReLU after its shortcut. (That is with `--dropped freeze`: its
+# weights stay as they are.)
 
 # %%
 OPEN, CLOSED, UNFUSED = (29, 34), (4, 2), (115, 145)  # forward, backward; the last is for later
@@ -390,6 +394,8 @@ WAYS = {
     "it asks for every gate": {"ask": "gates"},
     "it asks after every kernel": {"ask": "kernels"},
 }
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 COLOURS = {
     "preparing": "#d9a441", "launching": "#a3a3a3", "waiting": TEST,
     "transfer": INK, "forward": VALIDATION, "backward": LOSS, "optimiser": "#8e6bb0",
@@ -414,7 +420,14 @@ panels[-1].set_xlim(0, END)
 panels[-1].set_xlabel("milliseconds of two training steps (a model, not a measurement)")
 handles = [panels[0].barh(0, 0, color=colour, label=what) for what, colour in COLOURS.items()]
 figure.legend(handles=handles, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
-show(figure, "09_timeline", "Two training steps of a ResNet-20 in the model: who works when")
+show(
+    figure,
+    "09_timeline",
+    "Two training steps of a ResNet-20 in the model: who works when",
+    alt="Four timelines of host and device. If nobody asks, the device is busy from the first "
+    "launch to the end. The more the host asks, the more it waits and the more gaps the "
+    "device has; asking after every kernel takes several times as long.",
+)
 
 # %% [markdown]
 # First panel: the device is the slower of the two, the host gains a lead, and it prepares the next
@@ -466,12 +479,12 @@ claim(f"{every_kernel / free:.1f} times as long; rW is the largest of the three"
 # below which a GPU is *launch-bound*: it idles between kernels, and a larger batch takes no longer.
 # Above, it is bound by its memory and its arithmetic.
 #
-# A launch-bound program is helped by launching less. Elementwise mathematics such as
-# `(x - mean) / std * gamma + beta` is four kernels in CuPy as it stands, each of which reads its
-# input from memory and writes its output there. *Fused* it is one kernel that reads and writes
-# once. In minisd such a function is written once and marked `@one_kernel` (`minisd/backend.py`).
-# NumPy runs it as it stands, for CuPy it becomes one kernel. Without, an open block launched 115
-# and 145 kernels instead of 29 and 34 (the README again). What is that worth in the model?
+# A launch-bound program is helped by launching less. Elementwise mathematics such as `(x - mean) /
+# std * gamma + beta` is four kernels in CuPy as it stands, each of which reads its input from
+# memory and writes its output there. *Fused* it is one kernel that reads and writes once. In minisd
+# such a function is written once and marked `@one_kernel` (`minisd/backend.py`). NumPy runs it as
+# it stands, for CuPy it becomes one kernel. Without, an open block launched 115 and 145 kernels
+# instead of 29 and 34 ([the same page](site/gpu.md)). What is that worth in the model?
 
 # %%
 sizes = np.array([8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512])
@@ -481,13 +494,16 @@ KINDS = {
     "fused, gates on the host": {},
 }
 T = {}
-figure = new_figure(7.5, 4.4)
-axes = figure.subplots()
-for (kind, options), colour in zip(KINDS.items(), (TEST, LOSS, VALIDATION), strict=True):
+for kind, options in KINDS.items():
     devices = [run(5, N, **options) for N in sizes]
     T[kind] = np.array([device.time / 5e3 for device in devices])
-    axes.loglog(sizes, T[kind], ".-", color=colour, lw=1.6, label=kind)
 D = np.array([device.busy("device") / 5e3 for device in devices])
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+figure = new_figure(7.5, 4.4)
+axes = figure.subplots()
+for (kind, times), colour in zip(T.items(), (TEST, LOSS, VALIDATION), strict=True):
+    axes.loglog(sizes, times, ".-", color=colour, lw=1.6, label=kind)
 axes.loglog(sizes, D, ":", color=INK, lw=1.2, label="the device's part of the last")
 axes.set_xticks(sizes[::2], sizes[::2])
 axes.set_yticks([1, 2, 5, 10, 20, 50], [1, 2, 5, 10, 20, 50])
@@ -496,8 +512,16 @@ axes.set_xlabel("batch size N")
 axes.set_ylabel("milliseconds a step (a model)")
 axes.legend(frameon=False)
 tidy(axes)
-show(figure, "09_launch_bound", "Below a batch of 100 this step is bound by its launches")
+show(
+    figure,
+    "09_launch_bound",
+    "Below a batch of 100 this step is bound by its launches",
+    alt="Milliseconds a step by batch size, both logarithmic. The three lines are level up to "
+    "about 100 images and then rise together with the device's part. Fused with gates on "
+    "the host is lowest, not fused highest.",
+)
 
+# %%
 unfused, mask, fused = T.values()
 claim("a batch of 32 takes no longer than one of 8", fused[sizes == 32][0] < 1.01 * fused[0])
 claim("and the device works for less than half of it", D[sizes == 32][0] < fused[0] / 2)
@@ -570,7 +594,7 @@ claim(f"and trains to other numbers ({apart:.0e})", apart > 10 * TOLERANCE)
 # If there is a GPU, its steps can be timed, too. The clock may be read only when the device is
 # done, before and after: `backend.synchronize` waits for that. Without it one measures the
 # launching and takes it for the step. (The cell below has been run on an emulated device, which
-# knows no asynchrony; whether on a real one, the README says.)
+# knows no asynchrony; whether on a real one, [On a GPU](site/gpu.md) says.)
 
 # %%
 device, why = gpu.resolve_device("auto")

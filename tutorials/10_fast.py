@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 10. Fast: the convolution that copies nothing
 #
+# Programs are seldom slow because of what they compute, and often because of what they copy. Here a
+# convolution becomes much faster without a line of C, and every step is measured. The same
+# questions help with any program that handles large arrays.
+#
 # **You will learn** to say how fast a convolution could be on your machine, to find what keeps it
 # from that, and to remove it with nothing but NumPy: views, order, sizes, caches and threads.
 #
@@ -179,7 +183,7 @@ claim(f"the same bytes in runs of 3 take {ratio:.1f} times as long", ratio > 1.5
 # These are $3C$ consecutive rows of $M$, from $hC$ on, and $WN$ consecutive columns, from $jN$ on.
 # They are a rectangle. Here is $M$ for a tiny case, with the three rectangles of one output row.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 N, C, H, W = 3, 2, 3, 4
 M = np.zeros((H + 2, C, W + 2, N))
 M[1:-1, :, 1:-1] = 1 + np.arange(C)[:, None, None] + 0.6 * (np.arange(W) % 2)[:, None]
@@ -198,6 +202,9 @@ show(
     figure,
     "10_memory",
     "Images by rows as one matrix, with the three rectangles of one row of output",
+    alt="A matrix in greys, rows of the image and channel downwards, positions of three images "
+    "across. Three coloured rectangles of the same height lie over it, each moved to the "
+    "right by three columns.",
 )
 
 # %% [markdown]
@@ -278,18 +285,29 @@ claim("X[2, 5] is that rectangle of M", np.array_equal(X[2, 5], rectangle))
 # of depth $3C$, ours; or one of depth $9C$, if columns were copied.
 
 # %%
-figure = new_figure(7.5, 4)
-axes = figure.subplots()
+rates = {}
 for C, depth, whole in ((16, 16, 32), (16, 48, 32), (16, 144, 32), (64, 192, 8)):
     lengths = [n for n in 2 ** np.arange(5, 16) if n <= whole * BATCH]
     found = [product_rate(C, depth, n, whole * BATCH // n) / 1e6 for n in lengths]
-    axes.semilogx(C * depth * np.array(lengths), found, ".-", label=f"{C}x{depth} by {depth}xL")
+    rates[C, depth] = C * depth * np.array(lengths), found
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+figure = new_figure(7.5, 4)
+axes = figure.subplots()
+for (C, depth), (size, found) in rates.items():
+    axes.semilogx(size, found, ".-", label=f"{C}x{depth} by {depth}xL")
 axes.axhline(R / 1e6, color=INK, lw=1, ls="--", label="R, of large squares")
 axes.axvline(1e6, color=INK, lw=1, ls=":", label="$100^3$")
 axes.set(xlabel="rows x depth x columns of one product", ylabel="GFLOP/s", ylim=(0, None))
 axes.legend(frameon=False, fontsize=8)
 tidy(axes)
-show(figure, "10_products", "How fast products are, by their size: C x depth by depth x L")
+show(
+    figure,
+    "10_products",
+    "How fast products are, by their size: C x depth by depth x L",
+    alt="GFLOP/s against the size of the product, for four shapes, with the dashed line of "
+    "large squares and a dotted one at a hundred cubed. Small products are slow.",
+)
 
 # %% [markdown]
 # With such kernels you see a cliff, and perhaps rates above $R$, as large squares pack, too. So
@@ -467,6 +485,7 @@ claim(
     in_full=True,
 )
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(9, 4.2)
 colours = 2 * [TEST] + 5 * [VALIDATION] + 2 * [LOSS]
 for axes, case in zip(figure.subplots(1, 2, sharey=True), cases, strict=True):
@@ -483,6 +502,9 @@ show(
     figure,
     "10_steps",
     f"Convolution forward, {BATCH} images: each step of this tutorial, and the library",
+    alt="Bars of milliseconds for nine ways to compute a convolution, in two panels by number "
+    "of channels, from im2col at the top to the library at the bottom, with lines for the "
+    "floors of one core and of all cores.",
 )
 
 # %% [markdown]

@@ -1,6 +1,11 @@
 # %% [markdown]
 # # 11. A thousand layers: memory, and the first steps
 #
+# Sooner or later a network does not fit into memory, or its loss is thrown up in the first steps.
+# That happens to the largest models of today as it does to ours, and they are saved by the same two
+# remedies: computing again instead of keeping, and a gentle start. Here you see why these work, and
+# what they cost.
+#
 # **You will learn** to count by hand what training keeps in memory, to trade it for time at a
 # price that you can name, and why a very deep network wants a gentle start.
 #
@@ -210,6 +215,7 @@ all_open = inputs[0] + caches.sum()
 off = abs(stochastic / counted - 1)
 claim(f"each of {len(draws)} draws is off by at most {off.max():.1%}", off.max() < 0.05)
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(10, 3.8)
 left, right = figure.subplots(1, 2)
 blocks = [(depth - 2) // 2 for depth in DEPTHS]
@@ -234,7 +240,14 @@ right.set_xticks(range(int(num_open.min()), L + 1, 3))
 right.legend(frameon=False)
 for axes in (left, right):
     tidy(axes)
-show(figure, "11_kept", "What a forward keeps for its backward")
+show(
+    figure,
+    "11_kept",
+    "What a forward keeps for its backward",
+    alt="Left: memory kept by blocks; what is measured in training lies on the line counted by "
+    "hand, what evaluation keeps stays at zero. Right: memory kept by open blocks, a rising "
+    "cloud of dots above the line in proportion.",
+)
 
 # %% [markdown]
 # Look at the right half: the draws lie above the dotted line. The last blocks, which are closed
@@ -259,16 +272,17 @@ claim(
 # And the average alone is not enough: a step needs what its own draw needs, so the memory must be
 # there for a bad one. (The more blocks, the nearer to the average a bad draw is, in proportion.)
 #
-# Now the bill for 1202 layers on CIFAR-10, 32x32 pixels, batch 128. The README reports 7.2 GiB as
-# the peak of the whole process, measured with $p_L = \frac12$. Here is ours, with three arrays for
-# the 19.4 million parameters: weights, gradients, momentum.
+# Now the bill for 1202 layers on CIFAR-10, 32x32 pixels, batch 128. The page on
+# [speed](site/speed.md) reports 7.2 GiB as the peak of the whole process, measured with $p_L =
+# \frac12$. Here is ours, with three arrays for the 19.4 million parameters: weights, gradients,
+# momentum.
 
 # %%
 GIB = 2**30
 parameters = 3 * 4 * 19_421_274 / GIB
 bill = share * caches.sum() / GIB + parameters
 print(f"constant depth {caches.sum() / GIB + parameters:.1f} GiB, p_L = 0.5 {bill:.1f} GiB")
-claim(f"{bill:.1f} GiB by hand are within a tenth of the README's 7.2", abs(bill / 7.2 - 1) < 0.1)
+claim(f"{bill:.1f} GiB by hand are within a tenth of the measured 7.2", abs(bill / 7.2 - 1) < 0.1)
 
 # %% [markdown]
 # ## Keep a little, do the rest again
@@ -514,6 +528,7 @@ peaks = np.array([course[k].max() for k in KS])
 theory = np.array([-(-L // k) + PER_BLOCK * k for k in KS])
 k_best = (L / PER_BLOCK) ** 0.5
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(10, 3.8)
 left, right = figure.subplots(1, 2)
 middle = KS[int(peaks.argmin())]
@@ -542,8 +557,13 @@ show(
     figure,
     "11_recomputed",
     f"Recomputation: what a step of {L} blocks holds, and the best length of segments",
+    alt="Left: what is held during a step; with all caches it is one tall triangle, with "
+    "segments a low slope with teeth. Right: the highest point by length of segment, "
+    "logarithmic; the measured dots lie on a curve with its minimum where the two dotted "
+    "parts cross.",
 )
 
+# %%
 print("k       ", *(f"{k:6}" for k in KS))
 print("measured", *(f"{peak:6.1f}" for peak in peaks))
 print("theory  ", *(f"{value:6.1f}" for value in theory))
@@ -616,9 +636,9 @@ claim(
 )
 
 # %% [markdown]
-# Now 1202 layers at CIFAR's size. There the segments of 25 blocks that the README measured (1.02
-# GiB, all of the process) are longer than they need to be. With $p_L = \frac12$ a block has its
-# caches with probability $p_l$:
+# Now 1202 layers at CIFAR's size. There the segments of 25 blocks that the benchmarks measured
+# (1.02 GiB, all of the process) are longer than they need to be. With $p_L = \frac12$ a block has
+# its caches with probability $p_l$:
 
 # %%
 inputs, caches = by_block(600, 16, 32, 128)
@@ -626,7 +646,7 @@ on_average = p * caches + (1 - p) * np.append(inputs[1:], inputs[-1]) / 32
 bill = {k: peak(inputs, on_average, k) / GIB + parameters for k in (1, 4, 8, 16, 25, 50, 600)}
 for k, gib in bill.items():
     print(f"k = {k:3}: {gib:.2f} GiB")
-claim("at 25 the count explains most of the README's 1.02", 0.75 < bill[25] / 1.02 < 1.05)
+claim("at 25 the count explains most of the measured 1.02", 0.75 < bill[25] / 1.02 < 1.05)
 claim("8 would be better, less than 1 GiB", bill[8] == min(bill.values()) and bill[8] < 1)
 
 # %% [markdown]
@@ -734,6 +754,7 @@ for name, rate in SCHEDULES.items():
             limit[name] = typical_limit(model)
 losses = {name: np.array(found) for name, found in losses.items()}
 
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 figure = new_figure(10, 3.8)
 left, right = figure.subplots(1, 2)
 for (depth, ratio), colour in zip(ratios.items(), (LOSS, VALIDATION, TEST), strict=False):
@@ -756,8 +777,16 @@ right.set_ylabel(f"loss, {DEPTH} layers (bold: mean of {window})")
 right.legend(frameon=False, loc="lower left")
 for axes in (left, right):
     tidy(axes)
-show(figure, "11_first_steps", "Which rate the first steps bear, and three ways to begin")
+show(
+    figure,
+    "11_first_steps",
+    "Which rate the first steps bear, and three ways to begin",
+    alt="Left: loss after one step over loss before, by rate; the deeper the network, the "
+    "smaller the rate at which the line crosses 1. Right: loss by step for three "
+    "beginnings; 0.1 at once is thrown up, so is the jump to 0.1, and the ramp ends lowest.",
+)
 
+# %%
 direct, jump, ramp = losses.values()
 for name, found in losses.items():
     print(

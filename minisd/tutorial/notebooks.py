@@ -14,10 +14,12 @@ from minisd.errors import UserError
 from minisd.files import check_ours, write_atomically
 
 HEAD = re.compile(
-    r"# %% \[markdown\]\n# # (?P<number>\d+)\. (?P<title>.+)\n#\n"
+    r"# %% \[markdown\]\n# # (?P<number>\d+)\. (?P<title>[^\n]+)\n#\n"
+    r"# (?P<why>[^*].+?)\n#\n"
     r"# \*\*You will learn\*\* (?P<learn>[^*]+?)\n#\n"
     r"# \*\*You need\*\* (?P<need>[^*]+?)\n#\n"
-    r"# \*\*Time\*\*: (?P<minutes>\d+) minutes\.\n#\n"
+    r"# \*\*Time\*\*: (?P<minutes>\d+) minutes\.\n#\n",
+    re.DOTALL,
 )
 LINK = re.compile(r"(\]\(\d\d_\w+)\.py\)")
 METADATA = {
@@ -32,6 +34,7 @@ class About:
 
     number: int
     title: str
+    why: str
     learn: str
     need: str
     minutes: int
@@ -48,13 +51,12 @@ def about(script: Path) -> About:
     head = HEAD.match(script.read_text(encoding="utf-8"))
     if head is None:
         raise UserError(
-            f"{script}: its first cell must have '# N. Title', 'You will learn', 'You need' and "
-            "'Time', as in the other tutorials"
+            f"{script}: its first cell must have '# N. Title', why one wants to know, 'You will "
+            "learn', 'You need' and 'Time', as in the other tutorials"
         )
     parts = {name: text.replace("\n# ", " ") for name, text in head.groupdict().items()}
-    return About(
-        int(parts["number"]), parts["title"], parts["learn"], parts["need"], int(parts["minutes"])
-    )
+    number, minutes = int(parts.pop("number")), int(parts.pop("minutes"))
+    return About(number=number, minutes=minutes, **parts)
 
 
 def scripts(folder: Path) -> list[Path]:

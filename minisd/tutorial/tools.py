@@ -73,11 +73,20 @@ def claim(text: str, holds: bool, *, in_full: bool = False) -> None:
         raise AssertionError(f"this claim of the tutorial does not hold here: {text}")
 
 
-def show(figure: Any, name: str, title: str) -> None:
+def show(figure: Any, name: str, title: str, *, alt: str | None = None) -> None:
     """Show a figure: below the cell in a notebook, or as ``figures/NAME.png`` from a script.
 
-    The title says what is drawn to somebody who has only the figure. A figure that cannot be drawn
-    does not stop the tutorial.
+    A figure that cannot be drawn does not stop the tutorial.
+
+    Parameters
+    ----------
+    figure : matplotlib figure
+    name : str
+        Name of the file, without its ending.
+    title : str
+        Says what is drawn to somebody who has only the figure.
+    alt : str, optional
+        Says what there is to see to somebody who cannot see it. By default the title.
     """
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     if _in_notebook():
@@ -85,10 +94,10 @@ def show(figure: Any, name: str, title: str) -> None:
 
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=100)
-        display(Image(stream.getvalue()))
+        display(Image(stream.getvalue(), alt=alt or title))
         return
     path = FIGURES / f"{name}.png"
-    mark = {"Software": "minisd"}
+    mark = {"Software": "minisd", "Description": alt or title}
     try:
         FIGURES.mkdir(exist_ok=True)
         write_atomically(

@@ -1,8 +1,8 @@
-"""The table in the project's README, made from a measurement: ``measured/benchmarks.json``.
+"""The table of ``tutorials/site/speed.md``, made from a measurement: ``measured/benchmarks.json``.
 
     python -m tests.benchmarks.readme          # write it there
 
-A test compares the two, so that the README cannot say what was not measured.
+A test compares the two, so that the page cannot say what was not measured.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MEASURED = HERE / "measured" / "benchmarks.json"
-README = HERE.parents[1] / "README.md"
+PAGE = HERE.parents[1] / "tutorials" / "site" / "speed.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 ROWS = {
     "step-56": "training step, ResNet-56, time",
@@ -60,14 +60,14 @@ def table(measured: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parts_of(readme: str, begin: str = BEGIN, end: str = END) -> tuple[str, str, str]:
-    """Return the README before the table, the table, and what comes after."""
-    before, rest = readme.split(begin)
+def parts_of(page: str, begin: str = BEGIN, end: str = END) -> tuple[str, str, str]:
+    """Return a page before the table, the table, and what comes after."""
+    before, rest = page.split(begin)
     written, after = rest.split(end)
     return before + begin, written, end + after
 
 
 if __name__ == "__main__":
-    before, _, after = parts_of(README.read_text(encoding="utf-8"))
+    before, _, after = parts_of(PAGE.read_text(encoding="utf-8"))
     new = table(json.loads(MEASURED.read_text(encoding="utf-8")))
-    README.write_text(before + new + after, encoding="utf-8")
+    PAGE.write_text(before + new + after, encoding="utf-8")

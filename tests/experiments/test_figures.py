@@ -356,14 +356,14 @@ HISTORY = [
     for e in (1, 2, 3)
 ]
 DESCRIPTION = {
-    "depth": 20, "data": "my $5 and $6.npz", "survival": "linear", "p_last": 0.5, "seed": 1,
+    "heading": "ResNet-20 on my $5 and $6: stochastic depth", "seed": 1,
     "resolved": {"expected_depth": 6.5, "num_blocks": 9, "steps_per_epoch": 4},
 }  # fmt: skip
 
 
 def test_titles_name_images_of_ones_own_by_the_last_part_of_their_path():
     data = "/home/me/cats $2.npz"
-    curve = figures._curve({**DESCRIPTION, "data": data}, HISTORY)
+    curve = figures._curve({**DESCRIPTION, "heading": "ResNet-20 on cats $2: ..."}, HISTORY)
     curves = learning_curves.draw(stored("learning-curves"), data, 20)
     for figure in (curve, curves):
         assert re.search(r"on cats \\\$2\b", figure.get_suptitle()), figure.get_suptitle()

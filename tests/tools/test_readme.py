@@ -1,4 +1,4 @@
-"""The README is true: its commands, its Python, the files and options that it names."""
+"""The README and the site's pages are true: commands, Python, files and options that they name."""
 
 import json
 import re
@@ -7,17 +7,23 @@ from pathlib import Path
 
 import pytest
 
-import minisd
 import results
 from benchmarks import gpu, readme
 from launches import BACKWARD, FORWARD
 from minisd.cli import make_parser
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+SITE = sorted((ROOT / "tutorials" / "site").glob("*.md"))
+each_page = pytest.mark.parametrize("page", [README, *SITE], ids=lambda page: page.stem)
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+def blocks(language, page=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_it_is_read_in_one_sitting():
+    assert len(README.read_text().splitlines()) <= 200
 
 
 def test_the_first_two_commands_set_up_train_and_test():
@@ -49,37 +55,55 @@ def test_the_python_in_it_runs(tmp_path, monkeypatch, capsys):
     assert blocks("text")[0] in printed
 
 
-def test_the_minisd_commands_in_it_parse():
-    parser = make_parser()
-    commands = [
+def commands_in(page):
+    return [
         line.split("#")[0].split()[1:]
-        for block in blocks("sh")
+        for block in blocks("sh", page)
         for line in block.splitlines()
         if line.startswith("minisd ") and "--help" not in line
     ]
-    assert len(commands) > 5
-    for arguments in commands:
+
+
+@each_page
+def test_the_minisd_commands_in_it_parse(page):
+    parser = make_parser()
+    for arguments in commands_in(page):
         parser.parse_args(arguments)
 
 
-def test_the_modules_it_names_exist():
-    root = Path(minisd.__file__).parent
-    named = set(re.findall(r"`(minisd/[\w/.]+)`", README.read_text()))
-    assert len(named) > 5
-    for name in named:
-        assert (root.parent / name).exists(), name
+def test_there_are_commands_and_modules():
+    assert len(commands_in(README)) > 5
+    assert sum(len(commands_in(page)) for page in SITE) > 5
+    assert len(modules_in(README)) > 5
+
+
+def modules_in(page):
+    return set(re.findall(r"`((?:minisd|tests|tutorials)/[\w/.]+)`", page.read_text()))
+
+
+@each_page
+def test_the_files_it_names_exist(page):
+    for name in modules_in(page):
+        assert (ROOT / name).exists(), name
+
+
+@each_page
+def test_its_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
 
 
 def test_the_benchmark_table_is_what_was_measured():
     measured = json.loads(readme.MEASURED.read_text())
-    _, written, _ = readme.parts_of(README.read_text())
+    _, written, _ = readme.parts_of(readme.PAGE.read_text())
     assert written == readme.table(measured)
     assert measured["status"] == "done"
     assert not measured["quick"]
 
 
 def test_the_table_of_results_is_what_the_experiments_found():
-    _, written, _ = readme.parts_of(README.read_text(), results.BEGIN, results.END)
+    _, written, _ = readme.parts_of(results.PAGE.read_text(), results.BEGIN, results.END)
     assert written == results.table()
 
 
@@ -98,7 +122,7 @@ def words(text):
 
 
 def test_what_a_gpu_needs_at_least_is_what_is_computed():
-    text = words(README.read_text())
+    text = words((ROOT / "tutorials" / "site" / "gpu.md").read_text())
     moved = gpu.FLOAT * sum(gpu.numbers_moved(gpu.DEPTH, gpu.BATCH, gpu.WIDTH))
     operations = gpu.convolution_operations(gpu.DEPTH, gpu.BATCH, width=gpu.WIDTH)
     assert f"come to {moved / 1e9:.0f} GB, and the convolutions to {operations / 1e9:.0f}" in text
@@ -110,8 +134,3 @@ def test_what_a_gpu_needs_at_least_is_what_is_computed():
     assert f"the products take at least {' and '.join(needed)}" in text
     launches = f"launches {FORWARD} kernels forward and {BACKWARD} backward "
     assert launches in text
-
-
-def test_pictures_in_it_are_there():
-    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README.read_text()):
-        assert (README.parent / path).is_file()

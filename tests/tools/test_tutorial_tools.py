@@ -28,6 +28,9 @@ HEAD = """\
 # %% [markdown]
 # # 1. One
 #
+# Everybody counts. You
+# may want to.
+#
 # **You will learn** to count,
 # from one.
 #
@@ -48,7 +51,7 @@ def test_listing_names_them_and_an_empty_folder_says_what_to_do(tmp_path, capsys
     listed = capsys.readouterr().out.split()  # a long path stands on a line of its own
     assert listed == [str(script), "One", "(5", "minutes)"]
     assert notebooks.about(script) == notebooks.About(
-        1, "One", "to count, from one.", "fingers.", 5
+        1, "One", "Everybody counts. You may want to.", "to count, from one.", "fingers.", 5
     )
     script.write_text(HEAD.replace("**Time**", "Time"))
     with pytest.raises(UserError, match="'You need' and 'Time'"):

@@ -31,6 +31,8 @@ LONG = (
     "11_a_thousand_layers",
 )
 """Tutorials that take longer than the others, also with ``--quick``."""
+ON_THE_SITE = ("02_linear_softmax", "03_convolution", "05_residual_block", "08_gradient_flow")
+"""Long ones that CI runs for the site, and on the book with every warning an error."""
 NAMES = [
     "01_finite_differences", "02_linear_softmax", "03_convolution", "04_batchnorm",
     "05_residual_block", "06_stochastic_depth", "07_training", "08_gradient_flow", "09_gpu",
@@ -53,6 +55,7 @@ def prose(script):
     [
         pytest.param(script, marks=[pytest.mark.slow] * (script.stem in LONG), id=script.stem)
         for script in SCRIPTS
+        if script.stem not in ON_THE_SITE
     ],
 )
 def test_it_runs_and_its_exercises_are_worth_their_checks(script, tmp_path):
@@ -100,12 +103,43 @@ def test_its_claims_hold_for_networks_on_the_book(script, tmp_path):
 @each
 def test_it_has_what_each_of_them_has(script):
     text = script.read_text(encoding="utf-8")
-    assert notebooks.about(script).minutes > 0
+    about = notebooks.about(script)
+    assert about.minutes > 0
+    assert 2 <= len(re.findall(r"[.?!](?: |$)", about.why)) <= 4  # sentences
     assert text.index("# ## Exercises") < text.index("# ## What to read next")
     for number in (1, 2, 3):
         assert f"\n# **{number}.** " in text
     assert "import cupy" not in text
     assert "import torch" not in text
+
+
+FOLDED = {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
+"""Metadata of a cell that the site folds by its tag, and JupyterLab by the other."""
+
+
+@each
+def test_the_code_of_its_figures_is_folded_and_says_what_they_show(script):
+    drawing = 0
+    for cell in nbformat.reads(notebooks.notebook(script), as_version=4).cells:
+        if cell.cell_type != "code":
+            continue
+        calls = [
+            node
+            for node in ast.walk(ast.parse(cell.source))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "show"
+        ]
+        folded = {name: cell.metadata[name] for name in FOLDED if name in cell.metadata}
+        assert folded == (FOLDED if calls else {}), cell.source
+        assert ("new_figure(" in cell.source) == bool(calls)
+        for call in calls:
+            drawing += 1
+            (alt,) = (ast.literal_eval(each.value) for each in call.keywords)
+            assert len(alt) > 80, alt  # says what there is to see, which a title does not
+            assert alt.endswith(".")
+            assert len(calls) == 1  # the site has one text for the figures of a cell
+        if calls:
+            assert "claim(" not in cell.source, "what is claimed is not folded away"
+    assert drawing
 
 
 @each
@@ -159,26 +193,29 @@ def test_the_readme_says_what_the_tutorials_say_and_what_was_measured():
     assert written == every_tutorial.table()
 
 
-def test_the_launches_that_the_gpu_tutorial_takes_from_the_readme_are_those_counted():
+def test_the_launches_that_the_gpu_tutorial_tells_are_those_counted():
     (given,) = re.findall(r"^OPEN, CLOSED, UNFUSED = (.+)$", SCRIPTS[8].read_text(), re.MULTILINE)
     open_block, closed, unfused = ast.literal_eval(re.sub("  # .*", "", given))
     assert open_block == (FORWARD, BACKWARD)
-    told = " ".join((FOLDER.parent / "README.md").read_text(encoding="utf-8").split())
+    told = " ".join((FOLDER / "site" / "gpu.md").read_text(encoding="utf-8").split())
     assert "launches {} kernels forward and {} backward".format(*open_block) in told
     assert "({} and {} before elementwise".format(*unfused) in told
     assert "a closed block {} and {}".format(*closed) in told
 
 
-def test_the_factors_that_the_gradient_flow_tutorial_takes_from_the_readme_are_those_found():
-    said = re.search(r"table has ([\d.]+) at 20 layers and ([\d.]+) at 56", prose(SCRIPTS[7]))
+def test_the_factors_that_the_gradient_flow_tutorial_tells_are_those_found():
+    said = re.search(
+        r"table of \S+ has ([\d.]+) at 20 layers and ([\d.]+) at 56",
+        prose(SCRIPTS[7]),
+    )
     for depth, factor in zip((20, 56), said.groups(), strict=True):
         found = results.stochastic_over_constant(depth, "stem", 2).split()[0]
         assert abs(float(found) - float(factor)) < 0.05
 
 
-def test_the_memory_that_the_last_tutorial_takes_from_the_readme_is_that_measured():
+def test_the_memory_that_the_last_tutorial_tells_is_that_measured():
     rows = json.loads(readme.MEASURED.read_text())["rows"]
     peaks = {row["name"]: row["value"] for row in rows if row["name"].startswith("resnet-1202")}
     said = prose(SCRIPTS[10])
     assert f"reports {peaks['resnet-1202-plain']:.1f} GiB" in said
-    assert f"README measured ({peaks['resnet-1202-recompute']:.2f} GiB" in said
+    assert f"benchmarks measured ({peaks['resnet-1202-recompute']:.2f} GiB" in said
