@@ -31,7 +31,12 @@ examples:
   minisd train --data cifar10 --limit 2000 --epochs 2 --depth 8  a quick look
   minisd train --data mine.npz             images of your own, or a folder
   minisd train --survival constant         the same network at constant depth
+  minisd train --survival my_rules.py:rule a rule of yours; or 0.9,0.8,0.7
+  minisd train --config a.json --lr 0.05   settings of a file, or of another run
+  minisd train --init runs/a --epochs 10   start from the weights of a run
+  minisd train --seeds 1 2 3               a run each; mean and spread
   minisd train --resume runs/digits-1      continue where a run stopped
+  minisd train --resume runs/a --epochs 40 let it go on longer
 
 Ctrl-C finishes the step, saves, and prints the command that resumes the run.
 The result is the test error at the epoch of lowest validation error. The

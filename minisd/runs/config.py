@@ -24,6 +24,7 @@ DATA_SETS = tuple(LOADERS)
 NAMED_RULES = tuple(RULES)
 """The survival rules that come with this package. A run that uses another one saves what it gives,
 because a program that reads the run does not have the rule."""
+GATES = ("batch", "image")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine", "one-cycle")
 DEVICES = ("cpu", "cuda", "auto")
@@ -79,6 +80,12 @@ class Config:
         "test",
         "weight a branch by p at test time (the paper) or by 1/p in training",
         choices=SCALES,
+    )
+    gates: str = _setting(
+        "batch",
+        "draw a gate for each block and mini-batch (the paper), or for each of its images, as "
+        "torchvision and timm do, which saves no time",
+        choices=GATES,
     )
     dropped: str = _setting(
         "coast",

@@ -67,9 +67,8 @@ def _fit(
         # The draws for the data are repeated from the start of the epoch; those for the gates not.
         run.rewind_epoch()
         with _timed(position):
-            validate_if_due(
-                run, stop, callbacks
-            )  # a run may have been interrupted just before validation
+            # a run may have been interrupted just before validation
+            validate_if_due(run, stop, callbacks)
             for images, labels in training_batches(
                 run.train,
                 run.batch_size,
@@ -80,7 +79,7 @@ def _fit(
                 device=run.device,
             ):
                 run.optimizer.lr = run.rate()
-                gates = run.draw_gates()
+                gates = run.draw_gates(len(labels))
                 with (
                     explained(run, run.steps_done + 1),
                     np.errstate(over="ignore", invalid="ignore"),

@@ -46,7 +46,7 @@ def fit(
     test: Images | None = None,
     batch_size: int = 128,
     schedule: Schedule | float | None = None,
-    gates: Sampler | None = None,
+    gates: Sampler | str | None = None,
     augmentation: Augmentation = NO_AUGMENTATION,
     normalise: bool = True,
     validate_every: int | None = None,
@@ -85,8 +85,9 @@ def fit(
     schedule : function of the epoch, or float, optional
         The learning rate: such as ``cosine(0.1)``, or any function of the epoch counted from 1 (1.5
         is the middle of the first epoch). None: that of the optimiser, always.
-    gates : function of (probabilities, rng), optional
+    gates : function of (probabilities, rng), or "image", optional
         Draws the gates of a mini-batch, one bool for each block. Default: each block by itself.
+        "image": a gate for each image in each block (`minisd.draw_image_gates`). It saves no time.
     augmentation : Augmentation
         Random changes of the training images. Default: none.
     normalise : bool
@@ -213,7 +214,7 @@ def _training(
     epochs: int,
     batch_size: int,
     schedule: Schedule | float | None,
-    gates: Sampler | None,
+    gates: Sampler | str | None,
     validate_every: int | None,
     flow: int | None,
     callbacks: Iterable[Callback],
@@ -242,8 +243,8 @@ def _training(
         number("the learning rate that the schedule gives", over_epochs(1.0), "[0, inf)")
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
-    if gates is not None and not callable(gates):
-        raise ConfigError(f"gates is a function of (probabilities, rng), got {gates!r}")
+    if gates is not None and gates != "image" and not callable(gates):
+        raise ConfigError(f"gates is a function of (probabilities, rng), or 'image'; got {gates!r}")
     if gates is not None and not getattr(model, "blocks", []):
         raise ConfigError(f"gates are for residual blocks, and {type(model).__name__} has none")
     callbacks = list(callbacks)
@@ -254,7 +255,7 @@ def _training(
         "survival": list(getattr(model, "survival_probs", [])),
         "optimizer": described_optimizer(optimizer),
         "schedule": described_schedule(schedule),
-        "gates": None if gates is None else name_of(gates),
+        "gates": gates if gates is None or isinstance(gates, str) else name_of(gates),
         "epochs": epochs,
         "batch_size": batch_size,
         "augmentation": dataclasses.asdict(material.augmentation),
@@ -277,7 +278,8 @@ def _training(
         device="cuda" if is_cupy(first) else "cpu",
         threads=machine.num_threads(),
         flow=flow,
-        gates=gates,
+        gates=None if isinstance(gates, str) else gates,
+        per_image=gates == "image",
         callbacks=callbacks,
         settings=settings,
     )

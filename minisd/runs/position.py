@@ -17,8 +17,9 @@ class Position:
     """Steps done in the whole run when it was last validated."""
     loss_sum: float = 0.0
     """Sum of the losses of this epoch's images so far."""
-    open_sum: int = 0
-    """Sum of the numbers of open blocks, over the steps of this epoch."""
+    open_sum: float = 0
+    """Sum of the numbers of open blocks, over the steps of this epoch; a mean over the images of a
+    mini-batch, if each has gates of its own."""
     seconds: float = 0.0
     """Time spent in this epoch."""
     evaluations: list[dict[str, Any]] = field(default_factory=list)
@@ -57,7 +58,7 @@ class Position:
         _whole(self.step, "step", 0, steps_per_epoch if self.epoch <= epochs else 0)
         _whole(self.evaluated_at, "evaluated_at", 0, self.steps_done(steps_per_epoch))
         _real(self.loss_sum, "loss_sum", 0)
-        _whole(self.open_sum, "open_sum", 0, self.step * num_blocks)
+        _real(self.open_sum, "open_sum", 0, self.step * num_blocks)
         _real(self.seconds, "seconds", 0)
         _check_evaluations(self.evaluations, total)
         for number, row in enumerate(self.history, start=1):

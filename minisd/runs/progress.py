@@ -36,7 +36,9 @@ class Progress:
     def start(self, *, done: int, total: int) -> None:
         """Training starts, after ``done`` of ``total`` steps."""
 
-    def step(self, *, epoch: int, epochs: int, loss: float, num_open: int, num_blocks: int) -> None:
+    def step(
+        self, *, epoch: int, epochs: int, loss: float, num_open: float, num_blocks: int
+    ) -> None:
         """One more step was done."""
 
     def epoch(self, row: dict[str, Any], epochs: int) -> None:
@@ -116,11 +118,11 @@ class Console(Progress):
         self._started = self._plain_since = time.monotonic()
 
     def step(  # noqa: D102
-        self, *, epoch: int, epochs: int, loss: float, num_open: int, num_blocks: int
+        self, *, epoch: int, epochs: int, loss: float, num_open: float, num_blocks: int
     ) -> None:
         assert self._bar is not None
         self._done += 1
-        status = f"open {num_open}/{num_blocks}  loss {loss:.3f}"
+        status = f"open {num_open:.3g}/{num_blocks}  loss {loss:.3f}"
         self._bar.set_description_str(f"epoch {epoch}/{epochs}", refresh=False)
         self._bar.status = status
         self._bar.update()

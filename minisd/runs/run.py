@@ -91,6 +91,7 @@ class Run(Training):
             device=device,
             threads=config.threads,  # type: ignore[arg-type]
             flow=config.flow,
+            per_image=config.gates == "image",
             settings=dataclasses.asdict(config),
             origin=origin,
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 from minisd.backend import Array, to_numpy
 from minisd.errors import CheckpointError
+from minisd.gates import draw_image_gates
 from minisd.gpu import describe_gpu
 from minisd.layer import Layer
 from minisd.machine import blas_description
@@ -76,6 +77,7 @@ class Training:
         threads: int,
         flow: int | None = None,
         gates: Sampler | None = None,
+        per_image: bool = False,
         callbacks: Iterable[Callback] = (),
         settings: dict[str, Any],
         origin: dict[str, Any] | None = None,
@@ -88,7 +90,7 @@ class Training:
         self.batch_size, self.validate_every = batch_size, validate_every
         self.data_rng, self.gate_rng = data_rng, gate_rng
         self.device, self.threads, self.flow = device, threads, flow
-        self.gates, self.callbacks = gates, list(callbacks)
+        self.gates, self.per_image, self.callbacks = gates, per_image, list(callbacks)
         self.settings, self.origin = settings, dict(origin or {})
         self.steps_per_epoch = -(-len(self.train) // batch_size)
         self.position = Position()
@@ -165,12 +167,21 @@ class Training:
             "versions": versions() | ({"gpu": describe_gpu()} if self.device == "cuda" else {}),
         }
 
-    def draw_gates(self) -> list[bool]:
-        """Draw the gates of a mini-batch and set them; return them. None without blocks."""
+    def draw_gates(self, batch_size: int) -> list[float]:
+        """Draw the gates of a mini-batch and set them.
+
+        Returns
+        -------
+        open : list of L
+            For how many of the images each block is open: 0 or 1, or with gates for each image a
+            part. Empty without blocks.
+        """
         model: Any = self.model
         if not getattr(model, "blocks", []):
             return []
-        return draw_gates(model, self.gate_rng, sample=self.gates or sample_gates)
+        if self.per_image:
+            return draw_image_gates(model, self.gate_rng, batch_size).mean(axis=1).tolist()
+        return [*draw_gates(model, self.gate_rng, sample=self.gates or sample_gates)]
 
     def rate(self) -> float:
         """Return the learning rate of the next step; at the end of an epoch, of its last one."""

@@ -300,6 +300,30 @@ def test_ones_own_optimiser_gates_schedule_and_blocks_go_on_bit_for_bit(tmp_path
     assert runs[0].history[0]["lr"] == pytest.approx(1e-3 / 1.8)  # the fifth of five steps
 
 
+def test_gates_for_each_image_are_drawn_once_a_mini_batch_and_go_on_bit_for_bit(tmp_path):
+    for name, stops in (("whole", []), ("parts", [StopsAt(7)]), ("parts", [])):
+        try:
+            run = fitted(tmp_path / name, gates="image", callbacks=stops)
+        except RuntimeError:
+            continue
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+    assert json.loads((tmp_path / "parts" / "config.json").read_text())["gates"] == "image"
+    rng = np.random.default_rng(np.random.SeedSequence(1).spawn(4)[3])
+    probs = np.array([[0.9], [0.8], [0.7]])
+    for row in run.history:  # 80 images, 16 at a time
+        drawn = [(rng.random((3, 16)) < probs).mean(axis=1).sum() for _ in range(5)]
+        assert row["mean_open"] == pytest.approx(np.mean(drawn))
+
+
+def test_the_command_draws_gates_for_each_image_if_asked(tmp_path):
+    config = tiny(epochs=1, survival="uniform", p_last=0.5, gates="image")
+    run = train(config, tmp_path / "run")
+    assert all(p.grad is not None for _, p in run.model.parameters())  # no branch was skipped
+    assert session.read_settings(tmp_path / "run", {}).gates == "image"
+    with pytest.raises(ConfigError, match="unknown gates 'row'"):
+        tiny(gates="row")
+
+
 def test_gates_that_do_not_fit_are_a_sentence():
     with pytest.raises(ValueError, match="the gates that <lambda> drew: 3 blocks need 3 gates"):
         fitted(gates=lambda probabilities, rng: [True])
