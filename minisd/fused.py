@@ -26,7 +26,7 @@ from minisd.fast.sources import Normalised, Plain, to_array
 from minisd.layer import Layer, is_saving, kind
 from minisd.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 from minisd.ops.check import check_arrays, check_ndim, check_upstream
-from minisd.residual import ResidualBlock, Weight
+from minisd.residual import ResidualBlock, Weight, misfit
 
 Link = tuple[Conv2d, BatchNorm2d, bool]
 """A convolution, its batch norm, and whether a ReLU follows."""
@@ -182,9 +182,10 @@ class FusedBlock(ResidualBlock):
         if not self._reads_branch():
             return super().open_forward(x, weight)
         shortcut, branch = self.shortcut.forward(x), self.run_branch(x)
+        if shortcut.shape != branch.images_shape:
+            raise misfit(self, shortcut.shape, branch.images_shape)
         if not isinstance(weight, float | int):  # one for each image; a chain scales by channels
-            return self.relu.forward(self.sum(shortcut, weight * to_array(branch)))
-        self.check_fit(shortcut.shape, branch.images_shape)
+            return self.relu.forward(self.ops.add(shortcut, weight * to_array(branch)))
         y, cache = add_relu_forward(shortcut, branch.scaled(weight), keep=is_saving(self.relu))
         self.relu.save(cache)
         # with another weight, or after a ReLU, the branch's gradient is not that of the sum

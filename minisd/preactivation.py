@@ -32,7 +32,7 @@ from numpy.typing import DTypeLike
 
 from minisd.backend import Array
 from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
-from minisd.residual import ResidualBlock, Weight
+from minisd.residual import ResidualBlock, Weight, misfit
 
 
 class PreActBlock(ResidualBlock):
@@ -52,7 +52,10 @@ class PreActBlock(ResidualBlock):
 
     def open_forward(self, x: Array, weight: Weight) -> Array:
         """Return weight F(x) + id(x)."""
-        return self.sum(self.shortcut.forward(x), weight * self.run_branch(x))
+        shortcut, branch = self.shortcut.forward(x), self.run_branch(x)
+        if shortcut.shape != branch.shape:
+            raise misfit(self, shortcut.shape, branch.shape)
+        return self.ops.add(shortcut, weight * branch)
 
     def open_backward(self, dy: Array, weight: Weight) -> Array:
         """Return dx = dy (d id/dx + weight dF/dx): the 1 in eq. 5 is the shortcut's."""

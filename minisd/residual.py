@@ -31,6 +31,7 @@ __all__ = [  # the branches are in a file of their own, and were here
     "bottleneck_branch",
     "check_has_parts",
     "make_shortcut",
+    "misfit",
     "projection_shortcut",
 ]
 
@@ -126,7 +127,10 @@ class ResidualBlock(Layer):
 
         ``weight`` is a number, or (N, 1, 1, 1) where each image has a gate of its own.
         """
-        return self.relu.forward(self.sum(self.shortcut.forward(x), weight * self.run_branch(x)))
+        shortcut, branch = self.shortcut.forward(x), self.run_branch(x)
+        if shortcut.shape != branch.shape:
+            raise misfit(self, shortcut.shape, branch.shape)
+        return self.relu.forward(self.ops.add(shortcut, weight * branch))
 
     def open_backward(self, dy: Array, weight: Weight) -> Array:
         """Return dx: the sum's gradient goes back both ways, and the two meet at x."""
@@ -141,20 +145,6 @@ class ResidualBlock(Layer):
     def closed_backward(self, dy: Array) -> Array:
         """Return dx: nothing goes back through the branch."""
         return self.shortcut.backward(self.relu.backward(dy))
-
-    def sum(self, shortcut: Array, branch: Array) -> Array:
-        """Return the sum of what shortcut and branch give; raise a ValueError unless they fit."""
-        self.check_fit(shortcut.shape, branch.shape)
-        return self.ops.add(shortcut, branch)
-
-    def check_fit(self, shortcut: tuple[int, ...], branch: tuple[int, ...]) -> None:
-        """Raise a ValueError unless the outputs of shortcut and branch have one shape."""
-        if shortcut != branch:
-            raise ValueError(
-                f"the branch of a {kind(self).__name__} gives {branch}, but its shortcut "
-                f"{shortcut}, and the two are added: a branch must make out_channels channels, and "
-                "divide height and width by stride, rounded up"
-            )
 
     def _gate_of_each(self, x: Array) -> Array:
         """Return the gates of the images (N, 1, 1, 1), as 1 and 0, where the images are."""
@@ -175,6 +165,15 @@ class ResidualBlock(Layer):
     def run_branch(self, x: Array) -> Any:
         """Return f(x). A recorder looks at what this returns."""
         return self.branch.forward(x)
+
+
+def misfit(block: ResidualBlock, shortcut: tuple[int, ...], branch: tuple[int, ...]) -> ValueError:
+    """Return the error that the outputs of shortcut and branch have other shapes."""
+    return ValueError(
+        f"the branch of a {kind(block).__name__} gives {branch}, but its shortcut {shortcut}, and "
+        "the two are added: a branch must make out_channels channels, and divide height and width "
+        "by stride, rounded up"
+    )
 
 
 def check_has_parts(block: Layer) -> None:
