@@ -56,12 +56,11 @@ def test_an_unknown_experiment_is_refused(capsys):
     assert said == "minisd: unknown name 'gradient'; did you mean 'gradients'?\n"
 
 
+LONG = ("gradients-by-depth", "survival", "shattered-gradients", "lesion")
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=[pytest.mark.slow] * (n in ("gradients-by-depth", "survival")))
-        for n in EXPERIMENTS
-    ],
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in EXPERIMENTS]
 )
 def test_figure_and_numbers_say_what_they_are_of(made, name):
     out = made(name)
@@ -82,7 +81,13 @@ def test_figure_and_numbers_say_what_they_are_of(made, name):
     assert not list(out.glob(".*.part"))
 
 
-@pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - {"training-time"}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] * (n in LONG))
+        for n in sorted({*EXPERIMENTS} - {"training-time"})
+    ],
+)
 def test_the_same_runs_make_the_same_bytes(made, tmp_path, name):
     out = made(name)
     copy = again(out, tmp_path / "copy")

@@ -25,7 +25,9 @@ each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem
 LONG = (
     "02_linear_softmax",
     "03_convolution",
+    "04_batchnorm",
     "05_residual_block",
+    "06_stochastic_depth",
     "07_training",
     "08_gradient_flow",
     "11_a_thousand_layers",

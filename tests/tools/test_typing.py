@@ -19,9 +19,11 @@ PROGRAM = '''
 import numpy as np
 
 import minisd
-from minisd import SGD, Layer, Parameter, ResNet, draw_gates, linear_decay, ops, resnet
+from minisd import SGD, Adam, Layer, Parameter, ResNet, cosine, draw_gates, every_other
+from minisd import linear_decay, ops, resnet
 from minisd.data import Dataset, Normaliser, load, split_validation
 from minisd.data.batches import Augmentation, evaluation_batches, training_batches
+from minisd.runs.training import Training
 from minisd.train import evaluate, train_step
 
 
@@ -29,6 +31,11 @@ class Scale(Layer):
     def __init__(self) -> None:
         super().__init__()
         self.scale = Parameter(np.ones(1))
+
+
+def tell(moment: str, run: Training) -> None:
+    if moment == "epoch":
+        print(run.position.epoch, run.optimizer.lr)
 
 
 def main() -> float:
@@ -47,6 +54,12 @@ def main() -> float:
     loss, dlogits = ops.softmax_cross_entropy(np.zeros((2, 10)), np.zeros(2, int))
     record = minisd.flow.load("flow.jsonl")
     print(loss, dlogits.shape, record["grad_norm"], Scale(), minisd.__version__)
+    run = minisd.fit(
+        model, Adam(model, 1e-3), train, validation, epochs=2, schedule=cosine(1e-3),
+        gates=every_other, callbacks=[tell, minisd.flow.Recorder(model)], out="runs/mine"
+    )
+    best: ResNet = minisd.load_model("runs/mine", which="best")
+    print(run.history, best, len(minisd.Study("s").runs({"mine": probs}, seeds=[1])))
     return evaluate(model, evaluation_batches(validation, 64, normaliser=normalise))
 
 
