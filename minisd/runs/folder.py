@@ -31,6 +31,7 @@ NOT_SETTINGS = ("resolved", "origin", "versions")
 _LOCK = ".lock"
 _LOCKS = {_LOCK, mark_of(Path(_LOCK)).name}
 _COUNTS = ("num_blocks", "training_images", "test_images", "steps_per_epoch")
+_MAY_BE_NONE = ("num_blocks", "test_images")  # of a network and images of the user's own
 _TRACES = _LOCKS | {aside_name(name) for name in _FILES}  # may be left by a killed run
 
 SETTINGS = Kind(
@@ -217,9 +218,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     content = read_json(path)
     with SETTINGS.checking(path):
+        of_fit = content.get("made_by") == "minisd.fit"
         for name in _COUNTS:
-            if type(content["resolved"][name]) is not int or content["resolved"][name] < 1:
-                raise ValueError(f"{name} is {content['resolved'][name]!r}, not a whole number > 0")
+            count, lowest = content["resolved"][name], int(not (of_fit and name in _MAY_BE_NONE))
+            if type(count) is not int or count < lowest:
+                raise ValueError(f"{name} is {count!r}, not a whole number of at least {lowest}")
     return content
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from minisd.streams import Stream
-from minisd.terminal import wrapped
+from minisd.terminal import columns, wrapped
 
 _PLAIN_INTERVAL = 30.0  # seconds between lines within an epoch, without a terminal
 
@@ -136,11 +136,12 @@ class Console(Progress):
     def epoch(self, row: dict[str, Any], epochs: int) -> None:  # noqa: D102
         has_bar = self._bar is not None and not self._bar.disable  # which shows the time left
         left = "" if has_bar or row["epoch"] == epochs else f"  {self._time_left()} left"
-        self.say(
+        line = (
             f"epoch {row['epoch']:{len(str(epochs))}}/{epochs}  lr {row['lr']:.3g}  "
             f"loss {row['train_loss']:.3f}  val error {row['val_error']:.2%}  "
-            f"open {row['mean_open']:.1f}  {row['seconds']:.1f} s{left}"
+            f"open {row['mean_open']:.1f}  {row['seconds']:.1f} s"
         )
+        self.say(line + left if len(line + left) <= columns() else line)
         self._plain_since = time.monotonic()
 
     def stop(self) -> None:  # noqa: D102

@@ -55,6 +55,17 @@ def test_the_python_in_it_runs(tmp_path, monkeypatch, capsys):
     assert blocks("text")[0] in printed
 
 
+def test_the_python_of_the_page_on_your_own_experiment_runs_from_top_to_bottom(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    exec(
+        compile("\n".join(blocks("python", ROOT / "tutorials" / "site" / "own.md")), "own", "exec"),
+        {},
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "s", "tables"]
+
+
 def commands_in(page):
     return [
         line.split("#")[0].split()[1:]

@@ -23,7 +23,12 @@ TREE = {
         "Experiments <tutorials/site/experiments>",
         "tutorials/site/findings",
     ],
-    "Use it": ["tutorials/site/running", "tutorials/site/speed", "tutorials/site/gpu"],
+    "Use it": [
+        "tutorials/site/own",
+        "tutorials/site/running",
+        "tutorials/site/speed",
+        "tutorials/site/gpu",
+    ],
     "Reference": ["api/index"],
 }
 """What the sidebar has. Pages in the root (CHANGELOG and so on) come last, as they are found."""
