@@ -66,7 +66,7 @@ def grouped(k: int) -> Sampler:
         draws = rng.random(-(-len(survival_probs) // k))
         return [bool(draws[block // k] < p) for block, p in enumerate(survival_probs)]
 
-    in_groups.__name__ = f"grouped({k})"
+    in_groups.__name__ = in_groups.__qualname__ = f"grouped({k})"  # a run saves it
     return in_groups
 
 
@@ -110,7 +110,7 @@ def at_least(k: int) -> Sampler:
             missing = max(missing - gates[-1], 0)
         return gates
 
-    at_least_k.__name__ = f"at_least({k})"
+    at_least_k.__name__ = at_least_k.__qualname__ = f"at_least({k})"
     return at_least_k
 
 

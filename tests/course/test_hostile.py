@@ -122,7 +122,7 @@ def processes(folder):
 
 
 IN_SHORT = {
-    *("never ends", "exits hard when it is loaded", "detaches a process"),
+    *("exits hard when it is loaded", "detaches a process"),
     *("kills the judge", "objects that equal everything"),
 }
 
@@ -202,6 +202,7 @@ def test_the_worker_knows_neither_seed_nor_reference():
     assert "seed" not in environment.lower()
 
 
+@pytest.mark.slow
 def test_the_same_report_twice():
     text = source.read(FOLDERS["a2"] / "assignment.py").solution.replace("+=", "=", 1)
     first, second = (

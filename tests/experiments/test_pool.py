@@ -131,6 +131,7 @@ def test_interrupted_runs_go_on_to_the_same_end(tmp_path, monkeypatch):
         assert end(folder) == end(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_study_that_is_stopped_before_it_begins_is_done_later(tmp_path, trained):
     first = study(tmp_path)
     first.stop.received = signal.SIGINT

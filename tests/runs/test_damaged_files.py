@@ -302,6 +302,7 @@ def test_proper_files_are_read(run):
     assert TrainedRun(run, ("linear", 0.8, 3), {}).flow["step"].tolist() == [3, 6, 7, 10, 13, 14]
 
 
+@pytest.mark.slow
 def test_an_experiment_over_a_damaged_recording_says_so_and_draws_nothing(tmp_path, capsys):
     from tiny_studies import arguments
 

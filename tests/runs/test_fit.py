@@ -324,6 +324,12 @@ def test_the_command_draws_gates_for_each_image_if_asked(tmp_path):
         tiny(gates="row")
 
 
+def test_ways_to_draw_the_gates_are_told_apart_by_their_numbers(tmp_path):
+    fitted(tmp_path / "run", gates=minisd.grouped(2), epochs=1)
+    with pytest.raises(ConfigError, match=r"gates is 'grouped\(2\)' there, 'grouped\(3\)' here"):
+        fitted(tmp_path / "run", gates=minisd.grouped(3), epochs=1)
+
+
 def test_gates_that_do_not_fit_are_a_sentence():
     with pytest.raises(ValueError, match="the gates that <lambda> drew: 3 blocks need 3 gates"):
         fitted(gates=lambda probabilities, rng: [True])

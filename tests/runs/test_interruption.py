@@ -258,7 +258,13 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(number, 128 + number) for number in STOPPING])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(number, 128 + number, marks=[pytest.mark.slow] * (number != signal.SIGINT))
+        for number in STOPPING
+    ],
+)
 @pytest.mark.parametrize("folder", ["run", pytest.param("with a space", marks=pytest.mark.slow)])
 def test_the_command_says_how_to_go_on(tmp_path, plain_outcome, number, code, folder):
     folder = tmp_path / folder

@@ -125,6 +125,7 @@ def test_without_out_each_run_has_a_new_folder(tmp_path):
     assert outcome(tmp_path / "runs" / "digits-1") == outcome(tmp_path / "runs" / "digits-2")
 
 
+@pytest.mark.slow
 def test_runs_that_start_at_once_have_folders_of_their_own(tmp_path):
     line = command("train", "--quiet", *options(epochs=1))
     runs = [subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE) for _ in range(5)]

@@ -30,6 +30,8 @@ LONG = (
     "06_stochastic_depth",
     "07_training",
     "08_gradient_flow",
+    "09_gpu",
+    "10_fast",
     "11_a_thousand_layers",
 )
 """Tutorials that take longer than the others, also with ``--quick``."""
