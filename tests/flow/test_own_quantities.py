@@ -13,6 +13,7 @@ from minisd.errors import MissingPackageError, RunFolderError
 from minisd.flow import Recorder, load
 from minisd.flow.records import OF_BLOCKS, OF_PARAMETERS
 from minisd.train import train_step
+from own_optimizer import RMSProp
 
 CPU = Device("cpu")
 
@@ -164,26 +165,6 @@ def test_damaged_quantities_are_refused(damage, said, path):
 
 
 # Other optimisers
-
-
-class RMSProp:
-    """As the documentation of the protocol has it, in twelve lines."""
-
-    def __init__(self, model, lr):
-        self.parameters, self.lr, self.dropped = dict(model.parameters()), lr, "freeze"
-        self.square = {name: 0 * p.data for name, p in self.parameters.items()}
-
-    def step(self):
-        for name, p in self.parameters.items():
-            if p.grad is not None:
-                self.square[name] = 0.9 * self.square[name] + 0.1 * p.grad**2
-                p.data -= self.lr * p.grad / (self.square[name] ** 0.5 + 1e-8)
-
-    def state(self):
-        return {f"square/{name}": square for name, square in self.square.items()}
-
-    def restore(self, state):
-        self.square = {name: state[f"square/{name}"] for name in self.square}
 
 
 def test_an_optimiser_of_ones_own_is_recorded(device, path):

@@ -15,6 +15,7 @@ from minisd.runs import session
 from minisd.runs.interrupt import Interrupted
 from minisd.runs.run import Run
 from minisd.runs.session import train
+from own_optimizer import RMSProp
 from tiny_runs import bits, contents, outcome, tiny, without_seconds
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -253,26 +254,6 @@ def test_the_network_has_the_last_weights_and_then_the_best(tmp_path):
     run.use_best()
     assert weights(run) == bits({name: p.data for name, p in best.parameters()})
     assert loop.error_rate(run, run.validation) == run.best["val_error"]
-
-
-class RMSProp:
-    """Twelve lines of a user's own."""
-
-    def __init__(self, model, lr):
-        self.parameters, self.lr, self.dropped = dict(model.parameters()), lr, "freeze"
-        self.square = {name: 0 * p.data for name, p in self.parameters.items()}
-
-    def step(self):
-        for name, p in self.parameters.items():
-            if p.grad is not None:
-                self.square[name] = 0.9 * self.square[name] + 0.1 * p.grad**2
-                p.data -= self.lr * p.grad / (self.square[name] ** 0.5 + 1e-8)
-
-    def state(self):
-        return {f"square/{name}": s for name, s in self.square.items()}
-
-    def restore(self, state):
-        self.square = {name: state[f"square/{name}"] for name in self.square}
 
 
 def half_open(probabilities, rng):
