@@ -2,9 +2,9 @@
 
 import copy
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -130,3 +130,54 @@ def gates_of(model: Any, part: slice) -> Iterator[None]:
     finally:
         for block, gates in zip(blocks, before, strict=True):
             block.image_gates = gates
+
+
+class Traffic(NamedTuple):
+    """What each rank gives to the others in one training step.
+
+    Attributes
+    ----------
+    messages : int
+        Small ones: two for each batch norm, and one for the loss.
+    bytes : int
+        In those.
+    gradient_bytes : int
+        In the one message with gradients.
+    """
+
+    messages: int
+    bytes: int
+    gradient_bytes: int
+
+
+def traffic(model: Any, gates: Sequence[bool]) -> Traffic:
+    """Return what a step sends, given its gates: closed blocks send nothing.
+
+    For a batch norm of C channels, whose numbers take s bytes: forward 8 + 2 C s (count, mean,
+    variance), backward 2 C s (dgamma, dbeta). For the loss: 16. With recomputation, the forward of
+    a block, and what it sends, comes twice; that is not counted here.
+
+    Parameters
+    ----------
+    model : a network with ``blocks``
+    gates : L bools
+    """
+    closed = {
+        id(layer)
+        for block, is_open in zip(model.blocks, gates, strict=True)
+        if not is_open
+        for layer in block.branch.walk()
+    }
+    messages, small, gradients = 1, 16, 0
+    for layer in model.walk():
+        if id(layer) in closed:
+            continue
+        own = sum(
+            value.data.nbytes for value in vars(layer).values() if isinstance(value, Parameter)
+        )
+        if hasattr(layer, "group"):
+            messages += 2
+            small += 8 + 2 * own
+        else:
+            gradients += own
+    return Traffic(messages, small, gradients)
