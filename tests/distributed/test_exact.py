@@ -5,6 +5,7 @@ import pytest
 
 import minisd
 from minisd import SGD, Adam, draw_gates, draw_image_gates, linear_decay, ops, resnet
+from minisd.backend import to_device, to_numpy
 from minisd.data_parallel import traffic
 from minisd.distributed import ALONE, Group, RankLost, ShardedGroup, run_ranks
 from minisd.errors import ConfigError, DataError, NonFiniteError
@@ -41,10 +42,11 @@ def batches(dtype=np.float64):
 
 
 def trained(group, *, depth=20, dropped="coast", optimizer=SGD, book=False, gates="batch",
-            frozen=False, dtype=np.float64, **options):  # fmt: skip
+            frozen=False, dtype=np.float64, device="cpu", **options):  # fmt: skip
     """Train for five steps as a rank of a group; return the network and the losses."""
     options = {"survival": linear_decay(L, 0.5)} | options
     model = resnet(depth, width=4, rng=np.random.default_rng(1), dtype=dtype, **options)
+    model.to(device)
     if book:
         model.use(ops)
     if frozen:
@@ -59,12 +61,15 @@ def trained(group, *, depth=20, dropped="coast", optimizer=SGD, book=False, gate
         else:
             draw_gates(model, chance)
         of = None if group is ALONE else len(images)
-        losses.append(train_step(model, moving, images[mine], labels[mine], group=group, of=of))
+        part = to_device(images[mine], device), to_device(labels[mine], device)
+        losses.append(train_step(model, moving, *part, group=group, of=of))
     return model, losses
 
 
 def arrays(model):
-    return [p.data for _, p in model.parameters()] + [buffer for _, buffer in model.buffers()]
+    """Parameters and running statistics, on the host."""
+    trained = [p.data for _, p in model.parameters()]
+    return [to_numpy(array) for array in (*trained, *(buffer for _, buffer in model.buffers()))]
 
 
 def largest_difference(model, other):
@@ -78,6 +83,13 @@ def test_ranks_compute_what_one_computes(name):
         for model, theirs in run_ranks(size, lambda group: trained(group, **OPTIONS[name])):
             assert largest_difference(alone, model) < 1e-12
             np.testing.assert_allclose(theirs, losses, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["plain", "the book", "projection", "recomputed"])
+def test_ranks_on_a_gpu(name, gpu):
+    alone, _ = trained(ALONE, device=gpu.name, **OPTIONS[name])
+    for model, _ in run_ranks(2, lambda g: trained(g, device=gpu.name, **OPTIONS[name])):
+        assert largest_difference(alone, model) < 1e-12
 
 
 def test_all_ranks_end_with_the_same_bits():
