@@ -82,6 +82,10 @@ class Group:
             _raise(error if rank == self.rank else None, told, rank)
         return result
 
+    def ranks_of_this_machine(self) -> list[int]:
+        """Return the ranks that share a machine, and so its cores, with this one."""
+        return list(range(self.size))
+
     # ---- the end ----
 
     def farewell(self, words: str) -> bool:

@@ -146,7 +146,7 @@ def threads_per_rank(group: Group, cores: int) -> int:
         return cores
     affinity = getattr(os, "sched_getaffinity", None)
     mask = frozenset(affinity(0)) if affinity else frozenset()
-    ranks = set(group.ranks_of_this_machine())  # type: ignore[attr-defined]
+    ranks = set(group.ranks_of_this_machine())
     masks = [theirs for r, theirs in enumerate(group.exchange(mask)) if r in ranks]
     sharing = sum(bool(theirs & mask) or not mask for theirs in masks)
     return max(1, cores // sharing)

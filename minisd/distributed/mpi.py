@@ -84,8 +84,7 @@ class MPIGroup(Group):
         with self._waiting():
             return self._world.allgather(value)
 
-    def ranks_of_this_machine(self) -> list[int]:
-        """Return the ranks of the processes that share this machine's memory with this one."""
+    def ranks_of_this_machine(self) -> list[int]:  # noqa: D102
         from mpi4py import MPI
 
         here = self._world.Split_type(MPI.COMM_TYPE_SHARED)

@@ -85,6 +85,12 @@ class Shard(Group):
         self.bytes += size_of(mine)
         return self._meeting.bring(self._number, mine, of_all)
 
+    def exchange(self, value: Any) -> list[Any]:  # noqa: D102
+        def of_all(here: list[Any]) -> list[Any]:
+            return [theirs for process in self._of.exchange(here) for theirs in process]
+
+        return self._meeting.bring(self._number, value, of_all)
+
     def add(self, array: Array) -> Array:  # noqa: D102
         def of_all(here: list[Array]) -> Array:
             return self._of.add(sum_in_pairs(here))
