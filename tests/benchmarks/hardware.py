@@ -3,13 +3,16 @@
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import minisd
 from minisd import machine
+
+from .peers import INSTALL
 
 
 def processor() -> str:
@@ -34,12 +37,17 @@ def versions() -> dict[str, str | None]:
         "python": platform.python_version(),
         "minisd": minisd.__version__,
     }
-    for package in ("numpy", "torch", "dezero"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
+    for package in ("numpy", *INSTALL):
+        found[package] = installed(package)
     return found
+
+
+def installed(package: str) -> str | None:
+    """The version of what is imported under this name, whatever the distribution is called."""
+    for distribution in packages_distributions().get(package, ()):
+        with suppress(PackageNotFoundError):
+            return version(distribution)
+    return None
 
 
 def description(

@@ -8,6 +8,8 @@ A test compares the two, so that the page cannot say what was not measured.
 import json
 from pathlib import Path
 
+from .measure import milliseconds
+
 HERE = Path(__file__).resolve().parent
 MEASURED = HERE / "measured" / "benchmarks.json"
 PAGE = HERE.parents[1] / "tutorials" / "site" / "speed.md"
@@ -57,7 +59,38 @@ def table(measured: dict) -> str:
         goal = "-" if row["must"] is None else f"{sign} {row['must']:g}{row['unit']}"
         medians = "-" if row["medians"] is None else f"{row['medians']:.3g}"
         lines.append(f"| {what} | {row['value']:.3g}{row['unit']} | {medians} | {goal} |")
+    peers = [row for row in measured["rows"] if row["name"].startswith("peers-")]
+    if any(row["missing"] is None for row in peers):
+        lines += ["", *table_of_peers(peers, versions)]
     return "\n".join(lines) + "\n"
+
+
+def table_of_peers(rows: list[dict], versions: dict) -> list[str]:
+    """Return the lines of the table of all libraries that have taken a training step."""
+    lines = [
+        "| training step; each library in a process of its own, in turn | ours | theirs | "
+        "ours / theirs | of medians | spread, ours and theirs | theirs is ready after |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        if row["missing"]:
+            continue
+        details, best = row["details"], row["details"]["best"]
+        ours, theirs = details["ours"], details[best]
+        library, _, form = best.partition(" ")
+        version = versions[details["package"]]
+        what = row["figure"].removeprefix("training step, ")
+        cells = [
+            f"{what}; {library} {version}" + (f", {form}" if form else ""),
+            milliseconds(ours["minimum"]),
+            milliseconds(theirs["minimum"]),
+            f"{row['value']:.3g}",
+            f"{row['medians']:.3g}",
+            f"{ours['spread']:.0%}, {theirs['spread']:.0%}",
+            f"{theirs['warm_up']:.0f} s",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def parts_of(page: str, begin: str = BEGIN, end: str = END) -> tuple[str, str, str]:
