@@ -5,6 +5,8 @@ import sys
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from minisd.distributed.launch import mpiexec
+
 from .network import Task
 
 INSTALL = {
@@ -12,6 +14,7 @@ INSTALL = {
     "dezero": "pip install 'dezero==0.0.13'",
     "tensorflow": "pip install tensorflow",
     "jax": "pip install jax",
+    "mpi4py": "pip install mpi4py mpich",
     "tinygrad": "pip install tinygrad",  # and a C compiler: see tinygrad_peer.py
 }
 """How to have each peer, by the name under which Python imports it."""
@@ -57,6 +60,15 @@ class Peer:
 def torch(order: str) -> Peer:
     options = {"library": "torch", "memory_format": order}
     return Peer(f"PyTorch {order}", "torch", options, CONSTANT + OPEN)
+
+
+def ranks(processes: int) -> Peer:
+    """Our own step on several processes, each with one thread."""
+    launcher = (mpiexec(), "-n", str(processes))
+    return Peer(
+        f"{processes} processes", "mpi4py", {"library": "minisd"}, CONSTANT + OPEN,
+        "tests.benchmarks.ranks", launcher,
+    )  # fmt: skip
 
 
 OURS = Peer("ours", "", {"library": "minisd"}, CONSTANT + OPEN)

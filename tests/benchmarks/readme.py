@@ -59,34 +59,38 @@ def table(measured: dict) -> str:
         goal = "-" if row["must"] is None else f"{sign} {row['must']:g}{row['unit']}"
         medians = "-" if row["medians"] is None else f"{row['medians']:.3g}"
         lines.append(f"| {what} | {row['value']:.3g}{row['unit']} | {medians} | {goal} |")
-    peers = [row for row in measured["rows"] if row["name"].startswith("peers-")]
-    if any(row["missing"] is None for row in peers):
-        lines += ["", *table_of_peers(peers, versions)]
+    for title, what, who in (
+        ("peers-", "training step; each library in a process of its own, in turn", "ours"),
+        ("ranks-", "training step on two processes of one thread; the same", "two processes"),
+    ):
+        rows = [row for row in measured["rows"] if row["name"].startswith(title)]
+        if any(row["missing"] is None for row in rows):
+            lines += ["", *table_of_peers(rows, versions, what, who)]
     return "\n".join(lines) + "\n"
 
 
-def table_of_peers(rows: list[dict], versions: dict) -> list[str]:
-    """Return the lines of the table of all libraries that have taken a training step."""
+def table_of_peers(rows: list[dict], versions: dict, what: str, who: str) -> list[str]:
+    """Return the lines of a table of training steps: ours, or those of ``who``, and each peer's."""
     lines = [
-        "| training step; each library in a process of its own, in turn | ours | theirs | "
-        "ours / theirs | of medians | spread, ours and theirs | theirs is ready after |",
+        f"| {what} | {who} | theirs | {who} / theirs | of medians | spreads | theirs is ready "
+        "after |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         if row["missing"]:
             continue
         details, best = row["details"], row["details"]["best"]
-        ours, theirs = details["ours"], details[best]
+        first, theirs = details[details["contestant"]], details[best]
         library, _, form = best.partition(" ")
-        version = versions[details["package"]]
-        what = row["figure"].removeprefix("training step, ")
+        version = versions[details["package"]] if details["package"] else "one process"
+        step = row["figure"].removeprefix("training step, ")
         cells = [
-            f"{what}; {library} {version}" + (f", {form}" if form else ""),
-            milliseconds(ours["minimum"]),
+            f"{step}; {library} {version}" + (f", {form}" if form else ""),
+            milliseconds(first["minimum"]),
             milliseconds(theirs["minimum"]),
             f"{row['value']:.3g}",
             f"{row['medians']:.3g}",
-            f"{ours['spread']:.0%}, {theirs['spread']:.0%}",
+            f"{first['spread']:.0%}, {theirs['spread']:.0%}",
             f"{theirs['warm_up']:.0f} s",
         ]
         lines.append(f"| {' | '.join(cells)} |")

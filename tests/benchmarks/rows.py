@@ -34,6 +34,14 @@ def _peers(which: str, size: str, **options: float) -> Entry:
     )
 
 
+def _ranks(which: str, size: str, **options: float) -> Entry:
+    return Entry(
+        lambda bench: rows_peers.processes(bench, which, getattr(bench.sizes, size), **options),
+        needs="mpi4py",
+        wants=("torch", "tensorflow"),
+    )
+
+
 ROWS: dict[str, Entry] = {
     "conv": Entry(rows_limits.conv, wants=("dezero", "torch")),
     "loading": Entry(rows_steps.loading),
@@ -55,6 +63,10 @@ ROWS: dict[str, Entry] = {
     "peers-110": _peers("110", "deep"),
     "peers-56-open": _peers("56-open", "shallow", share=0.75),
     "peers-110-open": _peers("110-open", "deep", share=0.75),
+    "ranks-56": _ranks("56", "shallow"),
+    "ranks-110": _ranks("110", "deep"),
+    "ranks-56-open": _ranks("56-open", "shallow", share=0.75),
+    "ranks-110-open": _ranks("110-open", "deep", share=0.75),
     "recorder": Entry(rows_steps.recorder),
     "roofline": Entry(rows_limits.roofline, wants=("torch",)),
     "linear": Entry(rows_steps.linear, wants=("torch",)),

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from .bench import Bench
 from .network import Task
-from .peers import INSTALL, OURS, PEERS, Peer
+from .peers import INSTALL, OURS, PEERS, Peer, ranks
 from .report import Row, ratio
 from .turns import Failed, Process
 
@@ -28,10 +28,11 @@ def steps(
     share: float = 1.0,
     ours: Peer = OURS,
     peers: Sequence[Peer] = PEERS,
+    title: str = "peers",
 ) -> Iterator[Row]:
     """Compare our training step with that of each peer that takes part in the row ``which``.
 
-    ``share`` of the blocks are open, others in each round.
+    ``share`` of the blocks are open, others in each round. Rows are called ``title-which-peer``.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def steps(
         taking_part = libraries([peer for peer in peers if which in peer.rows])
         for library, forms in taking_part.items():
             package = forms[0].package
-            if not bench.has(package):
+            if package and not bench.has(package):
                 why[library] = f"{package} is not installed: {INSTALL[package]}"
                 continue
             for peer in forms:
@@ -68,7 +69,7 @@ def steps(
         seconds = bench.measure(label, lambda: dict(processes), tolerance=SAME_LOSSES)
         facts = {name: process.facts() for name, process in processes.items()}
     for library, forms in taking_part.items():
-        name = f"peers-{which}-{library.lower()}"
+        name = f"{title}-{which}-{library.lower()}"
         known = [peer.name for peer in forms if peer.name in seconds]
         if library in why or not known:
             yield Row(name, figure, missing=why[library])
@@ -79,5 +80,16 @@ def steps(
         row.peer += f"; {facts[best]['held']}; ready after {facts[best]['warm_up']:.0f} s"
         for form, of in row.details.items():
             of.update(facts[form])
-        row.details |= {"best": best, "package": forms[0].package}
+        row.details |= {"contestant": ours.name, "best": best, "package": forms[0].package}
+        yield row
+
+
+def processes(bench: Bench, which: str, depth: int, *, share: float = 1.0) -> Iterator[Row]:
+    """Compare two processes of one thread with one process of two, and with PyTorch's."""
+    pytorch = [peer for peer in PEERS if peer.package in ("torch", "tensorflow")]
+    for row in steps(
+        bench, which, depth, share=share, ours=ranks(2), peers=(OURS, *pytorch), title="ranks"
+    ):
+        row.must = 0.95 if row.name.endswith("-ours") else None
+        row.aim = 1.25 if row.name.endswith("-pytorch") else None
         yield row

@@ -134,7 +134,9 @@ def test_a_process_that_stays_is_killed(bench, monkeypatch):
 
 def test_the_table_has_the_peers_that_were_measured(bench):
     found = rows(bench, made_up("same", name="Nobody", package=NOBODY), made_up("talks"))
-    header, _, line = readme.table_of_peers([asdict(row) for row in found], {"json": "9.8"})
+    header, _, line = readme.table_of_peers(
+        [asdict(row) for row in found], {"json": "9.8"}, "step", "ours"
+    )
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert len(cells) == len(header.strip("|").split("|"))
     assert cells[0] == "ResNet-8, batch 8, constant depth; Other 9.8"
