@@ -75,13 +75,12 @@ def table_of_peers(rows: list[dict], versions: dict) -> list[str]:
     for row in rows:
         if row["missing"]:
             continue
-        details, best = row["details"], row["details"]["best"]
-        ours, theirs = details["ours"], details[best]
-        library, _, form = best.partition(" ")
-        version = versions[details["package"]]
+        best = row["details"]["best"]
+        ours, theirs = row["details"]["ours"], row["details"][best["name"]]
         what = row["figure"].removeprefix("training step, ")
+        form = f", {best['form']}" if best["form"] else ""
         cells = [
-            f"{what}; {library} {version}" + (f", {form}" if form else ""),
+            f"{what}; {best['library']} {versions[best['package']]}{form}",
             milliseconds(ours["minimum"]),
             milliseconds(theirs["minimum"]),
             f"{row['value']:.3g}",
