@@ -3,9 +3,8 @@
 import os
 import platform
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +36,11 @@ def versions() -> dict[str, str | None]:
         "python": platform.python_version(),
         "minisd": minisd.__version__,
     }
+    distributions = packages_distributions()  # "tensorflow" may be there as "tensorflow-cpu"
     for package in ("numpy", *INSTALL):
-        found[package] = installed(package)
+        names = distributions.get(package, ())
+        found[package] = version(names[0]) if names else None
     return found
-
-
-def installed(package: str) -> str | None:
-    """The version of what is imported under this name, whatever the distribution is called."""
-    for distribution in packages_distributions().get(package, ()):
-        with suppress(PackageNotFoundError):
-            return version(distribution)
-    return None
 
 
 def description(

@@ -31,8 +31,8 @@ class Peer:
 
     Attributes
     ----------
-    name : str
-        In tables.
+    library, form : str
+        In tables. Of several forms of one library the fastest is compared.
     package : str
         Without it the peer cannot be measured; empty if it is always there.
     options : dict
@@ -45,12 +45,17 @@ class Peer:
         What stands before Python in the command, such as ("mpiexec", "-n", "2").
     """
 
-    name: str
+    library: str
     package: str
     options: dict[str, Any] = field(default_factory=dict)
     rows: tuple[str, ...] = CONSTANT
     module: str = "tests.benchmarks.peer"
     launcher: tuple[str, ...] = ()
+    form: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.library} {self.form}".strip()
 
     def command(self, task: Task) -> list[str]:
         own = json.dumps(asdict(replace(task, **self.options)))
@@ -59,7 +64,7 @@ class Peer:
 
 def torch(order: str) -> Peer:
     options = {"library": "torch", "memory_format": order}
-    return Peer(f"PyTorch {order}", "torch", options, CONSTANT + OPEN)
+    return Peer("PyTorch", "torch", options, CONSTANT + OPEN, form=order)
 
 
 def ranks(processes: int) -> Peer:

@@ -79,13 +79,14 @@ def table_of_peers(rows: list[dict], versions: dict, what: str, who: str) -> lis
     for row in rows:
         if row["missing"]:
             continue
-        details, best = row["details"], row["details"]["best"]
-        first, theirs = details[details["contestant"]], details[best]
-        library, _, form = best.partition(" ")
-        version = versions[details["package"]] if details["package"] else "one process"
-        step = row["figure"].removeprefix("training step, ")
+        best = row["details"]["best"]
+        first = row["details"][row["details"]["contestant"]]
+        theirs = row["details"][best["name"]]
+        what = row["figure"].removeprefix("training step, ")
+        form = f", {best['form']}" if best["form"] else ""
+        version = versions[best["package"]] if best["package"] else "one process of two threads"
         cells = [
-            f"{step}; {library} {version}" + (f", {form}" if form else ""),
+            f"{what}; {best['library']} {version}{form}",
             milliseconds(first["minimum"]),
             milliseconds(theirs["minimum"]),
             f"{row['value']:.3g}",

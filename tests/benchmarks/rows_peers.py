@@ -12,14 +12,6 @@ from .turns import Failed, Process
 SAME_LOSSES = 1e-4  # of the first three steps, in float32: see `network.Task`
 
 
-def libraries(peers: Sequence[Peer]) -> dict[str, list[Peer]]:
-    """The peers by library: PyTorch is in the list in two memory orders."""
-    found: dict[str, list[Peer]] = {}
-    for peer in peers:
-        found.setdefault(peer.name.split()[0], []).append(peer)
-    return found
-
-
 def steps(
     bench: Bench,
     which: str,
@@ -54,7 +46,10 @@ def steps(
             processes[peer.name] = stack.enter_context(Process(peer.name, peer.command(task)))
 
         start(ours)
-        taking_part = libraries([peer for peer in peers if which in peer.rows])
+        taking_part: dict[str, list[Peer]] = {}
+        for peer in peers:
+            if which in peer.rows:
+                taking_part.setdefault(peer.library, []).append(peer)
         for library, forms in taking_part.items():
             package = forms[0].package
             if package and not bench.has(package):
@@ -70,25 +65,27 @@ def steps(
         facts = {name: process.facts() for name, process in processes.items()}
     for library, forms in taking_part.items():
         name = f"{title}-{which}-{library.lower()}"
-        known = [peer.name for peer in forms if peer.name in seconds]
-        if library in why or not known:
+        if library in why:
             yield Row(name, figure, missing=why[library])
             continue
-        best = min(known, key=lambda form: min(seconds[form]))
-        compared = {form: seconds[form] for form in (ours.name, *known)}
-        row = ratio(name, figure, compared, ours.name, best)
-        row.peer += f"; {facts[best]['held']}; ready after {facts[best]['warm_up']:.0f} s"
+        best = min(forms, key=lambda peer: min(seconds[peer.name]))
+        compared = {peer.name: seconds[peer.name] for peer in (ours, *forms)}
+        row = ratio(name, figure, compared, ours.name, best.name)
         for form, of in row.details.items():
             of.update(facts[form])
-        row.details |= {"contestant": ours.name, "best": best, "package": forms[0].package}
+        row.details["contestant"] = ours.name
+        row.details["best"] = {"name": best.name, "package": best.package,
+                               "library": library, "form": best.form}  # fmt: skip
+        held, cores, warm_up = (facts[best.name][key] for key in ("held", "cores", "warm_up"))
+        row.peer += f"; {held}: {cores:.1f} cores busy; ready after {warm_up:.0f} s"
         yield row
 
 
 def processes(bench: Bench, which: str, depth: int, *, share: float = 1.0) -> Iterator[Row]:
     """Compare two processes of one thread with one process of two, and with PyTorch's."""
-    pytorch = [peer for peer in PEERS if peer.package in ("torch", "tensorflow")]
+    others = [peer for peer in PEERS if peer.package in ("torch", "tensorflow")]
     for row in steps(
-        bench, which, depth, share=share, ours=ranks(2), peers=(OURS, *pytorch), title="ranks"
+        bench, which, depth, share=share, ours=ranks(2), peers=(OURS, *others), title="ranks"
     ):
         row.must = 0.95 if row.name.endswith("-ours") else None
         row.aim = 1.25 if row.name.endswith("-pytorch") else None

@@ -51,15 +51,19 @@ class Process:
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         began = time.perf_counter()
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            start_new_session=True,  # Ctrl-C is for us: we end it
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                start_new_session=True,  # Ctrl-C is for us: we end it
+            )
+        except OSError as error:
+            self._errors.close()
+            raise Failed(f"{name} failed: {command[0]} does not start: {error}") from error
         try:
             self.held = self._answer()["held"]
         except BaseException:

@@ -67,17 +67,17 @@ def started(monkeypatch):
     return found
 
 
-def made_up(kind, *, name="Other", package="json", **options):
-    return Peer(name, package, {"library": kind}, ("20",), "made_up", **options)
+def made_up(kind, *, library="Other", package="json", **options):
+    return Peer(library, package, {"library": kind}, ("20",), "made_up", **options)
 
 
 def rows(bench, *peers):
-    return list(rows_peers.steps(bench, "20", 8, ours=made_up("ours", name="ours"), peers=peers))
+    return list(rows_peers.steps(bench, "20", 8, ours=made_up("ours", library="ours"), peers=peers))
 
 
 def test_a_peer_that_is_not_installed_is_named_and_the_others_are_measured(bench, started):
     missing, measured = rows(
-        bench, made_up("same", name="Nobody", package=NOBODY), made_up("talks")
+        bench, made_up("same", library="Nobody", package=NOBODY), made_up("talks")
     )
     assert missing.missing == f"{NOBODY} is not installed: pip install nothing"
     assert missing.value is None
@@ -97,7 +97,7 @@ def test_losses_that_differ_in_any_of_the_steps_stop_it(bench, started, kind, of
 
 
 def test_a_peer_that_cannot_start_costs_its_row_only(bench):
-    unable, measured = rows(bench, made_up("unable", name="Unable"), made_up("same"))
+    unable, measured = rows(bench, made_up("unable", library="Unable"), made_up("same"))
     assert unable.missing == "Unable failed: it needs a compiler"
     assert measured.value > 0
 
@@ -112,16 +112,20 @@ def test_the_faster_form_of_a_library_is_compared(bench, monkeypatch):
         bench, "measure",
         lambda *_, **__: {"ours": [2.0, 3.0], "Other a": [4.0, 5.0], "Other b": [1.0, 9.0]},
     )  # fmt: skip
-    (row,) = rows(bench, made_up("same", name="Other a"), made_up("same", name="Other b"))
+    monkeypatch.setattr(Process, "facts", lambda _: {"held": "", "cores": 1, "warm_up": 2})
+    (row,) = rows(bench, made_up("same", form="a"), made_up("same", form="b"))
     assert row.value == 2
     assert row.medians == 0.5
-    assert row.details["best"] == "Other b"
+    assert row.details["best"]["name"] == "Other b"
 
 
 def test_a_launcher_stands_before_the_process(bench):
     """As ``mpiexec -n 2`` does: requests and answers pass through it."""
-    (row,) = rows(bench, made_up("same", launcher=(sys.executable, "-c", LAUNCHER)))
+    there = made_up("same", launcher=(sys.executable, "-c", LAUNCHER))
+    gone = made_up("same", library="Gone", launcher=("no-such-launcher",))
+    missing, row = rows(bench, gone, there)
     assert row.value > 0
+    assert missing.missing.startswith("Gone failed: no-such-launcher does not start: ")
 
 
 def test_a_process_that_stays_is_killed(bench, monkeypatch):
@@ -133,7 +137,7 @@ def test_a_process_that_stays_is_killed(bench, monkeypatch):
 
 
 def test_the_table_has_the_peers_that_were_measured(bench):
-    found = rows(bench, made_up("same", name="Nobody", package=NOBODY), made_up("talks"))
+    found = rows(bench, made_up("same", library="Nobody", package=NOBODY), made_up("talks"))
     header, _, line = readme.table_of_peers(
         [asdict(row) for row in found], {"json": "9.8"}, "step", "ours"
     )
