@@ -106,14 +106,18 @@ class ResNet(Layer):
         return f"ResNet({self.num_blocks} blocks, {self.num_parameters:,} parameters)"
 
     def __str__(self) -> str:
-        """Return `summary`, for images of 32x32 pixels as in CIFAR-10."""
+        """Return `summary`, for images of its ``normaliser``, or of 32x32 pixels as in CIFAR-10."""
         conv = next((layer for layer in self.stem.walk() if isinstance(layer, Conv2d)), None)
         if conv is None:
             return self.summary()
+        shape = (conv.w.data.shape[1], 32, 32)
+        if self.normaliser is not None:
+            shape = self.normaliser.mean.shape
         try:
-            text = self.summary((conv.w.data.shape[1], 32, 32))
+            text = self.summary(shape)
         except ValueError as error:  # a network of one's own, for other images
-            return f"{self.summary()}\nImages of 32x32 pixels do not fit: {error}"
+            pixels = "x".join(map(str, shape[1:]))
+            return f"{self.summary()}\nImages of {pixels} pixels do not fit: {error}"
         return f"{text}\n\nFor other images: model.summary((C, H, W))"
 
     @property
@@ -163,8 +167,7 @@ def num_blocks(depth: int, branch: str | Branch = "basic") -> int:
     >>> num_blocks(11, "bottleneck")
     3
     """
-    make, name = branch_function(branch)
-    per_block = whole_number(f"{name}: layers", attribute(make, "layers", 2), 1)
+    per_block, name = _layers_per_block(branch)
     step = NUM_GROUPS * per_block
     depth = whole_number("depth", depth, step + 2, DEEPEST)
     if (depth - 2) % step:
@@ -174,6 +177,26 @@ def num_blocks(depth: int, branch: str | Branch = "basic") -> int:
             f"{per_block} layers, and two more); {depth} is not: try {below} or {below + step}"
         )
     return (depth - 2) // per_block
+
+
+def depth_of(num_blocks: int, branch: str | Branch = "basic") -> int:
+    """Return the layers of a network of L blocks: `num_blocks` the other way round.
+
+    Examples
+    --------
+    >>> depth_of(54), depth_of(3, "bottleneck")
+    (110, 11)
+    """
+    L = whole_number("num_blocks", num_blocks, 1, DEEPEST)
+    if L % NUM_GROUPS:
+        raise ValueError(f"a network has 3n blocks (3, 6, 9, ...), so none has {L}")
+    return L * _layers_per_block(branch)[0] + 2
+
+
+def _layers_per_block(branch: str | Branch) -> tuple[int, str]:
+    """Return how many layers of the depth a branch is, and its name in messages."""
+    make, name = branch_function(branch)
+    return whole_number(f"{name}: layers", attribute(make, "layers", 2), 1), name
 
 
 def resnet(

@@ -13,6 +13,7 @@ from minisd.experiments.drawing import INK, Rows, legend_below, look, new_figure
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
 from minisd.gpu import resolve_device
+from minisd.rules import set_survival
 from minisd.runs.run import Run
 from minisd.stochastic_depth import draw_gates, expected_depth, linear_decay, set_gates
 from minisd.train import train_step
@@ -64,8 +65,7 @@ class Stopwatch:
         """Time a step with gates drawn for every p_L, in a random order."""
         seconds = {}
         for p_last in rng.permutation(PROBS).tolist():
-            for block, p in zip(self.run.model.blocks, linear_decay(self.L, p_last), strict=True):
-                block.survival_prob = p
+            set_survival(self.run.model, linear_decay(self.L, p_last))
             draw_gates(self.run.model, rng)
             seconds[p_last] = self.seconds()
         return dict(sorted(seconds.items()))

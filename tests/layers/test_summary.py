@@ -28,6 +28,7 @@ from minisd import (
     set_gates,
     set_image_gates,
 )
+from minisd.data import Normaliser
 from minisd.footprint import copy_of, saved_bytes
 from minisd.machine import memory
 from minisd.residual import make_shortcut
@@ -288,6 +289,14 @@ def test_print_of_a_network_that_takes_no_images_of_32_pixels(rng):
     assert "Images of 32x32 pixels do not fit: conv2d: a 40x40 kernel" in str(model)
     model.stem = Sequential(ReLU())
     assert "summary((C, H, W))" in str(model)
+
+
+def test_print_of_a_network_that_was_loaded_is_for_its_own_images(rng):
+    model = network(rng)
+    model.normaliser = Normaliser(np.zeros((2, 12, 8), np.float32), 1.0)
+    assert str(model).startswith(model.summary((2, 12, 8)))
+    model.normaliser = Normaliser(np.zeros((3, 12, 8), np.float32), 1.0)
+    assert "Images of 12x8 pixels do not fit" in str(model)
 
 
 def test_expected_flops_in_training(rng):
