@@ -213,6 +213,18 @@ def test_a_recorder_sees_branch_and_shortcut(x, rng, device, tmp_path):
     assert h.min() < 0  # not rectified, unlike in an ordinary network
 
 
+def test_a_channel_whose_mean_is_0_is_not_dead(rng, device, tmp_path):
+    """Nothing rectifies the sum, so a channel can have numbers of both signs."""
+    model = network(rng, 8, width=2, in_channels=2).to(device.name)
+    for _, parameter in [*model.stem.parameters(), *model.blocks[0].branch.parameters()]:
+        parameter.data[...] = 0  # the first block then gives what the stem gives: zeros
+    model.stem.layers[0].w.data[0, 0, 1, 1] = 1  # but for the first channel: that of the images
+    x = device.put(np.tile([1.0, -1.0], (3, 2, 4, 2)))
+    with flow.Recorder(model, SGD(model, 0.1), tmp_path / "flow.jsonl", look_every=1) as recorder:
+        train_step(model, recorder.optimizer, x, device.put(np.array([0, 1, 2])), recorder=recorder)
+    assert flow.load(tmp_path / "flow.jsonl")["dead_channels"][0, 0] == 0.5
+
+
 def test_it_learns(rng, device):
     model = network(rng, num_classes=2).to(device.name)
     optimizer = SGD(model, 0.05)
