@@ -6,6 +6,7 @@ import re
 import shlex
 from itertools import combinations
 from pathlib import Path
+from string import ascii_lowercase
 
 import matplotlib as mpl
 import numpy as np
@@ -34,7 +35,7 @@ from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.drawing import SEEDS, for_paper, look
 from minisd.experiments.gallery import published, read_table
 from minisd.experiments.publish import Result, for_terminal, pictures
-from tiny_studies import arguments, study
+from tiny_studies import OF_EXPERIMENTS, again, arguments, study
 
 RESULTS = Path(__file__).parents[2] / "tutorials" / "results" / "resnet20"
 
@@ -407,20 +408,45 @@ def test_no_setting_of_the_user_changes_a_figure(tmp_path):
 # For a paper
 
 
-@pytest.mark.parametrize("name", ["survival", "ensemble"])
+LETTERS = {
+    "gradients": {"(e)": "the paper's first convolution"},
+    "survival": {"(b)": "the paper's, 110 layers"},
+    "training-time": {"(a)": "one step, by open blocks", "(b)": "mean step, gates drawn"},
+    "gradients-by-depth": {
+        **{"(a) to (c)": "linear $p_L$ = 0.5", "(d)": "first step"},
+        **{"(e) to (g)": "linear $p_L$ = 0.5", "(h)": "last epoch"},
+    },
+    "lesion": {"(d)": "gradient along paths through k branches"},
+    "shattered-gradients": {"(a) to (c)": "linear $p_L$ = 0.5", "(d)": "independent inputs"},
+}
+"""How a caption names panels in a paper; and the title of the panel, the last one of several."""
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_a_figure_for_a_paper_has_letters_and_no_title(name):
     with figures.own_style("paper"):
         drawn = DRAWN[name]()
         for_paper(drawn)
     headings = [axes.get_title(loc="left") for axes in panels(drawn)]
-    letters = [re.search(r"\(([a-z])\)", heading) for heading in headings]
-    if name == "ensemble":
-        assert letters == [None]  # there is one panel only
-    else:
-        assert [found[1] for found in letters] == [*"abc"]
-        assert headings[0].endswith("ResNet-20")
+    letters = [re.findall(r"\(([a-z])\)", heading) for heading in headings]
+    expected = ascii_lowercase[: len(headings)] if len(headings) > 1 else [""]
+    assert ["".join(found) for found in letters] == [*expected]
+    for named, heading in LETTERS.get(name, {}).items():
+        assert headings[ascii_lowercase.index(named[-2])].endswith(heading)
     assert drawn.get_suptitle() == ""
     assert drawn.get_figwidth() == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_caption_for_a_paper_names_panels_by_their_letters(made, tmp_path, name):
+    copy = again(made(name), tmp_path / "copy")
+    assert main([*arguments(copy, name, **OF_EXPERIMENTS), "--style", "paper"]) == 0
+    caption, _ = read_table(copy / f"{name}.csv")
+    found = re.findall(r"\([a-z]\)(?: to \([a-z]\))?", caption)
+    assert found == [*LETTERS.get(name, {})] + ["(b)"] * (name == "survival")
+    text = caption.replace("its shortcut left", "").replace("left out", "").replace("is left", "")
+    assert not re.findall(r"(?i)\b(panels?|left|right|above|below|middle)\b", text)
 
 
 def test_style_and_pdf_are_options_and_the_caption_says_so(tmp_path, monkeypatch, capsys):
