@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from minisd.data import is_path
 from minisd.errors import ConfigError, UserError
 from minisd.experiments.pool import same_run, train_all
 from minisd.experiments.trained import TrainedRun
@@ -44,7 +45,8 @@ def train_seeds(
     first = configs[seeds[0]]
     with ExitStack() as made:
         if out is None:
-            out = made.enter_context(runfolder.new_folder(Path("runs"), first.preset))
+            stem = first.data_name if is_path(first.data) else first.preset  # as for a single run
+            out = made.enter_context(runfolder.new_folder(Path("runs"), stem))
         if (out / runfolder.CONFIG).exists():
             raise ConfigError(f"{out} is the folder of a single run: choose another --out")
         folders = {out / f"seed-{seed}": config for seed, config in configs.items()}

@@ -2,20 +2,28 @@
 
 import json
 import shutil
+import signal
 import statistics
+import subprocess
+import time
 
+import numpy as np
 import pytest
+from filelock import FileLock
 
 import minisd
 from minisd.cli import main
 from minisd.errors import ConfigError
+from minisd.experiments.pool import epochs_done
 from minisd.rules import RULES
 from minisd.runs.config import NAMED_RULES, resolve
 from minisd.runs.session import resume, train
-from tiny_runs import contents, is_one_sentence, options, outcome, state, tiny
+from systems import posix_only
+from tiny_runs import command, contents, is_one_sentence, options, outcome, state, tiny
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
+SMALL = {"depth": 8, "width": 2, "epochs": 1, "threads": 1}
 RULE = """
 SHARE = 0.1
 
@@ -299,6 +307,50 @@ def test_wrong_seeds_are_a_sentence(trained, tmp_path, capsys):
     assert "leave out --seed" in refused(capsys, "--seeds", "1", "--resume", trained)
     said = refused(capsys, "--seeds", "1", "--out", trained)
     assert "is the folder of a single run" in said
+
+
+def test_a_folder_of_seeds_has_the_name_that_one_run_would_have(tmp_path, capsys, monkeypatch):
+    def train_all(folders, **_):
+        for folder, config in folders.items():
+            train(config, folder)
+        return {}
+
+    monkeypatch.setattr("minisd.cli.seeds.train_all", train_all)
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 8, 8), np.uint8)
+    np.savez("mine.npz", images=images, labels=np.arange(60) % 3)
+    own = [f"--{name}={value}" for name, value in SMALL.items()]
+    assert main(["train", "--quiet", "--data", "mine.npz", "--seeds", "1", *own]) == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine-1"]
+
+
+@posix_only
+@pytest.mark.slow
+def test_seeds_that_are_stopped_go_on_to_the_same_end(tmp_path):
+    out, settings = tmp_path / "out", {"epochs": 15, "limit": 100}
+    single = [each for each in options(**settings) if not each.startswith("--seed")]
+    line = command("train", "--quiet", *single, "--seeds", 1, 2, "--out", out)
+    folders = [out / "seed-1", out / "seed-2"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as stopped:
+        while not all(map(epochs_done, folders)):
+            assert stopped.poll() is None
+            time.sleep(0.01)
+        stopped.send_signal(signal.SIGINT)
+        _, said = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130
+    assert said == f"\nSIGINT: saved. Go on with the same command and --out {out}\n"
+    done = [epochs_done(folder) for folder in folders]
+    assert max(done) < 15
+    for folder in folders:
+        FileLock(folder / ".lock").acquire(timeout=60).lock.release()  # no process is left
+        assert state(folder / "checkpoint.npz")["position"]["epoch"] > 1
+    assert subprocess.run(line, timeout=60).returncode == 0
+    for seed, folder in enumerate(folders, start=1):
+        train(tiny(**settings, seed=seed), tmp_path / "whole" / folder.name)
+        ours, whole = outcome(folder), outcome(tmp_path / "whole" / folder.name)
+        del ours["config"]["threads"], whole["config"]["threads"]
+        assert ours == whole
 
 
 @pytest.mark.slow
