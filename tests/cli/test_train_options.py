@@ -5,6 +5,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -13,6 +14,7 @@ from filelock import FileLock
 
 import minisd
 from minisd.cli import main
+from minisd.cli.survival_option import chosen_survival
 from minisd.errors import ConfigError
 from minisd.experiments.pool import epochs_done
 from minisd.rules import RULES
@@ -109,6 +111,16 @@ def test_the_file_of_a_rule_is_executed_for_a_new_run_and_never_again(tmp_path, 
     for line in (["--resume", folder], ["--config", folder, "--out", tmp_path / "b"]):
         assert "unknown survival rule" in refused(capsys, *line)
     assert json.loads((folder / "config.json").read_text())["origin"]["survival"].endswith(":rule")
+
+
+def test_the_file_of_a_rule_may_import_another_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "beside_my_rules.py").write_text(RULE)
+    (tmp_path / "my_rules.py").write_text("from beside_my_rules import rule")
+    monkeypatch.setattr(sys, "path", search := [*sys.path])
+    rule, _ = chosen_survival(f"{tmp_path}/my_rules.py:rule")
+    assert rule(3) == [1.0, 0.9, 0.8]
+    assert sys.path == search
+    assert str(tmp_path) not in search
 
 
 def test_what_is_no_survival_is_a_sentence(tmp_path, rules, capsys):
