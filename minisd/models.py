@@ -11,7 +11,7 @@ from minisd.branches import BRANCHES, Branch, attribute, branch_function, unwrap
 from minisd.fused import fuse
 from minisd.layer import floats
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
-from minisd.ops.check import whole_number
+from minisd.ops.check import cannot_take, whole_number
 from minisd.recompute import Saved, backward_again, forward_forgetting
 from minisd.residual import ResidualBlock, make_shortcut
 from minisd.rules import Rule, survival_probabilities
@@ -287,6 +287,11 @@ def resnet(
 
     make_branch, branch_name = branch_function(branch)
     expansion = whole_number(f"{branch_name}: expansion", attribute(make_branch, "expansion", 1), 1)
+    if why := cannot_take(block, None, None, survival_prob=1.0, scale=scale):
+        raise TypeError(
+            f"block={_short_name(block)} must make a block of (branch, shortcut, survival_prob=, "
+            f"scale=), as ResidualBlock does: {why}"
+        )
     pre_activation = bool(attribute(block, "pre_activation", False))
 
     def norm_relu(channels: int) -> list[Layer]:
@@ -328,9 +333,13 @@ def resnet(
     return fuse(model) if fused else model
 
 
+def _short_name(block: object) -> str:
+    return str(getattr(unwrapped(block), "__name__", type(block).__name__))
+
+
 def _check_block(block: object, made: object, pre_activation: bool) -> None:
     """Raise a TypeError unless ``block`` made such a block as it says."""
-    name = getattr(unwrapped(block), "__name__", type(block).__name__)
+    name = _short_name(block)
     if not isinstance(made, ResidualBlock):
         raise TypeError(
             f"block={name} must make a ResidualBlock, or one of a subclass, got {made!r}"

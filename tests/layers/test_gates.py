@@ -125,6 +125,9 @@ def one_too_few(probabilities, rng):
         (lambda p, rng: p, TypeError, "that <lambda> drew: a gate must be True .* got 0.8"),
         (lambda p, rng: None, TypeError, "that <lambda> drew: gates are a list .* got None"),
         (lambda p, rng: iter(p), TypeError, "gates are a list of bools"),
+        (grouped, TypeError, r"grouped cannot draw gates: .* such as every_other or grouped\(2\)"),
+        ("every_other", TypeError, "str cannot draw gates: .*'every_other' is not a callable"),
+        (lambda p, rng: p + 1, TypeError, "^can only concatenate list"),  # a fault inside it
     ],
 )
 def test_what_is_no_list_of_gates_is_refused_by_the_name_of_its_function(sample, error, words, rng):
