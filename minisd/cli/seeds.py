@@ -35,7 +35,7 @@ def train_seeds(
     Raises
     ------
     UserError
-        If a run failed; the message names it. The others are complete.
+        If runs failed; the message names them. The others are complete.
     Interrupted
         After all runs are saved.
     """
@@ -78,9 +78,10 @@ def train_seeds(
         progress.say(f"result    test error {statistics.fmean(errors):.2%} on average ({spread})")
     if failures:
         reasons = "; ".join(f"{folder.name}: {reason}" for folder, reason in failures.items())
+        others = "the others are complete; " if done else ""
         raise UserError(
-            f"{len(failures)} of {len(seeds)} runs failed ({reasons}); the others are complete; "
-            f"the same command with --out {out} tries again"
+            f"{len(failures)} of {len(seeds)} runs failed ({reasons}); {others}the same command with "
+            f"--out {out} tries again"
         )
 
 

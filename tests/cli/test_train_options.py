@@ -321,6 +321,14 @@ def test_wrong_seeds_are_a_sentence(trained, tmp_path, capsys):
     assert "is the folder of a single run" in said
 
 
+def test_seeds_that_all_fail_leave_no_others(tmp_path, capsys, monkeypatch):
+    failures = {tmp_path / "seed-1": "no memory", tmp_path / "seed-2": "no memory"}
+    monkeypatch.setattr("minisd.cli.seeds.train_all", lambda *_, **__: failures)
+    said = refused(capsys, "--seeds", "1", "2", "--out", tmp_path)
+    assert said.startswith("minisd: 2 of 2 runs failed (seed-1: no memory; seed-2: no memory); the")
+    assert "others" not in said
+
+
 def test_a_folder_of_seeds_has_the_name_that_one_run_would_have(tmp_path, capsys, monkeypatch):
     def train_all(folders, **_):
         for folder, config in folders.items():
@@ -376,4 +384,5 @@ def test_a_seed_that_fails_is_named_and_the_others_are_kept(tmp_path, capsys, mo
     single = [option for option in options(epochs=1, limit=40) if not option.startswith("--seed")]
     said = refused(capsys, *single, "--seeds", "1", "2", "--out", tmp_path / "runs")
     assert "1 of 2 runs failed (seed-2: " in said
+    assert "; the others are complete; the same command with --out" in said
     assert "not a whole checkpoint" in said
