@@ -80,8 +80,8 @@ def train_seeds(
         reasons = "; ".join(f"{folder.name}: {reason}" for folder, reason in failures.items())
         others = "the others are complete; " if done else ""
         raise UserError(
-            f"{len(failures)} of {len(seeds)} runs failed ({reasons}); {others}the same command with "
-            f"--out {out} tries again"
+            f"{len(failures)} of {len(seeds)} runs failed ({reasons}); {others}the same command "
+            f"with --out {out} tries again"
         )
 
 

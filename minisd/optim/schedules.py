@@ -287,7 +287,7 @@ def schedule_from(settings: Mapping[str, Any]) -> Schedule:
 
 def bound(schedule: Schedule, epochs: int) -> Schedule:
     """Return a schedule for a run of so many epochs: what its ``over`` returns, if it has one."""
-    if not callable(schedule):
+    if not callable(schedule) or isinstance(schedule, type):  # a class is not one, but makes one
         raise TypeError(
             "a schedule is a function of the epoch, such as cosine(0.1) or lambda epoch: 0.1; got "
             f"{schedule!r}"

@@ -281,6 +281,9 @@ def test_the_shapes_are_those_of_the_input(rng):
         model.summary((3, 8, 8))
     with pytest.raises(ValueError, match="input_shape must be a whole number"):
         model.summary((2, 8, 0.5))
+    with pytest.raises(TypeError, match=r"input_shape is \(C, H, W\) or \(D,\), got 8"):
+        model.summary(8)
+    assert "for a training step with 1 input:" in model.summary((2, 8, 8), batch_size=1)
 
 
 def test_print_of_a_network_that_takes_no_images_of_32_pixels(rng):
