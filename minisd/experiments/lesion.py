@@ -186,9 +186,6 @@ def draw(rows: Rows) -> Any:
                 if row["figure"] == panel:
                     by_x.setdefault(round(row["x"], 1), []).append((row["x"], scale * row["y"]))
             if not by_x:
-                axes.text(
-                    0.5, 0.5, "no two blocks can be swapped", transform=axes.transAxes, ha="center"
-                )
                 continue
             shade, line, mark = look(*rule)
             for points in by_x.values():
@@ -199,6 +196,9 @@ def draw(rows: Rows) -> Any:
                 undamaged = [100 * row["y"] for row in of_rule if row["figure"] == "none"]
                 name = f"{label(*rule)}: nothing removed"
                 axes.axhline(np.mean(undamaged), color=shade, lw=1, ls=":", label=name)
+        if not axes.lines:
+            text = "no two blocks can be swapped"
+            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center")
         axes.set_title(heading, loc="left")
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)

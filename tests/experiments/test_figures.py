@@ -292,6 +292,21 @@ def test_the_papers_sweep_has_axes_of_its_own_and_numbers_are_read_on_every_cell
     assert len(shades) == 2
 
 
+def test_a_panel_without_points_says_why_once():
+    rows = [row for row in stored("lesion") if row["figure"] != "swaps"]
+    drawn = lesion.draw(rows)
+    texts = [[text.get_text() for text in axes.texts] for axes in panels(drawn)]
+    assert texts == [[], [], ["no two blocks can be swapped"], []]
+
+
+def test_dotted_lines_are_where_the_learning_rate_changes():
+    rows = stored("gradients")
+    assert drawing.changes_of(rows) == [8, 12]
+    halves = [{**row, "epoch": row["epoch"] - half} for row in rows for half in (0.5, 0)]
+    assert drawing.changes_of(halves) == [8, 12]  # several evaluations in an epoch
+    assert drawing.changes_of([{**row, "lr": 0.1 / row["epoch"]} for row in rows]) == []
+
+
 def test_the_end_of_a_learning_curve_can_be_read():
     errors, losses = panels(figure("learning-curves"))
     assert errors.get_yscale() == losses.get_yscale() == "log"
