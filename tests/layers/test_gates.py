@@ -32,6 +32,13 @@ def test_every_block_is_open_with_exactly_its_probability(sample):
     assert all(type(gate) is bool for gate in draws[0])
 
 
+@pytest.mark.parametrize("sample", [every_other, grouped(2), at_least(0)])
+@pytest.mark.parametrize("u", [0.0, np.nextafter(1, 0)])
+def test_0_is_never_open_and_1_always(sample, u):
+    """Whatever is drawn from [0, 1)."""
+    assert sample([0.0, 0.0, 1.0, 1.0], Chosen(*[u] * 4)) == [False, False, True, True]
+
+
 def test_every_other_closes_no_two_neighbours_if_their_probabilities_add_up_to_one():
     for u in GRID:
         assert all(a or b for a, b in pairwise(every_other([0.9, 0.5, 0.5, 0.8], Chosen(u))))

@@ -190,6 +190,18 @@ def test_a_recorder_looks_at_it(x, rng, device, tmp_path):
 
 
 @in_every_form
+def test_gates_of_images_are_all_that_counts(x, rng, device):
+    """Neither those that were closed before, nor what later becomes of the array."""
+    model, gates = network(rng).to(device.name), GATES.copy()
+    set_image_gates(model, gates)
+    y = model.forward(x)
+    set_gates(model, [False] * 3)
+    set_image_gates(model, gates)
+    gates[:] = False
+    assert_equal(model.forward(x), y)
+
+
+@in_every_form
 def test_another_number_of_images_is_refused(x, rng, device):
     model = network(rng).to(device.name)
     set_image_gates(model, GATES[:, :3])

@@ -25,7 +25,7 @@ from minisd import (
 )
 from minisd.experiments.path_lengths import backward_along, unmoved
 from minisd.gradcheck import check_layer
-from minisd.residual import SHORTCUTS, make_shortcut
+from minisd.residual import SHORTCUTS, ResidualBlock, make_shortcut
 from minisd.surgery import blocks_replaced, interchangeable, sub_network, without
 from minisd.train import train_step
 
@@ -197,6 +197,24 @@ def test_the_gradients_along_all_paths_add_up(x, rng, device):
             model.forward(x)
             parts = parts + backward_along(model, dy, path)
     assert_close(parts, whole, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [ResidualBlock, PreActBlock])
+def test_a_branch_that_is_not_wanted_is_neither_run_nor_remembered(kind, rng, device):
+    made = block(kind, rng, device)
+    x = device.standard_normal(rng, (3, 2, 8, 4))
+    made.forward(x)
+    assert made.branch._cache is not None or made.branch.layers[0]._cache is not None
+    made.is_open = False
+    made.forward(x)
+    assert all(layer._cache is None for layer in made.branch.walk())
+
+    def must_not_run(x):
+        raise AssertionError("the branch ran")
+
+    made.branch.forward = made.run_branch = must_not_run
+    made.survival_prob = 0.0
+    made.eval().forward(x)  # p = 0: nothing of it would be left
 
 
 def test_a_recorder_sees_branch_and_shortcut(x, rng, device, tmp_path):

@@ -422,6 +422,9 @@ def test_memory_grows_with_the_batch_and_the_table_says_how(rng):
         assert said == pytest.approx(exact / 1024, rel=0.02)
         assert exact > 0.9 * N * per_image
     assert f"with {128} inputs" in model.summary(SHAPE)
+    statistics = sum(buffer.nbytes for _, buffer in model.buffers())
+    fixed = 3 * 4 * model.num_parameters + statistics  # float32: weight, gradient and momentum
+    assert f"{fixed / 1024:#.3g} KiB for parameters, gradients, momentum and statistics" in text
 
 
 def test_recomputation_needs_less_memory(rng):
