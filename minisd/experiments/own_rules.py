@@ -81,9 +81,7 @@ def jobs(
     """Return the runs that `Study.train` shall train: each of `probabilities` with every seed."""
     wanted = []
     for label, probs in probabilities(rules, num_blocks, depth_is_given=depth_is_given).items():
-        changes: dict[str, Any] = {"survival": probs}
-        if len(probs) != num_blocks:
-            changes["depth"] = depth_of(len(probs))
+        changes = {"survival": probs, "depth": depth_of(len(probs))}
         wanted += [(label, probs[-1], seed, changes) for seed in seeds]
     return wanted
 

@@ -121,6 +121,8 @@ def test_the_file_of_a_rule_may_import_another_beside_it(tmp_path, monkeypatch):
     assert rule(3) == [1.0, 0.9, 0.8]
     assert sys.path == search
     assert str(tmp_path) not in search
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert chosen_survival("~/my_rules.py:rule")[0](3) == [1.0, 0.9, 0.8]
 
 
 def test_what_is_no_survival_is_a_sentence(tmp_path, rules, capsys):
@@ -319,6 +321,19 @@ def test_wrong_seeds_are_a_sentence(trained, tmp_path, capsys):
     assert "leave out --seed" in refused(capsys, "--seeds", "1", "--resume", trained)
     said = refused(capsys, "--seeds", "1", "--out", trained)
     assert "is the folder of a single run" in said
+
+
+def test_seeds_go_on_longer(tmp_path, monkeypatch):
+    def train_all(folders, **_):
+        for folder, config in folders.items():
+            resume(folder, {"epochs": config.epochs})
+        return {}
+
+    monkeypatch.setattr("minisd.cli.seeds.train_all", train_all)
+    train(tiny(limit=40, epochs=1, seed=1), tmp_path / "seed-1")
+    longer = [each for each in options(limit=40, epochs=2) if not each.startswith("--seed")]
+    assert main(["train", "--quiet", *longer, "--seeds", "1", "--out", str(tmp_path)]) == 0
+    assert state(tmp_path / "seed-1" / "checkpoint.npz")["position"]["epoch"] == 3
 
 
 def test_seeds_that_all_fail_leave_no_others(tmp_path, capsys, monkeypatch):
