@@ -493,6 +493,12 @@ def test_an_unknown_style_is_refused(tmp_path):
 # Words
 
 
+@pytest.mark.parametrize("columns", ["1", "4", "-3"])
+def test_a_caption_can_be_shown_on_any_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert for_terminal("A caption. Made by: minisd experiment lesion --out DIR").endswith("DIR")
+
+
 def test_a_caption_fits_a_terminal_and_its_command_can_be_copied():
     command = (
         "minisd experiment lesion --data cifar10 --depth 56 --limit all --seeds 1 2 3 --out DIR"
