@@ -10,7 +10,6 @@ Two attributes of the function tell `minisd.models.resnet` about it:
 - ``expansion`` (default 1): how many channels come out of it per unit of width.
 """
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minisd.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
+from minisd.ops.check import cannot_take
 
 Branch = Callable[..., Layer]
 """A function that makes a branch."""
@@ -88,14 +88,11 @@ def branch_function(branch: str | Branch) -> tuple[Branch, str]:
             )
         return BRANCHES[branch], branch
     name = getattr(unwrapped(branch), "__name__", type(branch).__name__)
-    arguments = {"stride": 1, "gamma": "one", "rng": None, "dtype": np.float32}
-    try:
-        inspect.signature(branch).bind(1, 1, **arguments)
-    except TypeError as error:
+    if why := cannot_take(branch, 1, 1, stride=1, gamma="one", rng=None, dtype=np.float32):
         raise TypeError(
             "branch must be a name or a function with the signature of basic_branch, (in_channels, "
-            f"out_channels, *, stride, gamma, rng, dtype); {name} is not: {error}"
-        ) from None
+            f"out_channels, *, stride, gamma, rng, dtype); {name} is not: {why}"
+        )
     return branch, name
 
 

@@ -129,7 +129,7 @@ def open_probabilities(survival_probs: Sequence[float], k: int) -> list[float]:
     found = []
     for block, p in enumerate(probs):
         others = probs[:block] + probs[block + 1 :]
-        of_others = _tails(others, k - 1)[0, k - 1] if p and k else 1
+        of_others = _tails(others, k - 1)[0, k - 1] if k else 1
         found.append(float(p * of_others / of_all))
     return found
 

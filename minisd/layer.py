@@ -206,10 +206,12 @@ class Layer:
 
         Raises
         ------
-        ValueError
-            If the layer does not take such inputs.
+        ValueError, TypeError
+            If the layer does not take such inputs, or these are no shape or batch size.
         """
         if input_shape is not None:
+            if not isinstance(input_shape, Sequence):
+                raise TypeError(f"input_shape is (C, H, W) or (D,), got {input_shape!r}")
             input_shape = [whole_number("input_shape", size, 1) for size in input_shape]
         return summary.table(self, input_shape, whole_number("batch_size", batch_size, 1))
 

@@ -11,7 +11,7 @@ from minisd.branches import BRANCHES, Branch, attribute, branch_function, unwrap
 from minisd.fused import fuse
 from minisd.layer import floats
 from minisd.layers import BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, ReLU, Sequential
-from minisd.ops.check import whole_number
+from minisd.ops.check import cannot_take, whole_number
 from minisd.recompute import Saved, backward_again, forward_forgetting
 from minisd.residual import ResidualBlock, make_shortcut
 from minisd.rules import Rule, survival_probabilities
@@ -106,14 +106,18 @@ class ResNet(Layer):
         return f"ResNet({self.num_blocks} blocks, {self.num_parameters:,} parameters)"
 
     def __str__(self) -> str:
-        """Return `summary`, for images of 32x32 pixels as in CIFAR-10."""
+        """Return `summary`, for images of its ``normaliser``, or of 32x32 pixels as in CIFAR-10."""
         conv = next((layer for layer in self.stem.walk() if isinstance(layer, Conv2d)), None)
         if conv is None:
             return self.summary()
+        shape = (conv.w.data.shape[1], 32, 32)
+        if self.normaliser is not None:
+            shape = self.normaliser.mean.shape
         try:
-            text = self.summary((conv.w.data.shape[1], 32, 32))
+            text = self.summary(shape)
         except ValueError as error:  # a network of one's own, for other images
-            return f"{self.summary()}\nImages of 32x32 pixels do not fit: {error}"
+            pixels = "x".join(map(str, shape[1:]))
+            return f"{self.summary()}\nImages of {pixels} pixels do not fit: {error}"
         return f"{text}\n\nFor other images: model.summary((C, H, W))"
 
     @property
@@ -163,8 +167,7 @@ def num_blocks(depth: int, branch: str | Branch = "basic") -> int:
     >>> num_blocks(11, "bottleneck")
     3
     """
-    make, name = branch_function(branch)
-    per_block = whole_number(f"{name}: layers", attribute(make, "layers", 2), 1)
+    per_block, name = _layers_per_block(branch)
     step = NUM_GROUPS * per_block
     depth = whole_number("depth", depth, step + 2, DEEPEST)
     if (depth - 2) % step:
@@ -174,6 +177,26 @@ def num_blocks(depth: int, branch: str | Branch = "basic") -> int:
             f"{per_block} layers, and two more); {depth} is not: try {below} or {below + step}"
         )
     return (depth - 2) // per_block
+
+
+def depth_of(num_blocks: int, branch: str | Branch = "basic") -> int:
+    """Return the layers of a network of L blocks: `num_blocks` the other way round.
+
+    Examples
+    --------
+    >>> depth_of(54), depth_of(3, "bottleneck")
+    (110, 11)
+    """
+    L = whole_number("num_blocks", num_blocks, 1, DEEPEST)
+    if L % NUM_GROUPS:
+        raise ValueError(f"a network has 3n blocks (3, 6, 9, ...), so none has {L}")
+    return L * _layers_per_block(branch)[0] + 2
+
+
+def _layers_per_block(branch: str | Branch) -> tuple[int, str]:
+    """Return how many layers of the depth a branch is, and its name in messages."""
+    make, name = branch_function(branch)
+    return whole_number(f"{name}: layers", attribute(make, "layers", 2), 1), name
 
 
 def resnet(
@@ -264,6 +287,11 @@ def resnet(
 
     make_branch, branch_name = branch_function(branch)
     expansion = whole_number(f"{branch_name}: expansion", attribute(make_branch, "expansion", 1), 1)
+    if why := cannot_take(block, None, None, survival_prob=1.0, scale=scale):
+        raise TypeError(
+            f"block={_short_name(block)} must make a block of (branch, shortcut, survival_prob=, "
+            f"scale=), as ResidualBlock does: {why}"
+        )
     pre_activation = bool(attribute(block, "pre_activation", False))
 
     def norm_relu(channels: int) -> list[Layer]:
@@ -305,9 +333,13 @@ def resnet(
     return fuse(model) if fused else model
 
 
+def _short_name(block: object) -> str:
+    return str(getattr(unwrapped(block), "__name__", type(block).__name__))
+
+
 def _check_block(block: object, made: object, pre_activation: bool) -> None:
     """Raise a TypeError unless ``block`` made such a block as it says."""
-    name = getattr(unwrapped(block), "__name__", type(block).__name__)
+    name = _short_name(block)
     if not isinstance(made, ResidualBlock):
         raise TypeError(
             f"block={name} must make a ResidualBlock, or one of a subclass, got {made!r}"

@@ -50,7 +50,7 @@ class ResidualBlock(Layer):
     addition always run.
 
     In evaluation the gate plays no part. Every branch runs, weighted by its survival probability:
-    ReLU(p f(x) + id(x)) (Huang et al. 2016, eq. 5). Only with p = 0 it does not: nothing of it
+    ReLU(p f(x) + id(x)) (Huang et al. 2016, eq. 5). With p = 0 it does not run, since nothing of it
     would be left.
 
     A subclass with other mathematics has its own ``open_forward``, ``open_backward``,

@@ -4,6 +4,9 @@ A survival rule is a function of the number of blocks L, and perhaps of p_L, tha
 survival probabilities p_1 to p_L. The paper's two rules, linear decay (eq. 4) and uniform, are in
 `minisd.stochastic_depth`. Wherever a rule is asked for, a name in `RULES`, a function, or the
 probabilities themselves will do: `survival_probabilities` makes checked probabilities of each.
+
+The second argument of a function is p_L if it has no default, or is called ``p``, ``p_last`` or
+``p_L``. Another one, such as ``power=2``, keeps its default.
 """
 
 import inspect
@@ -15,6 +18,7 @@ from minisd.ops.check import whole_number
 from minisd.residual import NoShortcut
 from minisd.stochastic_depth import HasBlocks, check_survival, linear_decay, uniform
 
+_NAMES_OF_P_LAST = ("p", "p_last", "p_L")
 Rule = Callable[..., Iterable[float]]
 """A survival rule: ``rule(num_blocks, p_last)``, or ``rule(num_blocks)``, gives p_1 to p_L."""
 
@@ -102,7 +106,7 @@ def survival_probabilities(
             )
         rule = RULES[rule]
     if not callable(rule):
-        return _exactly(L, check_survival(rule), "the survival probabilities are")
+        return _exactly(L, check_survival(rule), "there are")
     name = f"the survival rule {getattr(rule, '__name__', type(rule).__name__)}"
     try:
         probs = rule(*_arguments(rule, L, p_last))
@@ -120,10 +124,13 @@ def _arguments(rule: Rule, num_blocks: int, p_last: float | None) -> tuple[Any, 
     if p_last is None:
         return (num_blocks,)
     try:
-        inspect.signature(rule).bind(num_blocks, p_last)
+        signature = inspect.signature(rule)
+        signature.bind(num_blocks, p_last)
     except (TypeError, ValueError):  # it takes one argument; or it is built in and does not say
         return (num_blocks,)
-    return num_blocks, p_last
+    second = [*signature.parameters.values()][:2][-1]
+    is_another_setting = second.default is not second.empty and second.name not in _NAMES_OF_P_LAST
+    return (num_blocks,) if is_another_setting else (num_blocks, p_last)
 
 
 def _exactly(num_blocks: int, probs: list[float], what: str) -> list[float]:

@@ -35,7 +35,7 @@ from typing import Protocol
 import numpy as np
 
 from minisd.layer import check_generator
-from minisd.ops.check import whole_number
+from minisd.ops.check import cannot_take, whole_number
 from minisd.residual import ResidualBlock
 
 Sampler = Callable[[Sequence[float], np.random.Generator], list[bool]]
@@ -160,19 +160,32 @@ def draw_gates(
     Raises
     ------
     ValueError, TypeError
-        If ``sample`` does not return one gate for each block, as `set_gates` does. The gates are
-        then as they were.
+        If ``sample`` is not such a function, or does not return one gate for each block (see
+        `set_gates`). The gates are then as they were.
     """
     check_generator("draw_gates", rng)
-    gates = sample([block.survival_prob for block in model.blocks], rng)
-    if sample is not sample_gates:
-        try:
-            gates = check_gates(model, gates)
-        except (TypeError, ValueError) as error:
-            name = getattr(sample, "__name__", type(sample).__name__)
-            raise type(error)(f"the gates that {name} drew: {error}") from None
+    probs = [block.survival_prob for block in model.blocks]
+    is_usual = sample is sample_gates
+    gates = sample_gates(probs, rng) if is_usual else _drawn_by(sample, probs, rng, model)
     set_gates(model, gates)
     return gates
+
+
+def _drawn_by(
+    sample: Sampler, probs: list[float], rng: np.random.Generator, model: HasBlocks
+) -> list[bool]:
+    """Return the gates that ``sample`` draws; raise an error that names it unless they fit."""
+    name = getattr(sample, "__name__", type(sample).__name__)
+    if why := cannot_take(sample, probs, rng):
+        raise TypeError(
+            f"{name} cannot draw gates: that is done by a function of (probabilities, rng), such "
+            f"as every_other or grouped(2); {why}"
+        )
+    gates = sample(probs, rng)
+    try:
+        return check_gates(model, gates)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"the gates that {name} drew: {error}") from None
 
 
 def set_gates(model: HasBlocks, gates: Sequence[bool]) -> None:

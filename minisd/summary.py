@@ -292,8 +292,9 @@ def _memory(layer: LayerLike, saved: int, batch_size: int) -> list[str]:
     parameters = sum(unique.values())
     statistics = sum(int(buffer.nbytes) for _, buffer in layer.buffers())
     fixed = 3 * parameters + statistics
+    inputs = "input" if batch_size == 1 else "inputs"
     return [
-        f"memory      {_bytes(fixed + saved)} for a training step with {batch_size} inputs:",
+        f"memory      {_bytes(fixed + saved)} for a training step with {batch_size} {inputs}:",
         f"            {_bytes(saved)} saved for the backward, all blocks open; and",
         f"            {_bytes(fixed)} for parameters, gradients, momentum and statistics",
     ]

@@ -4,16 +4,16 @@ import re
 import shutil
 import textwrap
 
-WIDEST = 100
-"""Columns. Longer lines are hard to read, however wide the terminal is."""
+NARROWEST, WIDEST = 20, 100
+"""Columns. Longer lines are hard to read, however wide the terminal is; shorter ones, too."""
 
 
 def columns() -> int:
-    """Return the letters that fit into a line: those of the terminal, at most `WIDEST`.
+    """Return the letters that fit into a line: those of the terminal, within these limits.
 
     80 without a terminal, in a pipe or a file. The environment variable ``COLUMNS`` overrides both.
     """
-    return min(shutil.get_terminal_size().columns, WIDEST)
+    return max(NARROWEST, min(shutil.get_terminal_size().columns, WIDEST))
 
 
 def wrapped(text: str, width: int | None = None) -> str:

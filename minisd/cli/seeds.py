@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from minisd.data import is_path
 from minisd.errors import ConfigError, UserError
 from minisd.experiments.pool import same_run, train_all
 from minisd.experiments.trained import TrainedRun
@@ -34,7 +35,7 @@ def train_seeds(
     Raises
     ------
     UserError
-        If a run failed; the message names it. The others are complete.
+        If runs failed; the message names them. The others are complete.
     Interrupted
         After all runs are saved.
     """
@@ -44,7 +45,8 @@ def train_seeds(
     first = configs[seeds[0]]
     with ExitStack() as made:
         if out is None:
-            out = made.enter_context(runfolder.new_folder(Path("runs"), first.preset))
+            stem = first.data_name if is_path(first.data) else first.preset  # as for a single run
+            out = made.enter_context(runfolder.new_folder(Path("runs"), stem))
         if (out / runfolder.CONFIG).exists():
             raise ConfigError(f"{out} is the folder of a single run: choose another --out")
         folders = {out / f"seed-{seed}": config for seed, config in configs.items()}
@@ -76,9 +78,10 @@ def train_seeds(
         progress.say(f"result    test error {statistics.fmean(errors):.2%} on average ({spread})")
     if failures:
         reasons = "; ".join(f"{folder.name}: {reason}" for folder, reason in failures.items())
+        others = "the others are complete; " if done else ""
         raise UserError(
-            f"{len(failures)} of {len(seeds)} runs failed ({reasons}); the others are complete; "
-            f"the same command with --out {out} tries again"
+            f"{len(failures)} of {len(seeds)} runs failed ({reasons}); {others}the same command "
+            f"with --out {out} tries again"
         )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,16 @@ def _numbers(text: str) -> tuple[float, ...]:
 def _rule(path: Path, name: str) -> Any:
     with RULE_FILE.reading(path):
         pass  # it is there, and can be read
+    search = sys.path[:]
+    sys.path.insert(0, str(path.parent.resolve()))  # the file may import others beside it
     try:
         content = runpy.run_path(str(path), run_name=path.stem)
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"{path} fails when it is executed ({type(error).__name__}: {explain_any(error)})"
         ) from error
+    finally:
+        sys.path[:] = search
     rule = content.get(name)
     if not callable(rule):
         own = [key for key, value in content.items() if callable(value) and key[0] != "_"]

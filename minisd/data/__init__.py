@@ -22,13 +22,14 @@ LOADERS: dict[str, Callable[..., Dataset]] = {
 }
 
 
-def load(name: str, data_dir: str | Path = "data", **options: Any) -> Dataset:
+def load(name: str | Path, data_dir: str | Path = "data", **options: Any) -> Dataset:
     """Read a data set.
 
     Parameters
     ----------
     name : "digits", "cifar10", "cifar100" or "svhn"; or a path
-        A path of images of your own: an NPZ file or a folder (`minisd.data.own`).
+        A path of images of your own: an NPZ file or a folder (`minisd.data.own`). A `Path` is
+        always one.
     data_dir : path
         The folder with the data set's files, or its parent; ``~`` is the home folder. The digits
         come with the package, and need none. Not used for a path.
@@ -41,7 +42,7 @@ def load(name: str, data_dir: str | Path = "data", **options: Any) -> Dataset:
     DataError
         If files are missing or damaged. The message says which, and what to do.
     """
-    if is_path(name):
+    if isinstance(name, Path) or is_path(name):
         return own.load(name, **options)
     if name not in LOADERS:
         raise DataError(

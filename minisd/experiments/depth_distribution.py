@@ -18,7 +18,7 @@ from minisd.experiments.drawing import (
 )
 from minisd.experiments.publish import Result
 from minisd.experiments.study import Study
-from minisd.models import resnet
+from minisd.models import depth_of, resnet
 from minisd.stochastic_depth import depth_distribution, draw_gates, expected_depth
 
 NAME = "depth-distribution"
@@ -49,8 +49,7 @@ def run(study: Study) -> Result:
     draws = DRAWS[study.scale]
     rows: list[dict[str, Any]] = []
     for rule, p_last in RULES:
-        probs = study.config(rule, p_last, study.seeds[0]).survival_probs  # of no seed
-        assert probs is not None
+        probs = study.config(rule, p_last, study.seeds[0]).survival_probs
         for seed in study.seeds:
             counts = open_counts(probs, draws, np.random.default_rng(seed))
             rows += [
@@ -74,7 +73,7 @@ def run(study: Study) -> Result:
 
 def open_counts(probs: list[float], draws: int, rng: np.random.Generator) -> np.ndarray:
     """Return how often 0 to L blocks are open in ``draws`` mini-batches, (L + 1,)."""
-    model = resnet(2 + 2 * len(probs), width=1, survival=probs, rng=np.random.default_rng(0))
+    model = resnet(depth_of(len(probs)), width=1, survival=probs, rng=np.random.default_rng(0))
     opened = [sum(draw_gates(model, rng)) for _ in range(draws)]
     return np.bincount(opened, minlength=len(probs) + 1)
 

@@ -1,7 +1,6 @@
 """Colours, lines and helpers that all figures of the experiments share."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from string import ascii_lowercase
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from minisd.figures import (
     error_axis,
     legend_below,
     new_figure,
+    rate_changes,
     tidy,
 )
 
@@ -104,8 +104,7 @@ def seeds_of(rows: Rows) -> list[Rows]:
 def changes_of(rows: Rows) -> list[int]:
     """Return the last epoch before each change of the learning rate, of rows with an ``lr``."""
     by_epoch = {int(np.ceil(row["epoch"])): row["lr"] for row in seeds_of(rows)[0]}
-    epochs = sorted(by_epoch)
-    return [a for a, b in pairwise(epochs) if by_epoch[a] != by_epoch[b]]
+    return rate_changes([{"epoch": epoch, "lr": lr} for epoch, lr in sorted(by_epoch.items())])
 
 
 def spread(axes: Any, x: Any, curves: Any, **options: Any) -> None:

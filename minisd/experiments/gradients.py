@@ -26,7 +26,7 @@ from minisd.experiments.drawing import (
     title,
     whole_numbers,
 )
-from minisd.experiments.publish import Result
+from minisd.experiments.publish import Result, place
 from minisd.experiments.study import Study
 from minisd.experiments.trained import TrainedRun, label
 
@@ -83,9 +83,9 @@ def run(study: Study) -> Result:
         "Mean gradient magnitude over all batches of each epoch (seeds: mean, and range as a "
         "band): of the first convolution; of the first block's first convolution, over the steps "
         "in which the block was open; of the first convolution divided by the training loss; of "
-        "the first block's branch over the last block's. Dotted: the learning rate changes. Last "
-        "panel, grey: the paper's Fig. 7 (first convolution, 110 layers, 500 epochs), on its own "
-        "axes."
+        "the first block's branch over the last block's. Dotted: the learning rate changes. "
+        f"{place(study, 'Last panel', '(e)')}, grey: the paper's Fig. 7 (first convolution, 110 "
+        "layers, 500 epochs), on its own axes."
     )
     depth = runs[0].config["depth"]
     return Result(lambda: draw(rows, depth), rows, caption, alt=ALT)

@@ -21,7 +21,7 @@ from minisd.experiments.drawing import (
     title,
     whole_numbers,
 )
-from minisd.experiments.publish import Result
+from minisd.experiments.publish import Result, place
 from minisd.experiments.study import Study
 from minisd.experiments.trained import label
 from minisd.flow import Recorder, load
@@ -110,11 +110,12 @@ def run(study: Study) -> Result:
     ]
     caption = (
         "Mean |gradient| of every convolution, first layer at the bottom (seeds: mean of those "
-        f"that have one). Above: each of the first {steps} training steps (hatched: the block was "
-        "closed, there is no gradient); "
-        "right: the first step, at the initial weights. Below: mean of every epoch, over the steps "
-        "in which the block was open; right: the last epoch. Plain: the same network without "
-        "shortcuts."
+        f"that have one). {place(study, 'Above', '(a) to (c)')}: each of the first {steps} "
+        "training steps (hatched: the block was closed, there is no gradient); "
+        f"{place(study, 'right', '(d)')}: the first step, at the initial weights. "
+        f"{place(study, 'Below', '(e) to (g)')}: mean of every epoch, over the steps in which the "
+        f"block was open; {place(study, 'right', '(h)')}: the last epoch. Plain: the same network "
+        "without shortcuts."
     )
     return Result(lambda: draw(rows, depth), rows, caption, alt=ALT)
 

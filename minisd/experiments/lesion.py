@@ -24,7 +24,7 @@ from minisd.experiments.drawing import (
     whole_numbers,
 )
 from minisd.experiments.path_lengths import by_length, sampled_norms
-from minisd.experiments.publish import Result
+from minisd.experiments.publish import Result, place
 from minisd.experiments.study import Study
 from minisd.experiments.trained import TrainedRun, label
 from minisd.layer import Layer
@@ -115,11 +115,11 @@ def run(study: Study) -> Result:
         f"Best weights, {images:,} test images. Test error with one block removed, its shortcut "
         f"left; with k random blocks removed; after {SWAPS[0]} to {SWAPS[-1]} swaps of two blocks "
         f"of one shape ({size['repeats']} times each), where there are two such blocks; points: "
-        "single results; lines: means; dotted: nothing removed. Lower right, in the network as it "
-        f"is in training with all blocks open: norm of the gradient of the loss of {size['batch']} "
-        "training images along one path through exactly k branches (mean of "
-        f"{size['samples']} random paths), times the number of such paths, C(L, k); each curve "
-        "over its sum."
+        "single results; lines: means; dotted: nothing removed. "
+        f"{place(study, 'Lower right', '(d)')}, in the network as it is in training with all "
+        f"blocks open: norm of the gradient of the loss of {size['batch']} training images along "
+        f"one path through exactly k branches (mean of {size['samples']} random paths), times the "
+        "number of such paths, C(L, k); each curve over its sum."
     )
     return Result(lambda: draw(rows), rows, caption, alt=ALT)
 
@@ -186,9 +186,6 @@ def draw(rows: Rows) -> Any:
                 if row["figure"] == panel:
                     by_x.setdefault(round(row["x"], 1), []).append((row["x"], scale * row["y"]))
             if not by_x:
-                axes.text(
-                    0.5, 0.5, "no two blocks can be swapped", transform=axes.transAxes, ha="center"
-                )
                 continue
             shade, line, mark = look(*rule)
             for points in by_x.values():
@@ -199,6 +196,9 @@ def draw(rows: Rows) -> Any:
                 undamaged = [100 * row["y"] for row in of_rule if row["figure"] == "none"]
                 name = f"{label(*rule)}: nothing removed"
                 axes.axhline(np.mean(undamaged), color=shade, lw=1, ls=":", label=name)
+        if not axes.lines:
+            text = "no two blocks can be swapped"
+            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center")
         axes.set_title(heading, loc="left")
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)

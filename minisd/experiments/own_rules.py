@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from minisd.errors import ConfigError
+from minisd.models import depth_of
 from minisd.rules import Rule, survival_probabilities
 
 Own = str | Rule | Iterable[float] | tuple[str, float]
@@ -57,11 +58,12 @@ def probabilities(
                 f"all networks of a study have the same number of blocks, not {counts}"
             )
         (num_blocks,) = lengths
-        if num_blocks % 3 or not num_blocks:
+        try:
+            depth_of(num_blocks)
+        except ValueError as error:
             raise ConfigError(
-                f"a network has 3n blocks (3, 6, 9, ...), so {num_blocks} survival probabilities "
-                "fit none"
-            )
+                f"{num_blocks} survival probabilities fit no network: {error}"
+            ) from error
     resolved = {}
     for label, rule in {**rules, **lists}.items():
         arguments: Any = rule if _is_named(rule) else (rule,)
@@ -79,9 +81,7 @@ def jobs(
     """Return the runs that `Study.train` shall train: each of `probabilities` with every seed."""
     wanted = []
     for label, probs in probabilities(rules, num_blocks, depth_is_given=depth_is_given).items():
-        changes: dict[str, Any] = {"survival": probs}
-        if len(probs) != num_blocks:
-            changes["depth"] = 2 * len(probs) + 2
+        changes = {"survival": probs, "depth": depth_of(len(probs))}
         wanted += [(label, probs[-1], seed, changes) for seed in seeds]
     return wanted
 

@@ -57,6 +57,11 @@ class Result:
             return self.draw()
 
 
+def place(study: Study, words: str, letters: str) -> str:
+    """Return how a caption names panels: in words, or by their letters in a figure for a paper."""
+    return letters if study.style == "paper" else words
+
+
 def whole_caption(study: Study, experiment: str, result: Result) -> str:
     """Return the caption with data, depth, seeds, missing runs, and the command."""
 

@@ -28,7 +28,7 @@ from minisd.experiments.input_gradients import (
     fully_connected_correlation,
     input_gradients,
 )
-from minisd.experiments.publish import Result
+from minisd.experiments.publish import Result, place
 from minisd.experiments.study import Study
 from minisd.experiments.trained import label
 from minisd.models import ResNet, resnet
@@ -165,13 +165,14 @@ def run(study: Study) -> Result:
         rows.append({**columns, "figure": "independent", "lag": "", **mean_and_error(values)})
     caption = (
         "Networks at initialisation, batch norm's statistics fixed, one draw of the gates each. "
-        f"First three panels: autocorrelation of the input gradient at {points} points on a line "
-        f"between two training images, mean of {size['draws'] * len(study.seeds)} networks and "
-        "lines. Last panel: "
-        f"correlation of the gradients at two independent random inputs, mean of as many networks "
-        f"and two standard errors; crosses: plain fully connected networks of {WIDTH} neurons a "
-        f"layer, {NETWORKS} each; dashed: their theory, 2^-L, with L ReLUs, one less than layers. "
-        "Means within two standard errors of 0 are left out."
+        f"{place(study, 'First three panels', '(a) to (c)')}: autocorrelation of the input "
+        f"gradient at {points} points on a line between two training images, mean of "
+        f"{size['draws'] * len(study.seeds)} networks and lines. "
+        f"{place(study, 'Last panel', '(d)')}: correlation of the gradients at two independent "
+        "random inputs, mean of as many networks and two standard errors; crosses: plain fully "
+        f"connected networks of {WIDTH} neurons a layer, {NETWORKS} each; dashed: their theory, "
+        "2^-L, with L ReLUs, one less than layers. Means within two standard errors of 0 are left "
+        "out."
     )
     return Result(lambda: draw(rows), rows, caption, depths=depths, alt=ALT)
 

@@ -16,7 +16,7 @@ from minisd.experiments.drawing import (
     tidy,
     title,
 )
-from minisd.experiments.publish import Result
+from minisd.experiments.publish import Result, place
 from minisd.experiments.study import Study
 
 NAME = "survival"
@@ -65,8 +65,9 @@ def run(study: Study) -> Result:
     caption = (
         "Test error at the epoch of lowest validation error against p_L, linear decay and "
         f"uniform, at {depth} layers (mean of the seeds, bars: lowest and highest), and by depth "
-        "with linear decay (mean of the seeds). p_L = 1 is constant depth. In the middle, and the "
-        "numbers in brackets: the paper's Fig. 8 (CIFAR-10, in the middle 110 layers)."
+        "with linear decay (mean of the seeds). p_L = 1 is constant depth. "
+        f"{place(study, 'In the middle', '(b)')}, and the numbers in brackets: the paper's Fig. 8 "
+        f"(CIFAR-10, {place(study, 'in the middle', 'in (b)')} 110 layers)."
     )
     return Result(lambda: draw(rows, depth), rows, caption, depths=depths, alt=ALT)
 

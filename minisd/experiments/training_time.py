@@ -10,9 +10,10 @@ from minisd import machine
 from minisd.backend import synchronize
 from minisd.data.batches import training_batches
 from minisd.experiments.drawing import INK, Rows, legend_below, look, new_figure, tidy, title
-from minisd.experiments.publish import Result
+from minisd.experiments.publish import Result, place
 from minisd.experiments.study import Study
 from minisd.gpu import resolve_device
+from minisd.rules import set_survival
 from minisd.runs.run import Run
 from minisd.stochastic_depth import draw_gates, expected_depth, linear_decay, set_gates
 from minisd.train import train_step
@@ -64,8 +65,7 @@ class Stopwatch:
         """Time a step with gates drawn for every p_L, in a random order."""
         seconds = {}
         for p_last in rng.permutation(PROBS).tolist():
-            for block, p in zip(self.run.model.blocks, linear_decay(self.L, p_last), strict=True):
-                block.survival_prob = p
+            set_survival(self.run.model, linear_decay(self.L, p_last))
             draw_gates(self.run.model, rng)
             seconds[p_last] = self.seconds()
         return dict(sorted(seconds.items()))
@@ -122,12 +122,13 @@ def run(study: Study) -> Result:
     ]  # fmt: skip
     slope, intercept, r2 = line(rows)
     caption = (
-        f"Left: time of a training step, batch {config.batch_size}, fastest of {len(opened)}, "
-        f"against open blocks; line: {1e3 * intercept:.0f} ms + {1e3 * slope:.1f} ms per block, "
-        f"R^2 = {r2:.4f}. Right: mean time of {len(drawn)} steps with gates drawn for p_L, linear "
-        "decay, over that of constant depth, timed in turn; dotted: the share of blocks that are "
-        "open on average, (3L-1)/4L at p_L = 0.5. A run has the same number of steps for every "
-        f"p_L, so this is also the share of its total time, without validation. On {processor}."
+        f"{place(study, 'Left', '(a)')}: time of a training step, batch {config.batch_size}, "
+        f"fastest of {len(opened)}, against open blocks; line: {1e3 * intercept:.0f} ms + "
+        f"{1e3 * slope:.1f} ms per block, R^2 = {r2:.4f}. {place(study, 'Right', '(b)')}: mean "
+        f"time of {len(drawn)} steps with gates drawn for p_L, linear decay, over that of constant "
+        "depth, timed in turn; dotted: the share of blocks that are open on average, (3L-1)/4L at "
+        "p_L = 0.5. A run has the same number of steps for every p_L, so this is also the share of "
+        f"its total time, without validation. On {processor}."
     )
     return Result(lambda: draw(rows), rows, caption, alt=ALT)
 

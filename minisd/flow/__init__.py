@@ -37,7 +37,9 @@ the averages. Two belong to closed blocks alone: ``coasted_norm``, and in each s
     closed_grad_norm                   ||dH_l||, the gradient that arrives at the output of a closed
                                        block, and goes on through its shortcut
 
-The counts ``open``, ``looked`` and ``closed_looked`` say how many steps had which.
+The counts ``open``, ``looked`` and ``closed_looked`` say how many steps had which. With a gate for
+each image (`minisd.draw_image_gates`) every branch runs, so every block counts as open, and
+``branch_ratio`` is that of f_l(x) before the gates of the images.
 
 Any other quantity is recorded with one function (``also`` of `Recorder`):
 

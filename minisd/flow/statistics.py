@@ -71,7 +71,7 @@ def _of_activations(block: Look) -> dict[str, float]:
         "output_grad_norm": _norm(block, "output_grad"),
         "activation_mean": float(mean.mean()),
         "activation_std": float(np.sqrt(var.mean() + mean.var())),
-        "dead_channels": float((mean == 0).mean()),  # H_l is never negative
+        "dead_channels": float(((mean == 0) & (var == 0)).mean()),
     }
     if shortcut:  # 0 in a plain block, which has no shortcut
         activations["branch_ratio"] = block.weight * _norm(block, "branch") / shortcut

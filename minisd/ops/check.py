@@ -1,5 +1,6 @@
 """What every operation asks of its arguments, answered with a sentence when it does not hold."""
 
+import inspect
 import math
 import operator
 from typing import Any
@@ -130,6 +131,21 @@ def number(what: str, value: object, interval: str) -> float:
     if not (above and below):
         raise ValueError(f"{what} must lie in {interval}, got {value!r}")
     return converted
+
+
+def cannot_take(function: Any, *arguments: object, **options: object) -> str:
+    """Return why a function or class cannot be called with these arguments; "" if it can.
+
+    It is not called. What is built in, and does not say what it takes, counts as a function that
+    can.
+    """
+    try:
+        inspect.signature(function).bind(*arguments, **options)
+    except TypeError as error:
+        return str(error)
+    except ValueError:
+        return ""
+    return ""
 
 
 def check_upstream(

@@ -135,15 +135,17 @@ class CosineSchedule(_Described):
 
         lr(t) = lr_min + (lr - lr_min) (1 + cos(pi t / T)) / 2
 
-    (Loshchilov and Hutter 2017, SGDR, arXiv:1608.03983, eq. 5, without restarts.) T are the epochs
-    of the run and t those that are done, both without the warm-up, in which the rate rises evenly
-    from 0 to ``lr`` (Goyal and others 2017, arXiv:1706.02677).
+    (Loshchilov and Hutter 2017, SGDR, arXiv:1608.03983, eq. 5, without restarts.) T is the length
+    of the run in epochs, and t how many of them are done; both are counted from the end of the
+    warm-up. In the warm-up the rate rises evenly from 0 to ``lr`` (Goyal and others 2017,
+    arXiv:1706.02677).
 
     Parameters
     ----------
     lr : float
         The highest rate.
     lr_min : float
+        The rate at the end.
     warmup_epochs : float
         Fewer than the run has.
     epochs : int, optional
@@ -190,24 +192,26 @@ class CosineSchedule(_Described):
 
 @dataclass(frozen=True)
 class OneCycleSchedule(_Described):
-    """Up to ``lr_max`` and down again, far below the start; changes at every step.
+    """One cycle: up to ``lr_max``, then down, far below the start; changes at every step.
 
-        from lr_max / div               to lr_max                      in the first ``rise``
-        from lr_max                     to lr_max / div / final_div    in the rest of the run
+        from lr_max / div    to lr_max                      in the first part of the run, ``rise``
+        from lr_max          to lr_max / div / final_div    in the rest of it
 
-    each on half a cosine (Smith 2018, arXiv:1803.09820, who goes up and down in straight lines; the
-    cosine is that of PyTorch's ``OneCycleLR``, where ``rise``, ``div`` and ``final_div`` are called
-    ``pct_start``, ``div_factor`` and ``final_div_factor``, with the same defaults). PyTorch counts
-    steps: of T, number ``rise T - 1`` has the peak and the last one the end. Here both are times,
-    and the end is when the last step is done. The momentum is not changed.
+    Each is half a cosine. (In Smith 2018, arXiv:1803.09820, both are straight lines.) The momentum
+    does not change.
+
+    PyTorch's ``OneCycleLR`` is the same curve with the same defaults; ``rise``, ``div`` and
+    ``final_div`` are its ``pct_start``, ``div_factor`` and ``final_div_factor``. It is up to one
+    step ahead: the curve ends *at* its last step, and here *after* it.
 
     Parameters
     ----------
     lr_max : float
         The highest rate.
     rise : float
-        Part of the run in which the rate rises.
+        The part of the run in which the rate rises, between 0 and 1.
     div, final_div : float
+        The run starts at ``lr_max / div``, and ends at the ``final_div``-th part of that.
     epochs : int, optional
         Length of the run; None until it is known: see `over`.
 
@@ -283,7 +287,7 @@ def schedule_from(settings: Mapping[str, Any]) -> Schedule:
 
 def bound(schedule: Schedule, epochs: int) -> Schedule:
     """Return a schedule for a run of so many epochs: what its ``over`` returns, if it has one."""
-    if not callable(schedule):
+    if not callable(schedule) or isinstance(schedule, type):  # a class is not one, but makes one
         raise TypeError(
             "a schedule is a function of the epoch, such as cosine(0.1) or lambda epoch: 0.1; got "
             f"{schedule!r}"

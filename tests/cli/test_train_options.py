@@ -2,20 +2,30 @@
 
 import json
 import shutil
+import signal
 import statistics
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
+from filelock import FileLock
 
 import minisd
 from minisd.cli import main
+from minisd.cli.survival_option import chosen_survival
 from minisd.errors import ConfigError
+from minisd.experiments.pool import epochs_done
 from minisd.rules import RULES
 from minisd.runs.config import NAMED_RULES, resolve
 from minisd.runs.session import resume, train
-from tiny_runs import contents, is_one_sentence, options, outcome, state, tiny
+from systems import posix_only
+from tiny_runs import command, contents, is_one_sentence, options, outcome, state, tiny
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
+SMALL = {"depth": 8, "width": 2, "epochs": 1, "threads": 1}
 RULE = """
 SHARE = 0.1
 
@@ -101,6 +111,18 @@ def test_the_file_of_a_rule_is_executed_for_a_new_run_and_never_again(tmp_path, 
     for line in (["--resume", folder], ["--config", folder, "--out", tmp_path / "b"]):
         assert "unknown survival rule" in refused(capsys, *line)
     assert json.loads((folder / "config.json").read_text())["origin"]["survival"].endswith(":rule")
+
+
+def test_the_file_of_a_rule_may_import_another_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "beside_my_rules.py").write_text(RULE)
+    (tmp_path / "my_rules.py").write_text("from beside_my_rules import rule")
+    monkeypatch.setattr(sys, "path", search := [*sys.path])
+    rule, _ = chosen_survival(f"{tmp_path}/my_rules.py:rule")
+    assert rule(3) == [1.0, 0.9, 0.8]
+    assert sys.path == search
+    assert str(tmp_path) not in search
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert chosen_survival("~/my_rules.py:rule")[0](3) == [1.0, 0.9, 0.8]
 
 
 def test_what_is_no_survival_is_a_sentence(tmp_path, rules, capsys):
@@ -301,6 +323,71 @@ def test_wrong_seeds_are_a_sentence(trained, tmp_path, capsys):
     assert "is the folder of a single run" in said
 
 
+def test_seeds_go_on_longer(tmp_path, monkeypatch):
+    def train_all(folders, **_):
+        for folder, config in folders.items():
+            resume(folder, {"epochs": config.epochs})
+        return {}
+
+    monkeypatch.setattr("minisd.cli.seeds.train_all", train_all)
+    train(tiny(limit=40, epochs=1, seed=1), tmp_path / "seed-1")
+    longer = [each for each in options(limit=40, epochs=2) if not each.startswith("--seed")]
+    assert main(["train", "--quiet", *longer, "--seeds", "1", "--out", str(tmp_path)]) == 0
+    assert state(tmp_path / "seed-1" / "checkpoint.npz")["position"]["epoch"] == 3
+
+
+def test_seeds_that_all_fail_leave_no_others(tmp_path, capsys, monkeypatch):
+    failures = {tmp_path / "seed-1": "no memory", tmp_path / "seed-2": "no memory"}
+    monkeypatch.setattr("minisd.cli.seeds.train_all", lambda *_, **__: failures)
+    said = refused(capsys, "--seeds", "1", "2", "--out", tmp_path)
+    assert said.startswith("minisd: 2 of 2 runs failed (seed-1: no memory; seed-2: no memory); the")
+    assert "others" not in said
+
+
+def test_a_folder_of_seeds_has_the_name_that_one_run_would_have(tmp_path, capsys, monkeypatch):
+    def train_all(folders, **_):
+        for folder, config in folders.items():
+            train(config, folder)
+        return {}
+
+    monkeypatch.setattr("minisd.cli.seeds.train_all", train_all)
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 8, 8), np.uint8)
+    np.savez("mine.npz", images=images, labels=np.arange(60) % 3)
+    own = [f"--{name}={value}" for name, value in SMALL.items()]
+    assert main(["train", "--quiet", "--data", "mine.npz", "--seeds", "1", *own]) == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine-1"]
+
+
+@posix_only
+@pytest.mark.slow
+def test_seeds_that_are_stopped_go_on_to_the_same_end(tmp_path):
+    out, settings = tmp_path / "out", {"epochs": 15, "limit": 100}
+    single = [each for each in options(**settings) if not each.startswith("--seed")]
+    line = command("train", "--quiet", *single, "--seeds", 1, 2, "--out", out)
+    folders = [out / "seed-1", out / "seed-2"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as stopped:
+        while not all(map(epochs_done, folders)):
+            assert stopped.poll() is None
+            time.sleep(0.01)
+        stopped.send_signal(signal.SIGINT)
+        _, said = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130
+    assert said == f"\nSIGINT: saved. Go on with the same command and --out {out}\n"
+    done = [epochs_done(folder) for folder in folders]
+    assert max(done) < 15
+    for folder in folders:
+        FileLock(folder / ".lock").acquire(timeout=60).lock.release()  # no process is left
+        assert state(folder / "checkpoint.npz")["position"]["epoch"] > 1
+    assert subprocess.run(line, timeout=60).returncode == 0
+    for seed, folder in enumerate(folders, start=1):
+        train(tiny(**settings, seed=seed), tmp_path / "whole" / folder.name)
+        ours, whole = outcome(folder), outcome(tmp_path / "whole" / folder.name)
+        del ours["config"]["threads"], whole["config"]["threads"]
+        assert ours == whole
+
+
 @pytest.mark.slow
 def test_a_seed_that_fails_is_named_and_the_others_are_kept(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("minisd.experiments.pool._POLL_INTERVAL", 0.02)
@@ -312,4 +399,5 @@ def test_a_seed_that_fails_is_named_and_the_others_are_kept(tmp_path, capsys, mo
     single = [option for option in options(epochs=1, limit=40) if not option.startswith("--seed")]
     said = refused(capsys, *single, "--seeds", "1", "2", "--out", tmp_path / "runs")
     assert "1 of 2 runs failed (seed-2: " in said
+    assert "; the others are complete; the same command with --out" in said
     assert "not a whole checkpoint" in said

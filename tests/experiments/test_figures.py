@@ -6,6 +6,7 @@ import re
 import shlex
 from itertools import combinations
 from pathlib import Path
+from string import ascii_lowercase
 
 import matplotlib as mpl
 import numpy as np
@@ -34,7 +35,7 @@ from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.drawing import SEEDS, for_paper, look
 from minisd.experiments.gallery import published, read_table
 from minisd.experiments.publish import Result, for_terminal, pictures
-from tiny_studies import arguments, study
+from tiny_studies import OF_EXPERIMENTS, again, arguments, study
 
 RESULTS = Path(__file__).parents[2] / "tutorials" / "results" / "resnet20"
 
@@ -291,6 +292,21 @@ def test_the_papers_sweep_has_axes_of_its_own_and_numbers_are_read_on_every_cell
     assert len(shades) == 2
 
 
+def test_a_panel_without_points_says_why_once():
+    rows = [row for row in stored("lesion") if row["figure"] != "swaps"]
+    drawn = lesion.draw(rows)
+    texts = [[text.get_text() for text in axes.texts] for axes in panels(drawn)]
+    assert texts == [[], [], ["no two blocks can be swapped"], []]
+
+
+def test_dotted_lines_are_where_the_learning_rate_changes():
+    rows = stored("gradients")
+    assert drawing.changes_of(rows) == [8, 12]
+    halves = [{**row, "epoch": row["epoch"] - half} for row in rows for half in (0.5, 0)]
+    assert drawing.changes_of(halves) == [8, 12]  # several evaluations in an epoch
+    assert drawing.changes_of([{**row, "lr": 0.1 / row["epoch"]} for row in rows]) == []
+
+
 def test_the_end_of_a_learning_curve_can_be_read():
     errors, losses = panels(figure("learning-curves"))
     assert errors.get_yscale() == losses.get_yscale() == "log"
@@ -407,20 +423,45 @@ def test_no_setting_of_the_user_changes_a_figure(tmp_path):
 # For a paper
 
 
-@pytest.mark.parametrize("name", ["survival", "ensemble"])
+LETTERS = {
+    "gradients": {"(e)": "the paper's first convolution"},
+    "survival": {"(b)": "the paper's, 110 layers"},
+    "training-time": {"(a)": "one step, by open blocks", "(b)": "mean step, gates drawn"},
+    "gradients-by-depth": {
+        **{"(a) to (c)": "linear $p_L$ = 0.5", "(d)": "first step"},
+        **{"(e) to (g)": "linear $p_L$ = 0.5", "(h)": "last epoch"},
+    },
+    "lesion": {"(d)": "gradient along paths through k branches"},
+    "shattered-gradients": {"(a) to (c)": "linear $p_L$ = 0.5", "(d)": "independent inputs"},
+}
+"""How a caption names panels in a paper; and the title of the panel, the last one of several."""
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_a_figure_for_a_paper_has_letters_and_no_title(name):
     with figures.own_style("paper"):
         drawn = DRAWN[name]()
         for_paper(drawn)
     headings = [axes.get_title(loc="left") for axes in panels(drawn)]
-    letters = [re.search(r"\(([a-z])\)", heading) for heading in headings]
-    if name == "ensemble":
-        assert letters == [None]  # there is one panel only
-    else:
-        assert [found[1] for found in letters] == [*"abc"]
-        assert headings[0].endswith("ResNet-20")
+    letters = [re.findall(r"\(([a-z])\)", heading) for heading in headings]
+    expected = ascii_lowercase[: len(headings)] if len(headings) > 1 else [""]
+    assert ["".join(found) for found in letters] == [*expected]
+    for named, heading in LETTERS.get(name, {}).items():
+        assert headings[ascii_lowercase.index(named[-2])].endswith(heading)
     assert drawn.get_suptitle() == ""
     assert drawn.get_figwidth() == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_caption_for_a_paper_names_panels_by_their_letters(made, tmp_path, name):
+    copy = again(made(name), tmp_path / "copy")
+    assert main([*arguments(copy, name, **OF_EXPERIMENTS), "--style", "paper"]) == 0
+    caption, _ = read_table(copy / f"{name}.csv")
+    found = re.findall(r"\([a-z]\)(?: to \([a-z]\))?", caption)
+    assert found == [*LETTERS.get(name, {})] + ["(b)"] * (name == "survival")
+    text = caption.replace("its shortcut left", "").replace("left out", "").replace("is left", "")
+    assert not re.findall(r"(?i)\b(panels?|left|right|above|below|middle)\b", text)
 
 
 def test_style_and_pdf_are_options_and_the_caption_says_so(tmp_path, monkeypatch, capsys):
@@ -450,6 +491,12 @@ def test_an_unknown_style_is_refused(tmp_path):
 
 
 # Words
+
+
+@pytest.mark.parametrize("columns", ["1", "4", "-3"])
+def test_a_caption_can_be_shown_on_any_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert for_terminal("A caption. Made by: minisd experiment lesion --out DIR").endswith("DIR")
 
 
 def test_a_caption_fits_a_terminal_and_its_command_can_be_copied():

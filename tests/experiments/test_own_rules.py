@@ -103,6 +103,6 @@ def test_what_cannot_be_trained_is_said(wrong, tmp_path):
 def test_lists_that_fit_no_network_are_said():
     with pytest.raises(ConfigError, match="same number of blocks, not 3 for 'a', 6 for 'b'"):
         probabilities({"a": [1] * 3, "b": [1] * 6}, 3, depth_is_given=False)
-    with pytest.raises(ConfigError, match="so 4 survival probabilities fit none"):
+    with pytest.raises(ConfigError, match="4 survival probabilities fit no network: a network"):
         probabilities({"a": [1] * 4}, 3, depth_is_given=False)
     assert slug("p_L = 0.5, mine") == "p_L-0.5-mine"

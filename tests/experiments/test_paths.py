@@ -191,6 +191,8 @@ def test_sampled_norms_leave_the_network_as_it_was(training, fitting, rng, devic
     model.backward(dy)
     model.train(training)
     set_gates(model, gates)
+    of_images = np.array([True, False, True])
+    model.blocks[2].image_gates = of_images
     before = bits({name: host(a) for name, a in model.buffers()})
     grads = {name: host(p.grad).copy() for name, p in model.parameters()}
     labels = device.put(np.array([0, 3, 9]))
@@ -199,6 +201,7 @@ def test_sampled_norms_leave_the_network_as_it_was(training, fitting, rng, devic
     assert bits({name: host(a) for name, a in model.buffers()}) == before
     assert [layer.training for layer in (model, model.blocks[1].branch)] == [training] * 2
     assert [block.is_open for block in model.blocks] == gates
+    assert [block.image_gates is of_images for block in model.blocks] == [False, False, True]
     for name, p in model.parameters():
         assert p.grad is not None, name
         assert_equal(p.grad, grads[name])

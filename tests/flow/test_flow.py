@@ -244,6 +244,7 @@ def test_a_record_averages_over_the_steps_that_had_a_number(device, tmp_path):
     assert (row["step"], row["steps"]) == (4, 4)
     assert row["open"] == [0, 2, 3]
     assert row["looked"] == [0, 1, 1]
+    assert row["closed_looked"] == [2, 1, 1]  # of the first and the third step, which it looks at
     assert set(row["reached"]) == {0, 2, 3, 4}
     assert row["loss"] == pytest.approx(np.mean([single["loss"] for single in singles]), rel=1e-6)
     for key in COUNTS:

@@ -32,6 +32,13 @@ def test_every_block_is_open_with_exactly_its_probability(sample):
     assert all(type(gate) is bool for gate in draws[0])
 
 
+@pytest.mark.parametrize("sample", [every_other, grouped(2), at_least(0)])
+@pytest.mark.parametrize("u", [0.0, np.nextafter(1, 0)])
+def test_0_is_never_open_and_1_always(sample, u):
+    """Whatever is drawn from [0, 1)."""
+    assert sample([0.0, 0.0, 1.0, 1.0], Chosen(*[u] * 4)) == [False, False, True, True]
+
+
 def test_every_other_closes_no_two_neighbours_if_their_probabilities_add_up_to_one():
     for u in GRID:
         assert all(a or b for a, b in pairwise(every_other([0.9, 0.5, 0.5, 0.8], Chosen(u))))
@@ -125,6 +132,9 @@ def one_too_few(probabilities, rng):
         (lambda p, rng: p, TypeError, "that <lambda> drew: a gate must be True .* got 0.8"),
         (lambda p, rng: None, TypeError, "that <lambda> drew: gates are a list .* got None"),
         (lambda p, rng: iter(p), TypeError, "gates are a list of bools"),
+        (grouped, TypeError, r"grouped cannot draw gates: .* such as every_other or grouped\(2\)"),
+        ("every_other", TypeError, "str cannot draw gates: .*'every_other' is not a callable"),
+        (lambda p, rng: p + 1, TypeError, "^can only concatenate list"),  # a fault inside it
     ],
 )
 def test_what_is_no_list_of_gates_is_refused_by_the_name_of_its_function(sample, error, words, rng):

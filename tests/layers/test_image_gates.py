@@ -18,7 +18,7 @@ from minisd import (
     set_image_gates,
 )
 from minisd.backend import array_module
-from minisd.flow import Recorder
+from minisd.flow import Recorder, load
 from minisd.gradcheck import check_layer
 from minisd.optim import SGD
 from minisd.residual import SCALES, basic_branch, make_shortcut
@@ -184,6 +184,21 @@ def test_a_recorder_looks_at_it(x, rng, device, tmp_path):
         recorder.after_backward(1.0)
         optimizer.step()
         recorder.after_step()
+    recorded = load(tmp_path / "flow.jsonl")
+    assert recorded["open"].tolist() == [[1, 1, 1]]  # whatever the gates of the images are
+    assert (recorded["branch_ratio"] > 0).all()
+
+
+@in_every_form
+def test_gates_of_images_are_all_that_counts(x, rng, device):
+    """Neither those that were closed before, nor what later becomes of the array."""
+    model, gates = network(rng).to(device.name), GATES.copy()
+    set_image_gates(model, gates)
+    y = model.forward(x)
+    set_gates(model, [False] * 3)
+    set_image_gates(model, gates)
+    gates[:] = False
+    assert_equal(model.forward(x), y)
 
 
 @in_every_form

@@ -6,7 +6,7 @@ import pytest
 from devices import assert_close, assert_equal, host, ones_like
 from minisd import fast, linear_decay, ops, resnet
 from minisd.errors import ConfigError
-from minisd.models import check_image_size, num_blocks
+from minisd.models import check_image_size, depth_of, num_blocks
 from minisd.residual import SHORTCUTS, PadShortcut, make_shortcut
 from minisd.runs.config import resolve
 
@@ -22,8 +22,20 @@ def test_parameter_counts_are_the_published_ones(depth, parameters, rng):
 @pytest.mark.parametrize("depth", [8, 14, 20, 32, 38, 44, 56, 74, 92, 110, 152, 1202])
 def test_depth_counts_layers(depth):
     L = num_blocks(depth)
-    assert depth == 2 * L + 2
+    assert depth == 2 * L + 2 == depth_of(L)
     assert L % 3 == 0
+
+
+def test_the_number_of_blocks_decides_the_depth():
+    def of_five(*_, **__): ...
+
+    of_five.layers = 5
+    assert [depth_of(6, branch) for branch in ("basic", "bottleneck", of_five)] == [14, 20, 32]
+    assert num_blocks(32, of_five) == 6
+    with pytest.raises(ValueError, match=r"3n blocks \(3, 6, 9, \.\.\.\), so none has 4"):
+        depth_of(4)
+    with pytest.raises(ValueError, match="num_blocks"):
+        depth_of(0)
 
 
 @pytest.mark.parametrize("branch", ["basic", "bottleneck"])

@@ -155,6 +155,8 @@ def many(count):
         ({"branch": many("two")}, ValueError, "branch: layers must be .* got 'two'"),
         ({"branch": lambda c, d, **options: None}, TypeError,
          "branch function <lambda> must return a layer, got None"),
+        ({"block": "PreActBlock"}, TypeError, "block=str must make a block .* not a callable"),
+        ({"block": ReLU}, TypeError, r"block=ReLU must make a block of \(branch, shortcut, "),
         ({"block": NoBlock}, TypeError, "block=NoBlock must make a ResidualBlock"),
         ({"block": lambda f, s, **_: None}, TypeError, "must make a ResidualBlock.* got None"),
         ({"block": preact}, TypeError, "block=preact made a PreActBlock, whose pre_activation is "

@@ -25,7 +25,7 @@ from minisd import (
 )
 from minisd.experiments.path_lengths import backward_along, unmoved
 from minisd.gradcheck import check_layer
-from minisd.residual import SHORTCUTS, make_shortcut
+from minisd.residual import SHORTCUTS, ResidualBlock, make_shortcut
 from minisd.surgery import blocks_replaced, interchangeable, sub_network, without
 from minisd.train import train_step
 
@@ -199,6 +199,24 @@ def test_the_gradients_along_all_paths_add_up(x, rng, device):
     assert_close(parts, whole, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.parametrize("kind", [ResidualBlock, PreActBlock])
+def test_a_branch_that_is_not_wanted_is_neither_run_nor_remembered(kind, rng, device):
+    made = block(kind, rng, device)
+    x = device.standard_normal(rng, (3, 2, 8, 4))
+    made.forward(x)
+    assert made.branch._cache is not None or made.branch.layers[0]._cache is not None
+    made.is_open = False
+    made.forward(x)
+    assert all(layer._cache is None for layer in made.branch.walk())
+
+    def must_not_run(x):
+        raise AssertionError("the branch ran")
+
+    made.branch.forward = made.run_branch = must_not_run
+    made.survival_prob = 0.0
+    made.eval().forward(x)  # p = 0: nothing of it would be left
+
+
 def test_a_recorder_sees_branch_and_shortcut(x, rng, device, tmp_path):
     model = network(rng, survival=[1, 1, 0.5]).to(device.name)
     optimizer = SGD(model, 0.01)
@@ -211,6 +229,18 @@ def test_a_recorder_sees_branch_and_shortcut(x, rng, device, tmp_path):
     assert (records["branch_ratio"][0, :2] > 0).all()
     h = model.stem.forward(x)
     assert h.min() < 0  # not rectified, unlike in an ordinary network
+
+
+def test_a_channel_whose_mean_is_0_is_not_dead(rng, device, tmp_path):
+    """Nothing rectifies the sum, so a channel can have numbers of both signs."""
+    model = network(rng, 8, width=2, in_channels=2).to(device.name)
+    for _, parameter in [*model.stem.parameters(), *model.blocks[0].branch.parameters()]:
+        parameter.data[...] = 0  # the first block then gives what the stem gives: zeros
+    model.stem.layers[0].w.data[0, 0, 1, 1] = 1  # but for the first channel: that of the images
+    x = device.put(np.tile([1.0, -1.0], (3, 2, 4, 2)))
+    with flow.Recorder(model, SGD(model, 0.1), tmp_path / "flow.jsonl", look_every=1) as recorder:
+        train_step(model, recorder.optimizer, x, device.put(np.array([0, 1, 2])), recorder=recorder)
+    assert flow.load(tmp_path / "flow.jsonl")["dead_channels"][0, 0] == 0.5
 
 
 def test_it_learns(rng, device):

@@ -48,6 +48,10 @@ def mine_with_p(num_blocks, p_last=0.5):
     return [1.0] * (num_blocks - 1) + [p_last]
 
 
+def mine_with_a_setting(num_blocks, power=2):
+    return [1 / power] * num_blocks
+
+
 class OfAClass:
     def __call__(self, num_blocks):
         return np.full(num_blocks, 0.25, np.float32)
@@ -60,6 +64,9 @@ class OfAClass:
         (mine, 0.9, [1, 1 / 2, 1 / 3]),  # a rule of L alone has no p_L to take
         (mine_with_p, None, [1, 1, 0.5]),
         (mine_with_p, 0.2, [1, 1, 0.2]),
+        (lambda L, last: [last] * L, 0.2, [0.2] * 3),  # it has no default, whatever its name
+        (lambda *args: [args[1]] * args[0], 0.2, [0.2] * 3),
+        (mine_with_a_setting, 0.2, [0.5] * 3),  # which is not p_L
         (OfAClass(), 0.2, [0.25] * 3),
         (lambda L: (1 for _ in range(L)), None, [1, 1, 1]),
         ([1, 0.5, np.float64(0.25)], 0.9, [1, 0.5, 0.25]),
@@ -82,7 +89,7 @@ def failing(num_blocks):
     ("rule", "error", "words"),
     [
         ("linaer", ValueError, "no survival rule 'linaer': use linear, uniform, constant, cosine"),
-        ([0.5, 0.5], ValueError, "3 blocks need as many survival probabilities.* are 2"),
+        ([0.5, 0.5], ValueError, "3 blocks need as many survival probabilities, but there are 2"),
         ([0.5, 1.5, 0.5], ValueError, r"must lie in \[0, 1\], got 1.5 for block 2"),
         ([0.5, math.nan, 0.5], ValueError, "got nan for block 2"),
         ([0.5, "0.5", 0.5], TypeError, "must be numbers, got '0.5' for block 2"),

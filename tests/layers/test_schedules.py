@@ -86,6 +86,7 @@ WRONG = {
     "rise": (lambda: one_cycle(0.1, rise=30), ValueError, r"rise must lie in \(0, 1\)"),
     "epochs": (lambda: cosine(0.1).over(2.5), ValueError, "epochs must be a whole number"),
     "no function": (lambda: bound(0.1, 4), TypeError, "a schedule is a function of the epoch"),
+    "a class": (lambda: bound(cosine, 4), TypeError, r"such as cosine\(0.1\) .* got <class"),
     "no schedule": (lambda: schedule_from({"name": "steps"}), ValueError, "there are step, cosine"),
     "no setting": (
         lambda: schedule_from({"name": "cosine", "lr": 0.1, "x": 1}), ValueError, "has no x"),

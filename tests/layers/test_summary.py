@@ -28,6 +28,7 @@ from minisd import (
     set_gates,
     set_image_gates,
 )
+from minisd.data import Normaliser
 from minisd.footprint import copy_of, saved_bytes
 from minisd.machine import memory
 from minisd.residual import make_shortcut
@@ -280,6 +281,9 @@ def test_the_shapes_are_those_of_the_input(rng):
         model.summary((3, 8, 8))
     with pytest.raises(ValueError, match="input_shape must be a whole number"):
         model.summary((2, 8, 0.5))
+    with pytest.raises(TypeError, match=r"input_shape is \(C, H, W\) or \(D,\), got 8"):
+        model.summary(8)
+    assert "for a training step with 1 input:" in model.summary((2, 8, 8), batch_size=1)
 
 
 def test_print_of_a_network_that_takes_no_images_of_32_pixels(rng):
@@ -288,6 +292,14 @@ def test_print_of_a_network_that_takes_no_images_of_32_pixels(rng):
     assert "Images of 32x32 pixels do not fit: conv2d: a 40x40 kernel" in str(model)
     model.stem = Sequential(ReLU())
     assert "summary((C, H, W))" in str(model)
+
+
+def test_print_of_a_network_that_was_loaded_is_for_its_own_images(rng):
+    model = network(rng)
+    model.normaliser = Normaliser(np.zeros((2, 12, 8), np.float32), 1.0)
+    assert str(model).startswith(model.summary((2, 12, 8)))
+    model.normaliser = Normaliser(np.zeros((3, 12, 8), np.float32), 1.0)
+    assert "Images of 12x8 pixels do not fit" in str(model)
 
 
 def test_expected_flops_in_training(rng):
@@ -410,6 +422,9 @@ def test_memory_grows_with_the_batch_and_the_table_says_how(rng):
         assert said == pytest.approx(exact / 1024, rel=0.02)
         assert exact > 0.9 * N * per_image
     assert f"with {128} inputs" in model.summary(SHAPE)
+    statistics = sum(buffer.nbytes for _, buffer in model.buffers())
+    fixed = 3 * 4 * model.num_parameters + statistics  # float32: weight, gradient and momentum
+    assert f"{fixed / 1024:#.3g} KiB for parameters, gradients, momentum and statistics" in text
 
 
 def test_recomputation_needs_less_memory(rng):

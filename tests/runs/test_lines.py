@@ -1,6 +1,6 @@
-"""The lines that one wants to write, as they are written in the documentation.
+"""The lines that one wants to write, with images, networks and settings that make them quick.
 
-Only what stands before them is made small here: images, network, folders.
+`test_lines_as_written.py` runs them with nothing added, in minutes.
 """
 
 import json
@@ -89,6 +89,7 @@ def test_a_trained_network_and_other_probabilities(here, capsys):
 
 
 def test_a_study_of_ones_own_rules(here, monkeypatch):
+    """Which runs it wants; the slow test trains them."""
     monkeypatch.setattr(minisd.Study, "train", lambda self, jobs: list(jobs))
     jobs = minisd.Study("s").runs({"cosine": my_probs, "linear": linear_decay(15)}, seeds=[1, 2, 3])
     assert len(jobs) == 6

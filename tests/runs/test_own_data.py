@@ -9,7 +9,8 @@ import pytest
 
 from minisd.cli import main
 from minisd.data import load
-from minisd.errors import ConfigError
+from minisd.data.by_class import tenths
+from minisd.errors import ConfigError, DataError
 from minisd.experiments.study import Study
 from minisd.runs.config import resolve
 from minisd.runs.run import Run
@@ -72,6 +73,28 @@ def test_the_split_is_that_of_the_seed_and_the_same_each_time(tmp_path):
     assert len(made({"data": path, "limit": 30}).train) == 30
 
 
+def test_the_split_draws_from_the_stream_of_the_validation_split(tmp_path):
+    """The second of the four that the seed gives: another stream would be another split."""
+    path = save(tmp_path / "mine.npz")
+    with np.load(path) as file:
+        images, labels = file["images"], file["labels"]
+    second = np.random.default_rng(np.random.SeedSequence(7).spawn(4)[1])
+    expected = tenths(labels, 2, second, of="")
+    for found in (made({"data": str(path), "seed": 7}), load(path, seed=7)):
+        parts = (found.train, found.test, found.validation)
+        for part, index in zip(parts, expected, strict=True):
+            assert (part.images[:, 0] == images[index]).all()
+            assert (part.labels == labels[index]).all()
+
+    parts = {"train_images": images, "train_labels": labels}
+    np.savez(path, **parts, test_images=images[:6], test_labels=labels[:6])
+    second = np.random.default_rng(np.random.SeedSequence(7).spawn(4)[1])
+    kept, tenth = tenths(labels, 1, second, of="")
+    run = made({"data": str(path), "seed": 7})
+    assert (run.train.images[:, 0] == images[kept]).all()
+    assert (run.validation.images[:, 0] == images[tenth]).all()
+
+
 def test_a_folder_s_class_names_are_saved(tmp_path):
     Image = pytest.importorskip("PIL.Image")
     for name in ("cat", "dog"):
@@ -85,10 +108,13 @@ def test_a_folder_s_class_names_are_saved(tmp_path):
 
 
 def test_names_come_before_folders_of_the_same_name(tmp_path, monkeypatch):
+    """But a `Path` is always that of a file or folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     assert resolve({"data": "digits"}).data == "digits"
     assert resolve({"data": "./digits"}).data == str(tmp_path / "digits")
+    with pytest.raises(DataError, match="digits has no folder in it"):
+        load(Path("digits"))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert resolve({"data": "~/x.npz"}).data == str(tmp_path / "x.npz")
 
