@@ -135,6 +135,8 @@ def _with_file(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
             "--config has all settings, so a preset has no effect: leave out --preset"
         )
     path = path / runfolder.CONFIG if path.is_dir() else path
+    if not path.exists():
+        raise ConfigError(f"there is no file {path}: give settings, such as a run's config.json")
     there = with_present_names(session.settings_in(path))
     chosen = {**there, **with_present_names(settings)}
     try:

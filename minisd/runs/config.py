@@ -14,7 +14,7 @@ from typing import Any
 from minisd.data import LOADERS, is_path, own
 from minisd.errors import ConfigError, known_or_close
 from minisd.layers import GAMMAS
-from minisd.models import BRANCHES, check_image_size, num_blocks
+from minisd.models import BRANCHES, check_image_size, depth_of, num_blocks
 from minisd.ops.check import whole_number
 from minisd.optim import DROPPED, Schedule, StepSchedule, cosine, one_cycle
 from minisd.residual import SCALES, SHORTCUTS
@@ -70,8 +70,8 @@ class Config:
     survival: str | tuple[float, ...] = _setting(
         "linear",
         f"survival probabilities: a rule ({', '.join(NAMED_RULES)}); all of them, as in "
-        "0.9,0.8,0.7; or a function of yours of the number of blocks, and perhaps of p_L, as in "
-        "my_rules.py:rule",
+        "0.9,0.8,0.7, whose number decides the depth; or a function of yours of the number of "
+        "blocks, and perhaps of p_L, as in my_rules.py:rule",
     )
     p_last: float = _setting(
         0.5, "survival probability p_L of the last block (uniform: of every block)"
@@ -295,6 +295,13 @@ def resolve(overrides: dict[str, Any]) -> Config:
         if isinstance(settings.get(name), list):  # as JSON has it
             settings[name] = tuple(settings[name])
     survival = settings.get("survival", "constant")
+    if isinstance(survival, tuple) and "depth" not in overrides:  # they decide L, as in a study
+        try:
+            settings["depth"] = depth_of(len(survival), settings.get("branch", Config.branch))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{len(survival)} survival probabilities fit no network: {error}"
+            ) from None
     is_added = isinstance(survival, str) and survival in RULES and survival not in NAMED_RULES
     if is_added or not isinstance(survival, str | tuple):
         settings["survival"] = _resolved_rule(settings)

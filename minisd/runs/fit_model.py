@@ -15,7 +15,7 @@ from minisd.data.batches import NO_AUGMENTATION, Augmentation
 from minisd.distributed import ALONE, Group
 from minisd.errors import ConfigError
 from minisd.layer import Layer
-from minisd.ops.check import number, whole_number
+from minisd.ops.check import cannot_take, number, whole_number
 from minisd.optim import Optimizer, Schedule, StepSchedule, bound, check_optimizer
 from minisd.runs import folder as runfolder
 from minisd.runs import origin as origins
@@ -136,6 +136,10 @@ def fit(
     >>> run.is_complete, run.best["epoch"]
     (True, 1)
     """
+    try:
+        seed = whole_number("seed", seed, 0)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
     run = _training(
         model,
         optimizer,
@@ -246,7 +250,6 @@ def _training(
         for name, value in (("validate_every", validate_every), ("flow", flow)):
             if value is not None:
                 whole_number(name, value, 1)
-        seed = whole_number("seed", seed, 0)
         if schedule is None:
             schedule = optimizer.lr
         if isinstance(schedule, int | float | np.number):
@@ -259,6 +262,11 @@ def _training(
         raise ConfigError(f"gates is a function of (probabilities, rng), or 'image'; got {gates!r}")
     if gates is not None and not getattr(model, "blocks", []):
         raise ConfigError(f"gates are for residual blocks, and {type(model).__name__} has none")
+    blocks = [block.survival_prob for block in getattr(model, "blocks", [])]
+    if callable(gates) and (reason := cannot_take(gates, blocks, np.random.default_rng())):
+        raise ConfigError(f"gates is called as {name_of(gates)}(probabilities, rng): {reason}")
+    if not isinstance(callbacks, Iterable):
+        raise ConfigError(f"callbacks is a list of functions (moment, run); got {callbacks!r}")
     callbacks = list(callbacks)
     _, _, data_rng, gate_rng = spawned(seed)
     settings = {

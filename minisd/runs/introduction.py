@@ -125,7 +125,8 @@ def rule_in_words(settings: dict[str, Any], probs: list[float]) -> str:
 
 def _rate(run: Training) -> str:
     if not isinstance(run, Run):
-        return f"rate {run.rate():g} at first" if not run.is_complete else "rate by schedule"
+        when = "now" if run.steps_done else "at first"
+        return f"rate {run.rate():g} {when}" if not run.is_complete else "rate by schedule"
     config = run.config
     if not isinstance(run.schedule, StepSchedule):
         shape = {"cosine": "along half a cosine to 0", "one-cycle": "up and down in one cycle"}

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from minisd.cli import make_parser
+from minisd.errors import ConfigError
 from minisd.runs.config import DATA_SETS, DEFAULT_PRESET, PRESETS, Config, resolve
 
 PAPER = {  # preset: data, L, epochs, p_L, shift, flip, epochs of (0.1, 0.01, 0.001) to look at
@@ -16,6 +17,22 @@ PAPER = {  # preset: data, L, epochs, p_L, shift, flip, epochs of (0.1, 0.01, 0.
     "svhn": ("svhn", 75, 50, 0.5, 0, False, (30, 31, 36)),
     "cifar10-1202": ("cifar10", 600, 300, 0.5, 4, True, (150, 151, 226)),
 }
+
+
+@pytest.mark.parametrize(
+    ("options", "depth"),
+    [({}, 8), ({"branch": "bottleneck"}, 11), ({"preset": "cifar10"}, 8), ({"depth": 8}, 8)],
+)
+def test_probabilities_decide_the_depth(options, depth):
+    assert resolve({"survival": (0.9, 0.8, 0.7), **options}).depth == depth
+
+
+@pytest.mark.parametrize(
+    "options", [{"survival": (0.9,) * 4}, {"survival": (0.9,) * 3, "depth": 20}]
+)
+def test_probabilities_that_fit_no_network(options):
+    with pytest.raises(ConfigError, match=r"fit no network|9 blocks"):
+        resolve(options)
 
 
 @pytest.mark.parametrize("name", PAPER)

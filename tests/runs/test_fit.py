@@ -359,3 +359,20 @@ def test_a_damaged_checkpoint_is_refused_before_anything_changes(tmp_path):
         fitted(tmp_path, model=model, epochs=2)
     assert contents(tmp_path) == before
     np.testing.assert_array_equal(model.head.w.data, network().head.w.data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": -1}, "seed must be"),
+        ({"seed": 1.5}, "seed must be"),
+        ({"gates": minisd.grouped}, "gates is called as"),
+        ({"callbacks": print}, "callbacks is a list"),
+    ],
+)
+def test_what_fit_cannot_take_is_said_before_anything_is_done(changes, words):
+    model = resnet(8, width=2, in_channels=1, survival=[1, 1, 1], rng=np.random.default_rng(0))
+    images, labels = np.ones((4, 1, 8, 8), np.float32), np.arange(4)
+    images[0] = 0
+    with pytest.raises(ConfigError, match=words):
+        minisd.fit(model, SGD(model, 0.1), (images, labels), (images, labels), epochs=1, **changes)

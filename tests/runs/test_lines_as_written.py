@@ -228,9 +228,6 @@ def test_images_of_ones_own(here):
             PROBS,
             [0.9, 0.8, 0.7],
             id="numbers",
-            marks=pytest.mark.xfail(
-                strict=True, reason="the probabilities do not decide the depth yet, as in a Study"
-            ),
         ),
         pytest.param(NAMED, cosine_decay(9, 0.9), id="name"),
         pytest.param(OWN, [1 - 0.3 * (l / 9) ** 2 for l in range(1, 10)], id="file"),  # noqa: E741
