@@ -4,6 +4,7 @@
 
 Actions write the number of this process into a file first, so that a test knows that it is here.
 """
+# ruff: noqa: E402
 
 import errno
 import os
@@ -36,6 +37,7 @@ STEP = "minisd.runs.fit", "train_step"
 FORWARD = "minisd.models:ResNet", "forward"
 LOSS = "minisd.train", "whole_loss"
 EVALUATION = "minisd.train", "mistakes"
+RECORDING = "minisd.flow.file:RecordFile", "append"
 
 signals: list[int] = []
 """Those that training has been told of."""

@@ -103,8 +103,8 @@ class Ranks:
             os.kill(number, signal.SIGKILL)
         if hangs:
             _, err = self.process.communicate()
-        assert not hangs, f"hangs, with these processes: {left}; it said {err}"
-        assert not left, f"processes are left: {left}"
+        assert not hangs, f"it hangs, with the processes {sorted(left)}; it said {err}"
+        assert not left, f"processes are left: {sorted(left)}"
         return Ended(self.process.returncode, out or "", err or "", seconds, at)
 
     def living(self) -> dict[int, bytes]:
