@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 FAULTY = Path(__file__).with_name("faulty_rank.py")
 BOUND = 60
@@ -71,6 +72,9 @@ class Ranks:
     options : of `subprocess.Popen`
     """
 
+    running: ClassVar[list[Self]] = []
+    """Those that were started, and whose end nobody has seen."""
+
     def __init__(
         self,
         *arguments: Any,
@@ -83,6 +87,7 @@ class Ranks:
         self._mark = f"MINISD_RANKS={uuid.uuid4().hex}"  # all that come from it inherit that
         line = under_mpiexec(processes, faults) if line is None else line
         pipe = subprocess.PIPE
+        self.running.append(self)
         self._started = time.monotonic()
         self.process = subprocess.Popen(
             [*line, *map(str, arguments)],
@@ -99,13 +104,25 @@ class Ranks:
             hangs = True
         seconds, at = time.monotonic() - self._started, time.time()
         left = self.living() if hangs else self._left()
-        for number in left:
-            os.kill(number, signal.SIGKILL)
+        self.kill()
         if hangs:
             _, err = self.process.communicate()
+        self.running.remove(self)
         assert not hangs, f"it hangs, with the processes {sorted(left)}; it said {err}"
         assert not left, f"processes are left: {sorted(left)}"
         return Ended(self.process.returncode, out or "", err or "", seconds, at)
+
+    def next_line(self) -> str:
+        """The next line on standard error."""
+        assert self.process.stderr is not None
+        there, _, _ = select.select([self.process.stderr], [], [], BOUND)
+        assert there, "nothing was said"
+        return self.process.stderr.readline()
+
+    def kill(self) -> None:
+        """End all processes that are left."""
+        for number in self.living():
+            os.kill(number, signal.SIGKILL)
 
     def living(self) -> dict[int, bytes]:
         """The processes that came from this command, with their environments."""

@@ -44,8 +44,11 @@ def mpi():
 
 
 @pytest.fixture(autouse=True)
-def _quick(without_pictures):
-    """Runs within this process draw no curve; `faulty_rank` draws none either."""
+def _clean(without_pictures):
+    """Also a test that fails leaves no process. Runs draw no curve: `faulty_rank` draws none."""
+    yield
+    while Ranks.running:
+        Ranks.running.pop().kill()
 
 
 @pytest.fixture(scope="module")
@@ -272,8 +275,7 @@ def test_a_rank_that_is_stopped_is_missed_and_goes_on(tmp_path, of_two, rank):
     faults = f"mpi.PATIENCE = 1.0; at(STEP, 9, stop(HERE), rank={rank})"
     run = started(tmp_path / "run", faults=faults)
     number = arrived(tmp_path / "here")
-    assert run.process.stderr is not None
-    said = run.process.stderr.readline()
+    said = run.next_line()
     assert re.match(rf"minisd: rank {1 - rank} of 2 has waited 1 seconds for the others", said)
     os.kill(number, signal.SIGCONT)
     check_ended(run.end(), 0)
