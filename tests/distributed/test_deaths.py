@@ -296,7 +296,7 @@ SPOILED = {
 def test_a_number_that_is_not_finite_on_one_rank(tmp_path, alone, what, rank):
     fault, layer = SPOILED[what]
     ended = started(tmp_path / "run", faults=f"{fault}, rank={rank})").end()
-    check_ended(ended, 3, f"training stopped at step 9 .* {layer}")
+    check_ended(ended, 3, f"^minisd: training stopped at step 9 .* {layer}")
     assert is_one_sentence(ended.err)
     check_whole(tmp_path / "run", (2, 0), alone)
 
