@@ -14,7 +14,7 @@ from minisd.cli.seeds import train_seeds
 from minisd.cli.survival_option import chosen_survival
 from minisd.data import download, found_in, is_path, load
 from minisd.distributed import Group
-from minisd.distributed.launch import described, join, threads_per_rank
+from minisd.distributed.launch import described, join, ranks_that_share_cores, threads_per_rank
 from minisd.errors import ConfigError, DeviceError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.catalogue import run as run_experiment
@@ -121,10 +121,11 @@ def _check_processes(processes: int | None, group: Group, seeds: list[int] | Non
         )
     if seeds is not None and size > 1:
         raise ConfigError("--seeds trains each run in a process of its own: leave out --processes")
-    if group.rank == 0 and size > available_cores():
+    cores, ranks = available_cores(), ranks_that_share_cores(group)
+    if group.rank == 0 and ranks > cores:
         Progress().warn(
-            f"{size} processes on {available_cores()} cores: those that wait keep a core busy, "
-            "which makes all of them slow"
+            f"{ranks} processes on {cores} cores: those that wait keep a core busy, which makes "
+            "all of them slow"
         )
 
 

@@ -12,7 +12,13 @@ from typing import Any
 from minisd import ending
 from minisd.cli import commands
 from minisd.cli.parser import make_parser
-from minisd.distributed.launch import joined, launcher_rank, start, started_with
+from minisd.distributed.launch import (
+    is_first_of_its_machine,
+    joined,
+    launcher_rank,
+    start,
+    started_with,
+)
 from minisd.errors import ConfigError, NonFiniteError, UserError
 from minisd.runs.interrupt import Interrupted
 from minisd.streams import Stream, with_safe_streams
@@ -57,7 +63,7 @@ def _run(arguments: Sequence[str] | None, output: Stream) -> int:
     except BaseException:
         if joined().size == 1:
             raise
-        return _end(FAULT, traceback.format_exc())
+        return _end(FAULT, f"minisd: an error that was not foreseen:\n{traceback.format_exc()}")
 
 
 def _meet(command: Any, processes: int | None, arguments: Sequence[str] | None) -> None:
@@ -79,7 +85,10 @@ def _end(code: int, words: str) -> int:
     """
     group = joined()
     others_end = group.farewell(words)
-    if words and (group.speaks or not others_end):
+    speaks = group.speaks if group.size > 1 else is_first_of_its_machine()
+    if words and (speaks or not others_end):
+        if group.rank > 0 and not others_end:  # else it is everybody's error, or says whose it is
+            words = words.replace("minisd: ", f"minisd: on rank {group.rank}: ", 1)
         print(words, file=sys.stderr, flush=True)
     if not others_end:
         group.abort(code)

@@ -3,17 +3,26 @@
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from minisd.distributed.group import ALONE, Group
+from minisd.ending import STOPPING
 from minisd.errors import ConfigError, MissingPackageError
 
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Environment variables in which MPICH, Open MPI, MVAPICH and srun tell how many they started."""
+_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
+_RANKS_OF_MACHINE = (
+    *("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK"),
+    "SLURM_LOCALID",
+)
 _NEEDED = (
     "several processes need mpi4py and an MPI library: install 'minisd[mpich]', or 'minisd[mpi]' "
     "beside the MPI of a cluster"
@@ -33,11 +42,17 @@ def started_with() -> int:
 
 def launcher_rank() -> int:
     """Return the rank that the launcher has given to this process; 0 without one."""
-    if started_with() == 1:
-        return 0
-    names = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
-    ranks = [os.environ[name] for name in names if os.environ.get(name, "").isdecimal()]
-    return int(ranks[0]) if ranks else 0
+    return _number_in(_RANKS)
+
+
+def is_first_of_its_machine() -> bool:
+    """Whether this is the process that speaks for its machine before it has joined the others."""
+    return _number_in(_RANKS_OF_MACHINE) == 0
+
+
+def _number_in(names: Sequence[str]) -> int:
+    there = [os.environ[name] for name in names if os.environ.get(name, "").isdecimal()]
+    return int(there[0]) if there and started_with() > 1 else 0
 
 
 def join() -> Group:
@@ -53,7 +68,8 @@ def join() -> Group:
     if expected == 1 or _joined.size > 1:
         return _joined
     try:
-        from mpi4py import MPI
+        with _ended_by_signals():
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # without a library it is a RuntimeError
         raise MissingPackageError(f"{_NEEDED} ({str(error).splitlines()[0]})") from error
     if MPI.COMM_WORLD.Get_size() != expected:
@@ -67,6 +83,25 @@ def join() -> Group:
 
     _joined = MPIGroup(MPI.COMM_WORLD)
     return _joined
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Inside the block, let a signal end this process at once.
+
+    The import of MPI waits for all ranks. It does so in C, where no handler of Python's runs: if
+    one rank is told to end before it comes, the others would wait for ever.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in STOPPING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def joined() -> Group:
@@ -155,11 +190,18 @@ def threads_per_rank(group: Group, cores: int) -> int:
     cores : int
         `minisd.machine.available_cores` of this process.
     """
+    return max(1, cores // ranks_that_share_cores(group))
+
+
+def ranks_that_share_cores(group: Group) -> int:
+    """Return how many ranks share cores with this one, itself among them. All ranks call this.
+
+    They are on the same machine, and the launcher has not bound them to cores of their own.
+    """
     if group.size == 1:
-        return cores
+        return 1
     affinity = getattr(os, "sched_getaffinity", None)
     mask = frozenset(affinity(0)) if affinity else frozenset()
     ranks = set(group.ranks_of_this_machine())
     masks = [theirs for r, theirs in enumerate(group.exchange(mask)) if r in ranks]
-    sharing = sum(bool(theirs & mask) or not mask for theirs in masks)
-    return max(1, cores // sharing)
+    return sum(bool(theirs & mask) or not mask for theirs in masks)
