@@ -213,7 +213,14 @@ def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, q
 
 
 def experiment(
-    *, name: str | None, out: Path, size: str, processes: int | None, quiet: bool, **changes: Any
+    *,
+    name: str | None,
+    out: Path,
+    size: str,
+    processes: int | None,
+    scheduler: str | None,
+    quiet: bool,
+    **changes: Any,
 ) -> int:
     """Repeat an analysis of the paper, or extend it: a figure and the numbers in it."""
     if name is None:
@@ -223,7 +230,9 @@ def experiment(
     _check_data_is_named(changes | ({"data": "cifar10"} if size == "paper" else {}))
     problems: dict[str, None] = {}  # in order, and each once
     for each in EXPERIMENTS if name == ALL else (name,):
-        study = Study(out, size=size, processes=processes, quiet=quiet, **changes)
+        study = Study(
+            out, size=size, processes=processes, scheduler=scheduler, quiet=quiet, **changes
+        )
         if name == ALL and not quiet:
             print(f"\n{each}: {EXPERIMENTS[each].SUMMARY}", flush=True)
         try:
