@@ -3,51 +3,27 @@
 `minisd.experiments.sweep` is the other side. This module is imported where Dask is installed.
 """
 
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from distributed import Event, Status, Worker, WorkerPlugin, get_worker
+from distributed import Event, Status, Worker, get_worker
 
 from minisd.experiments.process import TrainingProcess, command
 from minisd.runs import folder as runfolder
 from minisd.runs.config import Config
 from minisd.version import __version__
 
-COMPLETE, FAILED, STOPPED, IN_USE = "complete", "failed", "stopped", "in use"
+COMPLETE, FAILED, STOPPED, IN_USE, UNFIT = "complete", "failed", "stopped", "in use", "unfit"
 """How a task may end."""
-TRAINING = "minisd-training"
-"""The resource of which every worker has one, and every task takes one."""
 _POLL_INTERVAL = 0.2  # seconds between two looks at the process and the worker
 _ASK_INTERVAL = 1.0  # seconds between two questions to the scheduler
 _PATIENCE = 10.0  # seconds to wait for a process that saves its run and ends
 
 
-class OneTraining(WorkerPlugin):
-    """Lets a worker train one run at a time, however many threads it has.
-
-    Parameters
-    ----------
-    version : str
-        Of minisd, where the sweep was started.
-    """
-
-    name = TRAINING
-
-    def __init__(self, version: str) -> None:
-        self.version = version
-
-    async def setup(self, worker: Worker) -> None:
-        """Tell the scheduler that this worker has one of the resource `TRAINING`."""
-        if self.version != __version__:
-            raise RuntimeError(f"it has minisd {__version__}, and the sweep {self.version}")
-        await worker.set_resources(**{TRAINING: 1})
-
-
 def train_here(
-    config: Config, folder: Path, where: Path, device: str | None, stop: str
+    config: Config, folder: Path, where: Path, device: str | None, stop: str, version: str
 ) -> tuple[str, str]:
     """Train or resume a run on this worker, with as many threads as the worker has.
 
@@ -59,21 +35,23 @@ def train_here(
         The folder in which the sweep was started: other paths are relative to it.
     stop : str
         The name of an event. When it is set, the run is saved, and the task ends.
+    version : str
+        Of minisd, where the sweep was started.
 
     Returns
     -------
     how : str
         `COMPLETE`, or why not: `FAILED`; `STOPPED`, because of the event, or because this worker is
-        to end; `IN_USE`, because another process trains into the folder.
+        to end; `IN_USE`, because another process trains into the folder; `UNFIT`, because no run
+        can be trained on this worker.
     message : str
-        What failed.
+        What failed, or what the worker lacks.
     """
     worker = get_worker()
+    if version != __version__:
+        return UNFIT, f"it has minisd {__version__}, and the sweep {version}"
     if not where.is_dir():
-        return FAILED, (
-            f"{where}, where the sweep was started, does not exist on {socket.gethostname()}: "
-            "start it in a folder that all workers share"
-        )
+        return UNFIT, f"{where}, where the sweep was started, does not exist on it"
     asked = _Asked(worker, stop)
     deadline = time.monotonic() + _PATIENCE
     while runfolder.is_in_use(folder):  # perhaps by a training whose worker was killed

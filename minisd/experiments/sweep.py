@@ -32,9 +32,12 @@ _PATIENCE = 30.0  # seconds without an answer of a scheduler that was there
 _FIRST_PATIENCE = 10.0  # seconds for the first answer
 _ONE_TRY = 5.0  # seconds for one attempt to reach it
 _POLL_INTERVAL = 0.2  # seconds between two looks at tasks and logs
+_LOOK_INTERVAL = 1.0  # seconds between two questions to the scheduler what its workers do
 _SEEN_WITHIN = 30.0  # seconds in which a shared drive shows what a worker has written
 _SAVED_WITHIN = 120.0  # seconds in which a worker ends a step and saves its run
-_LOOK_INTERVAL = 5.0  # seconds between two questions to the scheduler
+_DEATHS = 4  # of workers during one epoch of a run: then it is the run's fault
+_WORKER_KILLED = "worker killed"
+_KEY = "minisd train "  # how the key of each task begins
 
 
 def train_on(
@@ -98,52 +101,91 @@ class _Sweep:
         self.stop, self.report, self.say = stop, report, say
         self.left = [folder for folder, config in jobs.items() if not is_complete(folder, config)]
         self.failures: dict[Path, str] = {}
-        self._told: set[str] = set()
+        self._tasks: dict[Path, _Task] = {}
+        self._unfit: dict[str, str] = {}  # workers that cannot train, and what they lack
+        self._deaths: dict[Path, tuple[int, int]] = {}  # of workers, since how many epochs
         self._ended: dict[Path, float] = {}  # complete, as a worker says: when it said so
+        self._told: set[str] = set()
         report(sum(map(epochs_done, jobs)))
 
     def follow(self, client: Any) -> None:
-        """Have the runs trained until none is left, or the scheduler is lost."""
+        """Have the runs trained until none is left, or the scheduler is lost.
+
+        Each worker gets one run at a time, so runs wait here and not in a queue of the scheduler.
+        """
         from distributed import Event
 
         event = Event(f"minisd-{uuid.uuid4().hex}", client=client)
-        tasks: dict[Path, _Task] = {}
-        next_look = time.monotonic() + _LOOK_INTERVAL
+        self._tasks, next_look = {}, 0.0
         try:
             while self.left:
-                for folder in self.left:
-                    if folder not in tasks and folder not in self._ended and self._is_free(folder):
-                        tasks[folder] = _Task(client, self.jobs[folder], folder, self.device, event)
-                time.sleep(_POLL_INTERVAL)  # also lets go of a task's key before it is used again
-                if time.monotonic() > next_look:
-                    self._look_at_workers(client)
-                    next_look = time.monotonic() + _LOOK_INTERVAL
-                if client.status != "running" or any(task.is_lost for task in tasks.values()):
+                if client.status != "running" or any(t.is_lost for t in self._tasks.values()):
                     raise ConnectionError
-                for folder in [folder for folder, task in tasks.items() if task.is_done]:
-                    self._note(folder, tasks.pop(folder))
+                if time.monotonic() >= next_look:
+                    at_work = _at_work(client)
+                    self._take_back(at_work)
+                    self._hand_out(client, at_work, event)
+                    next_look = time.monotonic() + _LOOK_INTERVAL
+                time.sleep(_POLL_INTERVAL)
+                for folder in [folder for folder, task in self._tasks.items() if task.is_done]:
+                    self._note(folder, self._tasks.pop(folder))
+                    next_look = 0.0
                 self._look_for_complete_runs()
                 self.report(sum(map(epochs_done, self.jobs)))
                 self.stop.check()
         except Interrupted:
             with suppress(OSError):  # the scheduler was lost: trainings end with their workers
-                _wait_until_saved(client, event, tasks)
+                _wait_until_saved(client, event, {task.key for task in self._tasks.values()})
             raise
         except OSError as error:
             if isinstance(error, UserError):
                 raise
             self._tell_once("the scheduler does not answer; trying to reach it again")
 
-    def _look_at_workers(self, client: Any) -> None:
-        """Say so if there is no worker.
+    def _take_back(self, at_work: dict[str, set[str]]) -> None:
+        """Take runs from workers that are no more, or that have not begun."""
+        for folder, task in list(self._tasks.items()):
+            if task.is_done or task.key in at_work.get(task.worker, ()):
+                task.missing_since = None
+                continue
+            task.missing_since = task.missing_since or time.monotonic()
+            if task.worker not in at_work:
+                self._tasks.pop(folder).release()
+                self._count_death(folder)
+            elif time.monotonic() > task.missing_since + _LOOK_INTERVAL:  # its end is not known yet
+                self._tasks.pop(folder).release()
 
-        Raises
-        ------
-        OSError
-            If the scheduler does not answer.
-        """
-        if not client.sync(client.scheduler.ncores, workers=None, callback_timeout=_PATIENCE):
+    def _hand_out(self, client: Any, at_work: dict[str, set[str]], event: Any) -> None:
+        """Give a run to every worker that has none, whichever sweep it may be from."""
+        taken = {task.worker for task in self._tasks.values()} | self._unfit.keys()
+        taken |= {
+            worker for worker, keys in at_work.items() if any(key.startswith(_KEY) for key in keys)
+        }
+        free = [worker for worker in at_work if worker not in taken]
+        if not at_work:
             self._tell_once("waiting for workers: 'dask worker ADDRESS' starts one")
+        elif at_work.keys() <= self._unfit.keys():
+            worker = next(iter(at_work))
+            raise SchedulerError(f"no worker can train; {worker}: {self._unfit[worker]}")
+        for folder in self.left:
+            if not free:
+                return
+            if folder not in self._tasks and folder not in self._ended and self._is_free(folder):
+                config, worker = self.jobs[folder], free.pop(0)
+                self._tasks[folder] = _Task(client, worker, config, folder, self.device, event)
+
+    def _count_death(self, folder: Path) -> None:
+        """Note that a run's worker is no more. A run that kills them must not do so for ever."""
+        epochs, count = self._deaths.get(folder, (0, 0))
+        done = epochs_done(folder)
+        count = count + 1 if epochs == done else 1
+        self._deaths[folder] = done, count
+        if count == _DEATHS:
+            self._fail(folder, f"{count} workers were killed, one after the other, in one epoch")
+
+    def _fail(self, folder: Path, message: str) -> None:
+        self.failures[folder] = message
+        self.left.remove(folder)
 
     def _is_free(self, folder: Path) -> bool:
         """Whether no other process trains into the folder of a run."""
@@ -157,13 +199,18 @@ class _Sweep:
         from minisd.experiments import on_worker
 
         how, message = task.result()
+        task.release()
         if how == on_worker.COMPLETE:
             self._ended[folder] = time.monotonic()
         elif how == on_worker.IN_USE:
             self._tell_once(IN_USE.format(folder))
+        elif how == on_worker.UNFIT:
+            self._unfit[task.worker] = message
+            self._tell_once(f"{task.worker} gets no run: {message}")
         elif how == on_worker.FAILED:
-            self.failures[folder] = message
-            self.left.remove(folder)
+            self._fail(folder, message)
+        elif how == _WORKER_KILLED:
+            self._count_death(folder)
 
     def _look_for_complete_runs(self) -> None:
         """Take runs off the list when this machine, too, sees that they are complete."""
@@ -171,11 +218,11 @@ class _Sweep:
             if is_complete(folder, self.jobs[folder]):
                 self.left.remove(folder)
             elif time.monotonic() > since + _SEEN_WITHIN:
-                self.failures[folder] = (
+                self._fail(
+                    folder,
                     f"a worker has completed it, but {folder.absolute()} is not complete here: "
-                    "--out must be on a drive that all workers share"
+                    "--out must be on a drive that all workers share",
                 )
-                self.left.remove(folder)
             else:
                 continue
             del self._ended[folder]
@@ -187,61 +234,89 @@ class _Sweep:
 
 
 class _Task:
-    """A task of the scheduler: to train a run from where it is to its end."""
+    """What one worker is to do: train a run from where it is to its end.
+
+    Attributes
+    ----------
+    worker : str
+        Its address.
+    key : str
+        The scheduler's name for the task: two sweeps that want the same run have one task.
+    missing_since : float or None
+        When the worker was first seen without it.
+    """
 
     def __init__(
-        self, client: Any, config: Config, folder: Path, device: str | None, event: Any
+        self,
+        client: Any,
+        worker: str,
+        config: Config,
+        folder: Path,
+        device: str | None,
+        event: Any,
     ) -> None:
         from minisd.experiments import on_worker
 
-        self.folder, self.epochs = folder, epochs_done(folder)
-        self.future = client.submit(
+        self.worker, self.key = worker, f"{_KEY}{folder.absolute()}"
+        self.missing_since: float | None = None
+        self._future = client.submit(
             on_worker.train_here,
             config,
             folder.absolute(),
             Path.cwd(),
             device,
             event.name,
-            key=f"minisd train {folder.absolute()}",  # so that two clients have one task
-            resources={on_worker.TRAINING: 1},
+            __version__,
+            key=self.key,
+            workers=[worker],
         )
 
     @property
     def is_lost(self) -> bool:
         """Whether the scheduler knows nothing of it any more."""
-        return self.future.status in ("cancelled", "lost")
+        return self._future.status in ("cancelled", "lost")
 
     @property
     def is_done(self) -> bool:
         """Whether it has ended, in whatever way."""
-        return bool(self.future.done())
+        return bool(self._future.done())
+
+    def release(self) -> None:
+        """Let the scheduler forget it, so that its key may be used again."""
+        self._future.release()
 
     def result(self) -> tuple[str, str]:
-        """Return how the task has ended: see `minisd.experiments.on_worker.train_here`."""
+        """Return how it has ended: see `minisd.experiments.on_worker.train_here`."""
         from distributed import KilledWorker
 
         from minisd.experiments import on_worker
 
-        if self.future.status == "finished":
-            how, message = self.future.result()
+        if self._future.status == "finished":
+            how, message = self._future.result()
             return how, message
-        error = self.future.exception()
-        if not isinstance(error, KilledWorker):
-            return on_worker.FAILED, f"{type(error).__name__}: {error}"
-        if epochs_done(self.folder) > self.epochs:  # workers come and go, but the run goes on
-            return on_worker.STOPPED, ""
-        return on_worker.FAILED, "its workers were killed, several times within an epoch"
+        error = self._future.exception()
+        if isinstance(error, KilledWorker):
+            return _WORKER_KILLED, ""
+        return on_worker.UNFIT, f"{type(error).__name__}: {error}; {_SAME_VERSIONS}"
 
 
-def _wait_until_saved(client: Any, event: Any, tasks: dict[Path, _Task]) -> None:
-    """Ask all tasks to save their runs, and wait until no worker has one of them."""
+def _at_work(client: Any) -> dict[str, set[str]]:
+    """Return the keys of the tasks of each worker, by its address.
+
+    Raises
+    ------
+    OSError
+        If the scheduler does not answer.
+    """
+    found = client.sync(client.scheduler.processing, workers=None, callback_timeout=_PATIENCE)
+    return {worker: set(map(str, keys)) for worker, keys in found.items()}
+
+
+def _wait_until_saved(client: Any, event: Any, tasks: set[str]) -> None:
+    """Ask the tasks to save their runs, and wait until no worker has one of them."""
     event.set()
-    keys = {task.future.key for task in tasks.values()}
     deadline = time.monotonic() + _SAVED_WITHIN
-    while client.status == "running" and time.monotonic() < deadline:
-        at_work = {key for of_worker in client.processing().values() for key in of_worker}
-        if not keys & at_work:
-            return
+    while time.monotonic() < deadline and any(tasks & keys for keys in _at_work(client).values()):
         time.sleep(_POLL_INTERVAL)
 
 
@@ -266,7 +341,7 @@ def _check_installed() -> None:
 
 @contextmanager
 def _connected(address: str, stop: StopSignals, was_lost: bool) -> Iterator[Any]:
-    """Yield a client of the scheduler, whose workers then take one training at a time.
+    """Yield a client of the scheduler.
 
     Parameters
     ----------
@@ -276,8 +351,6 @@ def _connected(address: str, stop: StopSignals, was_lost: bool) -> Iterator[Any]
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 
-    from minisd.experiments.on_worker import OneTraining
-
     with _without_log(), warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # `_check_versions` says it
         _check_versions(address, _versions(address, stop, was_lost))
@@ -286,13 +359,6 @@ def _connected(address: str, stop: StopSignals, was_lost: bool) -> Iterator[Any]
         except OSError as error:
             raise _not_answering(address, was_lost) from error
         try:
-            try:
-                client.register_plugin(OneTraining(__version__))
-            except Exception as error:  # whatever a worker has met
-                raise SchedulerError(
-                    f"a worker of {address} cannot take trainings ({type(error).__name__}: "
-                    f"{error}): {_SAME_VERSIONS}"
-                ) from error
             yield client
         finally:
             client.close(timeout=_ONE_TRY)
