@@ -116,7 +116,7 @@ class _Sweep:
         from distributed import Event
 
         event = Event(f"minisd-{uuid.uuid4().hex}", client=client)
-        self._tasks, next_look = {}, 0.0
+        self._tasks, self._unfit, next_look = {}, {}, 0.0
         try:
             while self.left:
                 if client.status != "running" or any(t.is_lost for t in self._tasks.values()):
@@ -286,7 +286,13 @@ class _Task:
         self._future.release()
 
     def result(self) -> tuple[str, str]:
-        """Return how it has ended: see `minisd.experiments.on_worker.train_here`."""
+        """Return how it has ended: see `minisd.experiments.on_worker.train_here`.
+
+        Raises
+        ------
+        ConnectionError
+            If it `is_lost`.
+        """
         from distributed import KilledWorker
 
         from minisd.experiments import on_worker
@@ -294,6 +300,8 @@ class _Task:
         if self._future.status == "finished":
             how, message = self._future.result()
             return how, message
+        if self.is_lost:
+            raise ConnectionError
         error = self._future.exception()
         if isinstance(error, KilledWorker):
             return _WORKER_KILLED, ""

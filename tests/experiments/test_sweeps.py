@@ -1,18 +1,28 @@
 """Sweeps over machines: real schedulers, nannies and workers of Dask on this one, and signals."""
 
+import dataclasses
 import os
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from killing import living
+from minisd.cli import main
+from minisd.experiments import sweep
 from minisd.experiments.process import epochs_done
+from minisd.experiments.study import Study
+from minisd.runs import folder as runfolder
 from minisd.runs import session
+from minisd.runs.interrupt import StopSignals
+from minisd.version import __version__
 from systems import killed, posix_only
 from tiny_runs import command, is_one_sentence, leftovers, outcome, state
 from tiny_studies import TINY_STUDY, study
@@ -22,7 +32,7 @@ pytest.importorskip("distributed", reason="Dask is not installed: pip install 'm
 RULES = [("constant", 1.0), ("linear", 0.5)]
 NAMES = ["digits-8-constant-seed1", "digits-8-linear-0.5-seed1"]
 PATIENCE = 90  # seconds
-LONG = {"epochs": 60, "limit": 100}
+LONG = {"epochs": 40, "limit": 100}
 
 
 def with_all(test):
@@ -111,7 +121,7 @@ class Cluster:
         return next(line for line in self.log(process).splitlines() if text in line)
 
     def add_worker(self, *more: str, where: Path | None = None, **options: str) -> None:
-        line = ["worker", self.address, "--nthreads", "1", *more]
+        line = ["worker", self.address, *(more or ("--nthreads", "1"))]
         line += ["--local-directory", str(self.base / f"scratch{len(self.started)}")]
         worker = self._start(*line, where=where, **options)
         self._line(worker, "Registered to:")
@@ -308,3 +318,189 @@ def test_a_worker_that_is_told_to_end_saves_its_run_which_goes_on_elsewhere(
     cluster.add_worker()
     assert finished(client) == ""
     assert_ended_as_if_left_alone(tmp_path / "out", whole)
+
+
+# What may go wrong
+
+
+@with_all
+def test_a_run_that_fails_where_it_trains_fails_alone(cluster, tmp_path):
+    cluster.add_worker()
+    out = tmp_path / "out"
+    blocked = folders(out)[1]
+    blocked.mkdir(parents=True)
+    (blocked / "mine").write_text("")
+    client = start(cluster, out)
+    said = finished(client)
+    assert client.returncode == 2
+    assert is_one_sentence(said)
+    assert f"1 run failed, not in the figure ({NAMES[1]}: {blocked} contains other files" in said
+    assert epochs_done(folders(out)[0]) == TINY_STUDY["epochs"]
+    assert (out / "gradients.png").exists()
+    (blocked / "mine").unlink()
+    assert finished(start(cluster, out)) == ""
+    assert epochs_done(blocked) == TINY_STUDY["epochs"]
+
+
+@with_all
+def test_data_that_a_worker_does_not_have_is_a_sentence(cluster, tmp_path, monkeypatch):
+    """Asked of the task itself, as if this machine had the data, and the worker had not."""
+    from distributed import Client
+
+    from minisd.experiments import on_worker
+
+    cluster.add_worker()
+    config = study(tmp_path, data="digits").config("linear", 0.5, 1)
+    config = dataclasses.replace(config, data="cifar10", data_dir="nowhere")
+    with Client(cluster.address, set_as_default=False) as client:
+        given = config, tmp_path / "run", tmp_path, None, "stop", __version__
+        how, message = client.submit(on_worker.train_here, *given).result(timeout=PATIENCE)
+        assert how == on_worker.FAILED
+        assert "nowhere" in message
+        for planted, lacks in (
+            ((*given[:5], "0.0"), "it has minisd"),
+            ((*given[:2], Path("/no"), *given[3:]), "/no, where"),
+        ):
+            how, message = client.submit(on_worker.train_here, *planted).result(timeout=PATIENCE)
+            assert how == on_worker.UNFIT
+            assert lacks in message
+
+
+@with_all
+def test_a_folder_that_another_process_trains_into_is_waited_for(cluster, tmp_path):
+    cluster.add_worker()
+    out = tmp_path / "out"
+    one, other = folders(out)
+    with runfolder.claim(one, create=True):
+        client = start(cluster, out)
+        until(lambda: epochs_done(other) == TINY_STUDY["epochs"], client)
+        time.sleep(1)
+        assert client.poll() is None
+    assert finished(client) == ""
+    assert epochs_done(one) == TINY_STUDY["epochs"]
+
+
+@with_all
+def test_a_worker_trains_one_run_at_a_time_with_its_own_threads(cluster, tmp_path, monkeypatch):
+    cluster.add_worker("--nthreads", "3")
+    client = start(cluster, tmp_path / "out", **LONG)
+    most = 0
+    while client.poll() is None:
+        most = max(most, len(training(tmp_path / "out")))
+        time.sleep(0.05)
+    assert finished(client) == ""
+    assert most == 1
+    for folder in folders(tmp_path / "out"):
+        assert runfolder.read_json(folder / "config.json")["threads"] == 3
+
+
+@with_all
+def test_from_a_program_and_in_a_folder_that_is_relative(cluster, tmp_path, monkeypatch, recwarn):
+    monkeypatch.chdir(tmp_path)
+    cluster.add_worker()
+    options = {"size": "quick", "quiet": True, "scheduler": cluster.address, **TINY_STUDY}
+    runs = Study("out", **options).runs(RULES)
+    assert [run.name for run in runs] == NAMES
+    assert all(run.config["data_dir"] == "data" for run in runs)
+    cluster.scheduler.kill()  # nobody needs it any more
+    again = Study("out", **options).runs(RULES)
+    assert [run.best for run in again] == [run.best for run in runs]
+    assert not recwarn.list
+
+
+def said_of(out: Path, address: str, capsys) -> str:
+    assert main(arguments(out, address)) == 2
+    said = capsys.readouterr().err
+    assert is_one_sentence(said)
+    return said
+
+
+@pytest.mark.slow
+def test_an_address_where_nobody_answers_is_a_sentence_soon(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweep, "_FIRST_PATIENCE", 1.0)
+    began = time.monotonic()
+    said = said_of(tmp_path, "127.0.0.1:1", capsys)
+    assert "no scheduler answers at 127.0.0.1:1" in said
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:abc", "foo://x:1"])
+def test_what_is_no_address_is_a_sentence(tmp_path, capsys, address):
+    assert f"--scheduler {address} is not an address" in said_of(tmp_path, address, capsys)
+
+
+class Talks(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 20)
+
+
+def test_another_server_than_dask_is_a_sentence(tmp_path, capsys):
+    with socketserver.TCPServer(("127.0.0.1", 0), Talks) as server:
+        threading.Thread(target=server.serve_forever).start()
+        said = said_of(tmp_path, f"127.0.0.1:{server.server_address[1]}", capsys)
+        server.shutdown()
+    assert "is not a scheduler of this version of Dask" in said
+
+
+@with_all
+def test_other_versions_and_a_worker_for_a_scheduler_are_sentences(
+    cluster, tmp_path, capsys, monkeypatch
+):
+    cluster.add_worker()
+    worker = cluster.log(cluster.workers[0]).partition("Start worker at:")[2].split()[0]
+    assert "is not a scheduler" in said_of(tmp_path, worker, capsys)
+    real = metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: "2026.1.0" if name == "dask" else real(name)
+    )
+    said = said_of(tmp_path, cluster.address, capsys)
+    assert "has dask 20" in said
+    assert "here it is 2026.1.0" in said
+
+
+# Without a scheduler
+
+
+def of_two_runs(out: Path) -> sweep._Sweep:
+    configs = [study(out).config(*rule, 1) for rule in RULES]
+    jobs = dict(zip(folders(out), configs, strict=True))
+    return sweep._Sweep(jobs, None, StopSignals(), lambda done: None, lambda text: None)
+
+
+def test_a_run_that_kills_its_workers_ends_with_the_fourth(tmp_path):
+    two = of_two_runs(tmp_path)
+    one, other = folders(tmp_path)
+    for _ in range(3):
+        two._count_death(one)
+    one.mkdir(parents=True)
+    (one / "log.jsonl").write_text("{}\n")
+    for _ in range(3):
+        two._count_death(one)
+    assert two.left == [one, other]
+    two._count_death(one)
+    assert two.left == [other]
+    assert "4 workers were killed" in two.failures[one]
+
+
+def test_a_run_that_only_its_worker_sees_is_told_of(tmp_path, monkeypatch):
+    two = of_two_runs(tmp_path)
+    one, other = folders(tmp_path)
+    two._ended = dict.fromkeys(folders(tmp_path), time.monotonic())
+    two._look_for_complete_runs()
+    assert two.left == [one, other]
+    other.mkdir(parents=True)
+    (other / "log.jsonl").write_text("{}\n{}\n")
+    monkeypatch.setattr(sweep, "_SEEN_WITHIN", -1.0)
+    two._look_for_complete_runs()
+    assert two.left == []
+    assert list(two.failures) == [one]
+    assert "--out must be on a drive that all workers share" in two.failures[one]
+
+
+def test_a_task_is_sent_by_name():
+    from distributed.protocol.pickle import dumps
+
+    from minisd.experiments import on_worker
+
+    assert len(dumps(on_worker.train_here)) < 100
+    assert len(dumps(study(Path("x")).config("linear", 0.5, 1))) < 2000
