@@ -13,6 +13,8 @@ from typing import Any
 from minisd.cli.seeds import train_seeds
 from minisd.cli.survival_option import chosen_survival
 from minisd.data import download, found_in, is_path, load
+from minisd.distributed import Group
+from minisd.distributed.launch import described, join, threads_per_rank
 from minisd.errors import ConfigError, DeviceError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.catalogue import run as run_experiment
@@ -47,12 +49,15 @@ def train(
     seeds: list[int] | None = None,
     quiet: bool = False,
     end_with_parent: bool = False,
+    processes: int | None = None,
     **settings: Any,
 ) -> int:
     """Train a residual network with stochastic depth. Without options: on the bundled digits."""
     if end_with_parent:
         interrupt.end_with_parent()
-    progress = Progress() if quiet else Console()
+    group = join()
+    _check_processes(processes, group, seeds)
+    progress = Progress() if quiet or group.rank > 0 else Console()
     if resume is not None and (out is not None or force):
         raise ConfigError("--resume continues in the run's own folder: leave out --out and --force")
     if force and out is None:
@@ -79,19 +84,21 @@ def train(
     with ExitStack() as made:
         if resume is not None:
             folder = resume
-            start = partial(session.resume, folder, settings)
+            start = partial(session.resume, folder, settings, group=group)
         else:
             chosen = resolve(settings)
             stem = chosen.data_name if is_path(chosen.data) else chosen.preset
-            folder = out or made.enter_context(runfolder.new_folder(Path("runs"), stem))
-            start = partial(session.train, chosen, folder, force=force, origin=origin)
+            folder = out or group.first(
+                lambda: made.enter_context(runfolder.new_folder(Path("runs"), stem))
+            )
+            start = partial(session.train, chosen, folder, force=force, origin=origin, group=group)
         try:
             run = start(progress=progress)
         except Interrupted as stopped:
-            quoted = shlex.quote(str(folder))
-            print(
-                f"\n{stopped}: saved. Go on with: minisd train --resume {quoted}", file=sys.stderr
-            )
+            if group.rank == 0:
+                line = shlex.join(["minisd", "train", "--resume", str(folder)])
+                line += f" --processes {group.size}" if group.size > 1 else ""
+                print(f"\n{stopped}: saved. Go on with: {line}", file=sys.stderr)
             raise
     best = run.position.best
     assert best is not None
@@ -101,6 +108,24 @@ def train(
         f"files     {folder}/  config.json  log.jsonl  checkpoint.npz  curve.png"
     )
     return OK
+
+
+def _check_processes(processes: int | None, group: Group, seeds: list[int] | None) -> None:
+    """Refuse numbers of processes that do not fit together."""
+    size = group.size
+    if processes is not None and processes != size:  # `minisd.cli.running` has started the others
+        raise ConfigError(
+            f"mpiexec has started {size} processes: leave out --processes {processes}"
+            if size > 1
+            else f"--processes must be at least 1, got {processes}"
+        )
+    if seeds is not None and size > 1:
+        raise ConfigError("--seeds trains each run in a process of its own: leave out --processes")
+    if group.rank == 0 and size > available_cores():
+        Progress().warn(
+            f"{size} processes on {available_cores()} cores: those that wait keep a core busy, "
+            "which makes all of them slow"
+        )
 
 
 def _with_file(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -306,11 +331,18 @@ def print_help(parser: argparse.ArgumentParser) -> int:
 
 
 def info() -> int:
-    """Print versions, number of cores, and whether there is a usable GPU."""
-    with threads():
+    """Print versions, cores, processes, and whether there is a usable GPU."""
+    group = join()
+    threads_each = threads_per_rank(group, available_cores())
+    ranks = described(group, threads_each)
+    if group.rank > 0:
+        return OK
+    with threads(threads_each):
         for name, value in versions().items():
             print(f"{name:9} {value}")
     print(f"{'cores':9} {available_cores()} may be used by this process")
+    for line in ranks:
+        print(wrapped(line))
     try:
         print(wrapped(f"gpu       usable: {describe_gpu()}"))
     except DeviceError as error:

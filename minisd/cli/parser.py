@@ -35,6 +35,7 @@ examples:
   minisd train --config a.json --lr 0.05   settings of a file, or of another run
   minisd train --init runs/a --epochs 10   start from the weights of a run
   minisd train --seeds 1 2 3               a run each; mean and spread
+  minisd train --processes 2               one run, every mini-batch shared
   minisd train --resume runs/digits-1      continue where a run stopped
   minisd train --resume runs/a --epochs 40 let it go on longer
 
@@ -208,6 +209,12 @@ def _add_train(parsers: Any) -> None:
         nargs="+",
         metavar="S",
         help="one run for each seed, in OUT/seed-S; mean and spread at the end",
+    )
+    sub.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="share every mini-batch among N processes, over MPI (extra 'mpich')",
     )
     sub.add_argument("--quiet", action="store_true", help="print errors only")
     sub.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)

@@ -1,7 +1,10 @@
 """Run a command from its first line to its last, whatever happens, and say how it ended."""
 
+import contextlib
+import io
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -9,11 +12,12 @@ from typing import Any
 from minisd import ending
 from minisd.cli import commands
 from minisd.cli.parser import make_parser
-from minisd.errors import NonFiniteError, UserError
+from minisd.distributed.launch import joined, launcher_rank, start, started_with
+from minisd.errors import ConfigError, NonFiniteError, UserError
 from minisd.runs.interrupt import Interrupted
 from minisd.streams import Stream, with_safe_streams
 
-USER_ERROR, NOT_FINITE = 2, 3
+FAULT, USER_ERROR, NOT_FINITE = 1, 2, 3
 """`minisd.cli.parser` lists all exit codes."""
 
 
@@ -27,27 +31,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None, output: Stream) -> int:
     parser = make_parser()
-    namespace = vars(parser.parse_args(arguments))
+    with contextlib.ExitStack() as quiet:
+        if launcher_rank() > 0:  # the first rank says what is wrong with the arguments
+            for redirect in (contextlib.redirect_stdout, contextlib.redirect_stderr):
+                quiet.enter_context(redirect(io.StringIO()))
+        namespace = vars(parser.parse_args(arguments))
     command = namespace.pop("command")
     output.needed = not _leaves_files(command, **namespace)
     try:
         with ending.Interruptible():
+            _meet(command, namespace.get("processes"), arguments)
             return int(command(**namespace))
     except Interrupted as stopped:
-        return 128 + stopped.number
+        return _end(128 + stopped.number, "")
     except KeyboardInterrupt:
-        print("\nminisd: stopped immediately; everything saved so far is intact", file=sys.stderr)
-        return 128 + signal.SIGINT
+        words = "\nminisd: stopped immediately; everything saved so far is intact"
+        return _end(128 + signal.SIGINT, words)
     except MemoryError as error:  # training explains it in full: see `minisd.runs.explain`
         problem = "" if isinstance(error, UserError) else "the memory is too small: "
-        print(f"minisd: {problem}{error}", file=sys.stderr)
-        return USER_ERROR
+        return _end(USER_ERROR, f"minisd: {problem}{error}")
     except NonFiniteError as error:
-        print(f"minisd: {error}", file=sys.stderr)
-        return NOT_FINITE
+        return _end(NOT_FINITE, f"minisd: {error}")
     except UserError as error:
-        print(f"minisd: {error}", file=sys.stderr)
-        return USER_ERROR
+        return _end(USER_ERROR, f"minisd: {error}")
+    except BaseException:
+        if joined().size == 1:
+            raise
+        return _end(FAULT, traceback.format_exc())
+
+
+def _meet(command: Any, processes: int | None, arguments: Sequence[str] | None) -> None:
+    """Start the ranks that are asked for, or refuse those that have no use."""
+    if started_with() == 1:
+        if command is commands.train and processes is not None and processes > 1:
+            start(processes, sys.argv[1:] if arguments is None else arguments)
+    elif command not in (commands.train, commands.info):
+        raise ConfigError(
+            "mpiexec is for 'minisd train': every process would do the same work. Start this "
+            "command without it"
+        )
+
+
+def _end(code: int, words: str) -> int:
+    """Say how the command ends, and return its exit code. Of several ranks, one says it.
+
+    If the other ranks do not end as well, they wait for this one, or compute on: they are aborted.
+    """
+    group = joined()
+    others_end = group.farewell(words)
+    if words and (group.speaks or not others_end):
+        print(words, file=sys.stderr, flush=True)
+    if not others_end:
+        group.abort(code)
+    return code
 
 
 def _leaves_files(command: Any, name: str | None = None, action: str = "", **_: Any) -> bool:

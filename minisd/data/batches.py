@@ -9,7 +9,7 @@ of CIFAR is 3 KiB as stored, but 12 KiB as normalised floats. So images are norm
 shifted on the GPU.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +74,7 @@ def training_batches(
     rng: np.random.Generator,
     skip: int = 0,
     device: str = "cpu",
+    part: Callable[[int], slice] = slice,
 ) -> Iterator[tuple[Array, Array]]:
     """Yield the batches of one epoch in random order. The last batch may be smaller.
 
@@ -86,6 +87,9 @@ def training_batches(
         all the same, so the other batches do not change.
     device : "cpu" or "cuda"
         Where the batches go.
+    part : function of the number of images
+        Which images of each batch to yield, such as `minisd.distributed.Group.part`. The random
+        numbers of all are drawn all the same. Default: all.
     """
     _check_batch_size(batch_size)
     normaliser = normaliser.to(device)
@@ -94,19 +98,33 @@ def training_batches(
         index = order[start : start + batch_size]
         draws = augmentation.draw(len(index), rng)
         if step >= skip:
+            mine = part(len(index))
+            index = index[mine]
             stored, labels, *changes = to_device_together(
-                [_small(split.images[index]), split.labels[index], *draws], device
+                [_small(split.images[index]), split.labels[index], *(draw[mine] for draw in draws)],
+                device,
             )
             yield augmentation.apply(normaliser(stored), *changes), labels
 
 
 def evaluation_batches(
-    split: Split, batch_size: int, *, normaliser: Normaliser, device: str = "cpu"
+    split: Split,
+    batch_size: int,
+    *,
+    normaliser: Normaliser,
+    device: str = "cpu",
+    rank: int = 0,
+    size: int = 1,
 ) -> Iterator[tuple[Array, Array]]:
-    """Yield the batches of all images once, in order, normalised and otherwise unchanged."""
+    """Yield the batches of all images once, in order, normalised and otherwise unchanged.
+
+    Of several ranks, each has every ``size``-th batch. All have as many: at the end, batches may be
+    empty.
+    """
     _check_batch_size(batch_size)
     normaliser = normaliser.to(device)
-    for start in range(0, len(split), batch_size):
+    for first in range(0, len(split), batch_size * size):
+        start = first + rank * batch_size
         part = split[start : start + batch_size]
         stored, labels = to_device_together([_small(part.images), part.labels], device)
         yield normaliser(stored), labels

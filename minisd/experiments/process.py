@@ -1,11 +1,13 @@
 """One training run in a process of its own: its command, how far it is, and how it ended."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from minisd.distributed import launch
 from minisd.ending import STOPPING
 from minisd.runs import folder as runfolder
 from minisd.runs.config import Config
@@ -67,6 +69,7 @@ class TrainingProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 cwd=where,
+                env=launch.alone(os.environ),
                 start_new_session=True,  # so that Ctrl-C reaches the parent only; on Windows:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from minisd.backend import Array, is_cupy
+from minisd.distributed import ShardedGroup
 from minisd.errors import RunFolderError
 from minisd.flow.also import Also, check_also, measured
 from minisd.flow.file import RecordFile
@@ -86,6 +87,7 @@ class Recorder:
         if optimizer is not None:
             self._observe(optimizer, blocks)
         self._watch = Watch(blocks, lambda: self.done % self.look_every == 0)
+        self._writes = True  # of several ranks, one
         try:
             self._file: RecordFile | None = None if path is None else self._open(Path(path), done)
         except BaseException:
@@ -178,6 +180,14 @@ class Recorder:
             self.flush()
 
     def _start(self, run: Any) -> None:
+        if isinstance(run.group, ShardedGroup):
+            raise RunFolderError("the gradient flow cannot be recorded in shards")
+        if run.group.size > 1 and self._path is not None:
+            raise RunFolderError(
+                "of several ranks each would write the file: make the recorder without a path, and "
+                "it records into the folder of the run"
+            )
+        self._watch.group, self._writes = run.group, run.group.rank == 0
         if self.model is not run.model:
             raise RuntimeError("the recorder was made for another network than the run's")
         if self.optimizer is not run.optimizer:  # made anew for this call of fit, perhaps
@@ -188,7 +198,7 @@ class Recorder:
                     "a recorder without a path records into the folder of the run, but this run "
                     "has none: give fit an out, or the recorder a path"
                 )
-            self._file = self._open(run.folder / FLOW, run.steps_done)
+            self._file = self._open(run.folder / FLOW, run.steps_done) if self._writes else None
             self._half, self._steps, self._record = None, [], Record()
             self.done = run.steps_done
         elif self.done != run.steps_done:
@@ -240,6 +250,8 @@ class Recorder:
         if end and self._record.steps:
             rows.append(self._record.row())
             self._record = Record()
+        if not self._writes:
+            return
         if self._file is not None:
             self._file.append(rows)
         elif rows:

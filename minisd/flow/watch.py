@@ -6,8 +6,10 @@ from typing import Any
 
 from minisd import fast
 from minisd.backend import Array, array_module
+from minisd.distributed import ALONE, Group
 from minisd.flow.hooks import Hooks, is_hooked
 from minisd.layer import is_saving
+from minisd.ops.batchnorm import pooled_moments
 from minisd.residual import ResidualBlock
 
 
@@ -24,18 +26,22 @@ class Look:
     arrays: dict[str, Array] = field(default_factory=dict)
     numbers_per_channel: dict[str, int] = field(default_factory=dict)
 
-    def see(self, what: str, x: Any) -> None:
+    def see(self, what: str, x: Any, group: Group) -> None:
         """Store the channel moments of an array (N, C, H, W) or (N, C).
 
         ``x`` may also be an object with ``channel_moments()`` and ``size``: a fused layer may not
-        have computed the array itself.
+        have computed the array itself. Of several ranks each has some of the images.
         """
         if hasattr(x, "channel_moments"):
             moments = x.channel_moments()
         else:
             moments = fast.channel_moments(x if x.ndim == 4 else x.reshape(*x.shape, 1, 1))
-        self.arrays[what] = array_module(moments[0]).stack(moments)
-        self.numbers_per_channel[what] = x.size // len(moments[0])
+        mean, var = moments
+        count = x.size // len(mean)
+        if group.size > 1:
+            count, mean, var = pooled_moments(group.gather((count, mean, var)))
+        self.arrays[what] = array_module(mean).stack([mean, var])
+        self.numbers_per_channel[what] = count
 
 
 class Watch:
@@ -46,7 +52,14 @@ class Watch:
     blocks : list of ResidualBlock
     is_looking : function without arguments
         Whether to look at activations in the present step. Gates are always recorded.
+
+    Attributes
+    ----------
+    group : Group
+        Ranks that share the images of a step; all look at the same time.
     """
+
+    group: Group = ALONE
 
     def __init__(self, blocks: list[ResidualBlock], is_looking: Callable[[], bool]) -> None:
         self.blocks = blocks
@@ -110,7 +123,7 @@ class Watch:
             def around(original: Callable[[Array], Any], x: Array) -> Any:
                 y, look = original(x), look_to_fill() if is_saving(block) else None
                 if look is not None and what not in look.arrays:
-                    look.see(what, y)
+                    look.see(what, y, self.group)
                 return y
 
             return around
@@ -122,7 +135,7 @@ class Watch:
             self._seen[number] = Look(is_open, block.branch_weight)
             y, look = original(x), look_to_fill()
             if look is not None:
-                look.see("output", y)
+                look.see("output", y, self.group)
                 missing = {"branch", "shortcut"} - look.arrays.keys()
                 if missing:
                     raise RuntimeError(
@@ -137,7 +150,9 @@ class Watch:
             if look is not None:
                 look.went_back = True
                 if self.is_looking():
-                    look.see("output_grad", dy)  # of a closed block as well: its shortcut takes it
+                    look.see(
+                        "output_grad", dy, self.group
+                    )  # of a closed block as well: its shortcut takes it
             return original(dy)
 
         self._hooks.add(block, forward=forward, backward=backward, run_branch=see("branch"))

@@ -46,6 +46,7 @@ from minisd.machine.products import (
     sum_over_rows,
 )
 from minisd.machine.slabs import (
+    at_most,
     available_cores,
     blas_description,
     in_slabs,
@@ -58,6 +59,7 @@ from minisd.machine.slabs import (
 
 __all__ = [
     "additions_pay",
+    "at_most",
     "available_cores",
     "blas_description",
     "empty",

@@ -103,13 +103,22 @@ def threads(count: int | None = None) -> Iterator[int]:
     int
         The number in force.
     """
+    try:
+        with at_most(count):
+            yield num_threads()
+    finally:
+        release()
+
+
+@contextmanager
+def at_most(count: int | None) -> Iterator[None]:
+    """`threads`, but keep the worker threads and the memory afterwards: for a part of a step."""
     before = _blocks.get()
     _blocks.set((*before, _checked(count)))
     try:
-        yield num_threads()
+        yield
     finally:
         _blocks.set(before)
-        release()
 
 
 def _checked(count: int | None) -> int | None:

@@ -131,6 +131,11 @@ class Config:
     recompute_every: int | None = _setting(
         None, "save memory: recompute this many blocks at a time in the backward"
     )
+    shards: int | None = _setting(
+        None,
+        "cut every batch into N parts, a power of two: slower, but the same bits with any number "
+        "of processes that divides N",
+    )
 
     @property
     def data_name(self) -> str:
@@ -358,6 +363,8 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"images of your own are read from --data, here {config.data}: leave out --data-dir"
         )
+    if config.shards is not None and config.flow is not None:
+        raise ConfigError("the gradient flow cannot be recorded in shards: leave out one of them")
     if config.coarse and config.data != "cifar100":
         raise ConfigError("only CIFAR-100 has coarse labels: leave out --coarse")
     if config.shortcut == "none" and min(probs) < 1:

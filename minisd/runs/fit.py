@@ -77,9 +77,11 @@ def _fit(
                 rng=run.data_rng,
                 skip=position.step,
                 device=run.device,
+                part=run.group.part,
             ):
                 run.optimizer.lr = run.rate()
-                gates = run.draw_gates(len(labels))
+                num_images = run.images_in_step()
+                gates = run.draw_gates(num_images)
                 with (
                     explained(run, run.steps_done + 1),
                     np.errstate(over="ignore", invalid="ignore"),
@@ -89,12 +91,14 @@ def _fit(
                         run.optimizer,
                         images,
                         labels,
-                        wait=run.device == "cpu",
+                        wait=run.device == "cpu" or run.is_shared,
                         recorder=callbacks,
+                        group=run.group,
+                        of=num_images if run.is_shared else None,
                     )
                 position.step += 1
                 position.open_sum += sum(gates)
-                losses.add(loss, len(labels))
+                losses.add(loss, num_images)
                 try:
                     callbacks.tell("step")
                 except Exception:
@@ -126,10 +130,16 @@ def _fit(
 
 def error_rate(run: Training, split: Split, check: Callable[[], None] = lambda: None) -> float:
     """Return the error rate of a run's network on one of its splits."""
+    group = run.group
     batches = evaluation_batches(
-        split, run.batch_size, normaliser=run.normaliser, device=run.device
+        split,
+        run.batch_size,
+        normaliser=run.normaliser,
+        device=run.device,
+        rank=group.rank,
+        size=group.size,
     )
-    return evaluate(run.model, batches, check=check)
+    return evaluate(run.model, batches, check=check, group=group)
 
 
 def validation_is_due(run: Training) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from minisd import machine
 from minisd.backend import is_cupy
 from minisd.data.batches import NO_AUGMENTATION, Augmentation
+from minisd.distributed import ALONE, Group
 from minisd.errors import ConfigError
 from minisd.layer import Layer
 from minisd.ops.check import number, whole_number
@@ -30,7 +31,7 @@ from minisd.runs.fit import fit as run_loop
 from minisd.runs.interrupt import StopSignals
 from minisd.runs.introduction import introduce
 from minisd.runs.material import Images, Material, material_of
-from minisd.runs.progress import Console, Progress
+from minisd.runs.progress import Console, Progress, Silent
 from minisd.runs.run import spawned
 from minisd.runs.training import Callback, Training
 from minisd.stochastic_depth import Sampler
@@ -56,6 +57,7 @@ def fit(
     out: str | Path | None = None,
     force: bool = False,
     quiet: bool = False,
+    group: Group = ALONE,
 ) -> Training:
     """Train ``model`` and return the run: its ``history``, ``best`` evaluation, and so on.
 
@@ -107,6 +109,10 @@ def fit(
         Replace an earlier run in ``out``.
     quiet : bool
         Print nothing.
+    group : Group
+        For a program that ``mpiexec`` has started: `minisd.distributed.join()`. Every rank calls
+        ``fit`` with the same arguments, and each computes a part of every mini-batch. Only the
+        first has to do with ``out``. Callbacks are called on every rank.
 
     Returns
     -------
@@ -143,28 +149,31 @@ def fit(
         callbacks=callbacks,
         normalise=normalise,
         seed=seed,
+        group=group,
     )
-    progress = Progress() if quiet else Console()
+    progress = Silent() if group.rank > 0 else Progress() if quiet else Console()
     if out is None:
         if flow is not None:
             raise ConfigError("flow is recorded in the folder of the run: give out as well")
         return _in_memory(run, progress)
     folder = Path(out)
-    if force or not runfolder.is_there(folder):
-        runfolder.check_free(folder, force=force)
-        with runfolder.claim(folder, create=True):
-            runfolder.check_free(folder, force=force)
-            runfolder.clear(folder)
+    if group.first(lambda: force or not runfolder.is_there(folder)):
+        group.first(lambda: runfolder.check_free(folder, force=force))
+        with session.claimed(folder, group, create=True):
+            group.first(lambda: runfolder.clear_free(folder, force=force))
             session.train_in(folder, run, progress)
             return run
-    with runfolder.claim(folder, create=False):
-        _go_on(run, folder)
+    with session.claimed(folder, group, create=False):
+        before = group.first(lambda: _go_on(run, folder))
+        run.share()
+        if before != run.epochs:
+            origins.change_length(run, before, bound(run.given_schedule, before))
         session.train_in(folder, run, progress)
     return run
 
 
-def _go_on(run: Training, folder: Path) -> None:
-    """Restore the run of a folder, if it is this one."""
+def _go_on(run: Training, folder: Path) -> int:
+    """Restore the run of a folder, if it is this one; return how many epochs it was to have."""
     path = folder / runfolder.CONFIG
     content = runfolder.read_json(path)
     if content.get("made_by") != "minisd.fit":
@@ -187,19 +196,21 @@ def _go_on(run: Training, folder: Path) -> None:
             "force=True"
         )
     session.restore(run, folder, epochs)
-    if epochs != run.epochs:
-        origins.change_length(run, epochs, bound(run.given_schedule, epochs))
+    return epochs
 
 
 def _in_memory(run: Training, progress: Progress) -> Training:
     """Train without a folder."""
     callbacks = Callbacks(run)
+    run.share()
     with machine.threads(run.threads):
         introduce(run, None, progress)
         try:
             callbacks.tell("start")
             progress.start(done=0, total=run.steps_per_epoch * run.epochs)
-            run_loop(run, lambda: callbacks.tell("save"), progress, StopSignals(), callbacks)
+            run_loop(
+                run, lambda: callbacks.tell("save"), progress, StopSignals(run.group), callbacks
+            )
         finally:
             progress.stop()
             callbacks.tell("end")
@@ -220,6 +231,7 @@ def _training(
     callbacks: Iterable[Callback],
     normalise: bool,
     seed: int,
+    group: Group,
 ) -> Training:
     """Check the arguments, and return the state at the start."""
     if not isinstance(model, Layer):
@@ -282,6 +294,7 @@ def _training(
         per_image=gates == "image",
         callbacks=callbacks,
         settings=settings,
+        group=group,
     )
     run.given_schedule = schedule
     return run

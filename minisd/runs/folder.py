@@ -180,11 +180,12 @@ def is_in_use(path: Path) -> bool:
     return path.is_dir() and is_taken(path / _LOCK)
 
 
-def clear(path: Path) -> None:
-    """Remove the files of an earlier run, and nothing else, after `check_free`.
+def clear_free(path: Path, *, force: bool) -> None:
+    """Call `check_free`, and remove the files of an earlier run, and nothing else.
 
     Its settings stay until new ones replace them: so a kill leaves a folder that is known as ours.
     """
+    check_free(path, force=force)
     for name in (_FILES | _TRACES) - _LOCKS - {CONFIG}:
         (path / name).unlink(missing_ok=True)
 

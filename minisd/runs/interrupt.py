@@ -9,6 +9,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+from minisd.distributed import ALONE, Group
 from minisd.ending import STOPPING
 
 __all__ = ["STOPPING", "Interrupted", "StopSignals", "end_with_parent"]
@@ -56,9 +57,15 @@ class StopSignals:
     A second Ctrl-C does not wait: it raises KeyboardInterrupt immediately. Python delivers signals
     to the main thread only; in other threads this class does nothing. A signal that was ignored
     before stays ignored.
+
+    Parameters
+    ----------
+    group : Group
+        Ranks that stop together, at the same call of `check`, if one of them is told to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, group: Group = ALONE) -> None:
+        self.group = group
         self.received: int | None = None
         self._previous: dict[int, object] = {}
 
@@ -87,5 +94,6 @@ class StopSignals:
         """Raise `Interrupted` if a signal has arrived, or if the parent has ended."""
         if self.received is None and _parent_has_ended.is_set():
             self.received = signal.SIGTERM
-        if self.received is not None:
-            raise Interrupted(self.received)
+        number = self.group.highest(self.received or 0)
+        if number:
+            raise Interrupted(number)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from minisd import machine
+from minisd.distributed import ShardedGroup
 from minisd.optim import StepSchedule
 from minisd.runs.progress import Progress, counted
 from minisd.runs.run import Run
@@ -22,6 +23,8 @@ def introduce(run: Training, folder: Path | None, progress: Progress) -> None:
         )
     library = machine.blas_description() if run.device == "cpu" else "CuPy"
     progress.say(f"network   {_network(run)}, on the {run.device} with {library}")
+    if run.is_shared:
+        progress.say(f"ranks     {_ranks(run)}")
     if isinstance(run, Run) and run.why_device:
         progress.say(f"device    {run.device} ({run.why_device})")
     if run.survival_probs:
@@ -83,6 +86,16 @@ def _network(run: Training) -> str:
     if isinstance(run, Run):
         return f"ResNet-{run.config.depth}, {number:,} parameters, shortcut {run.config.shortcut}"
     return f"{type(run.model).__name__}, {number:,} parameters, {type(run.optimizer).__name__}"
+
+
+def _ranks(run: Training) -> str:
+    group = run.group
+    words = "1 process" if group.size == 1 else f"{group.size} processes"
+    if isinstance(group, ShardedGroup):
+        words += f", {group.num_shards} shards of every batch"
+    if group.size > 1 and run.device == "cuda":
+        words += "; sums go through the host, which is slow"
+    return words
 
 
 def _depth(run: Training) -> str:

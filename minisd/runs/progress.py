@@ -48,6 +48,13 @@ class Progress:
         """Training has ended, with or without an error."""
 
 
+class Silent(Progress):
+    """Prints nothing at all. For all ranks but the first: what concerns them, it says."""
+
+    def warn(self, text: str) -> None:  # noqa: D102
+        pass
+
+
 class Counting:
     """Reports how many of ``total`` things are done: a bar, or a plain line from time to time."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from minisd import data
 from minisd.data import Split
 from minisd.data.batches import Augmentation
+from minisd.distributed import ALONE, Group, ShardedGroup
 from minisd.gpu import resolve_device
 from minisd.machine import available_cores
 from minisd.models import ResNet, resnet
@@ -28,6 +29,8 @@ class Run(Training):
     Four random generators are spawned from the seed: for the weights, the validation split, the
     data (shuffling, augmentation) and the gates. So another p_L changes neither the initial weights
     nor the order of the images.
+
+    Of several ranks, each makes its own Run from the same settings, on the same data.
     """
 
     model: ResNet
@@ -38,7 +41,9 @@ class Run(Training):
     )
     rate_help = "with a smaller --lr, or with --warmup-epochs"
 
-    def __init__(self, config: Config, *, origin: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, config: Config, *, origin: dict[str, Any] | None = None, group: Group = ALONE
+    ) -> None:
         device, self.why_device = resolve_device(config.device)
         self.config = config = dataclasses.replace(
             config,
@@ -56,6 +61,8 @@ class Run(Training):
         self.class_names = dataset.class_names
         self._num_classes = dataset.num_classes
         train, validation = data.split_validation(dataset, split_rng)
+        if config.shards is not None:
+            group = ShardedGroup(group, config.shards)
         config.check_images(*dataset.image_shape[1:], num_training=len(train))
         material = Material(
             train,
@@ -94,6 +101,7 @@ class Run(Training):
             per_image=config.gates == "image",
             settings=dataclasses.asdict(config),
             origin=origin,
+            group=group,
         )
 
     @property

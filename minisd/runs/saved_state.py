@@ -13,8 +13,9 @@ from minisd.readers import Declared
 from minisd.runs import checkpoint
 from minisd.runs.position import Position
 
+PARTS = ("model", "best", "optimizer", "normaliser")
 Parts = dict[str, dict[str, Array]]
-"""The arrays in a checkpoint by part: "model", "best", "optimizer" and "normaliser"."""
+"""The arrays in a checkpoint by part, one of `PARTS`."""
 
 
 @dataclass
@@ -80,10 +81,7 @@ def read_state(
         )
         if meta.setdefault("optimizer", {}).keys() != expected.counts.keys():
             raise CheckpointError(f"{path} is of another optimiser: its counts have other names")
-    parts = {
-        part: checkpoint.without_prefix(part, arrays)
-        for part in ("model", "best", "optimizer", "normaliser")
-    }
+    parts = {part: checkpoint.without_prefix(part, arrays) for part in PARTS}
     if meta["format"] == checkpoint.FIRST_FORMAT:  # which left out a momentum of zeros
         started = position.steps_done(expected.steps_per_epoch) > 0
         if not started or expected.may_leave_out:

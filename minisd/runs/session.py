@@ -1,14 +1,18 @@
 """Train a run in its folder: start it, or resume it."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from minisd import figures, machine
+from minisd.distributed import ALONE, Group
+from minisd.distributed.launch import threads_per_rank
 from minisd.errors import (
     CheckpointError,
     ConfigError,
+    DataError,
     NonFiniteError,
     RunFolderError,
     UserError,
@@ -21,7 +25,7 @@ from minisd.runs.config import Config, resolve, with_present_names
 from minisd.runs.fit import fit
 from minisd.runs.interrupt import Interrupted, StopSignals
 from minisd.runs.introduction import heading, introduce
-from minisd.runs.progress import Progress
+from minisd.runs.progress import Progress, Silent
 from minisd.runs.run import MACHINE_SETTINGS, Run, may_have_moved
 from minisd.runs.training import Training
 from minisd.runs.weights import start_from
@@ -37,6 +41,7 @@ def train(
     force: bool = False,
     progress: Progress | None = None,
     origin: dict[str, Any] | None = None,
+    group: Group = ALONE,
 ) -> Run:
     """Train a new run into ``folder``.
 
@@ -46,6 +51,8 @@ def train(
         Replace an earlier run there.
     origin : dict, optional
         Where its settings came from: see `minisd.runs.origin`.
+    group : Group
+        Ranks that train it together; all call this. Only the first has to do with the folder.
 
     Returns
     -------
@@ -60,21 +67,28 @@ def train(
         After Ctrl-C, SIGTERM or SIGHUP, once the state is saved.
     """
     folder = Path(folder)
-    runfolder.check_free(folder, force=force)  # first: reading the data may take long
+    # first: reading the data may take long
+    group.first(lambda: runfolder.check_free(folder, force=force))
     if config.init is not None and Path(config.init).resolve() == folder.resolve():
         raise ConfigError(f"init {config.init} is the folder of the new run: choose another --out")
-    with machine.threads(config.threads):
-        run = Run(config, origin=origin)
-    if config.init is not None:
-        run.origin["init"] = start_from(run.model, Path(config.init), config.scale)
-    with runfolder.claim(folder, create=True):
-        runfolder.check_free(folder, force=force)
-        runfolder.clear(folder)
+    run = _make(config, origin, group)
+
+    def start_from_init() -> None:
+        if config.init is not None:
+            run.origin["init"] = start_from(run.model, Path(config.init), config.scale)
+
+    group.first(start_from_init)
+    with claimed(folder, group, create=True):
+        group.first(lambda: runfolder.clear_free(folder, force=force))
         return train_in(folder, run, progress or Progress())
 
 
 def resume(
-    folder: str | Path, overrides: dict[str, Any] | None = None, *, progress: Progress | None = None
+    folder: str | Path,
+    overrides: dict[str, Any] | None = None,
+    *,
+    progress: Progress | None = None,
+    group: Group = ALONE,
 ) -> Run:
     """Resume a run that was interrupted or killed. The result is as if it had never stopped.
 
@@ -83,27 +97,76 @@ def resume(
     overrides : dict, optional
         Other values of `minisd.runs.run.MACHINE_SETTINGS`: where it runs, not what is trained. And
         ``epochs``: the run, finished or not, is to have this length (`origin.change_length`).
+    group : Group
+        As for `train`. The run may have had another number of ranks before.
 
-    Returns, Raises
-    ---------------
-    As for `train`. Also raises a CheckpointError if the checkpoint does not fit.
+    Returns
+    -------
+    Run
+        As for `train`.
+
+    Raises
+    ------
+    UserError
+        As for `train`; a CheckpointError if the checkpoint does not fit.
+    Interrupted
+        As for `train`.
     """
     folder = Path(folder)
+    group.first(lambda: _check_is_run(folder))
+
+    def read() -> tuple[Config, Config, dict[str, Any]]:
+        recorded = read_settings(folder, {})
+        config = read_settings(folder, overrides or {}, may_change=MAY_CHANGE)
+        return recorded, config, origins.read(folder / runfolder.CONFIG)
+
+    with claimed(folder, group, create=False):
+        recorded, config, origin = group.first(read)
+        run = _make(config, origin, group)
+
+        def find() -> None:
+            if not restore(run, folder, recorded.epochs) and config.init is not None:
+                _start_again_from(run, Path(config.init))
+
+        group.first(find)
+        run.share()
+        if config.epochs != recorded.epochs:
+            origins.change_length(run, recorded.epochs, recorded.rates)
+        return train_in(folder, run, progress or Progress())
+
+
+def _make(config: Config, origin: dict[str, Any] | None, group: Group) -> Run:
+    """Make the run on every rank; its default is the threads that each rank may have."""
+    threads = config.threads or threads_per_rank(group, machine.available_cores())
+    config = dataclasses.replace(config, threads=threads)
+    with machine.threads(threads):
+        run = group.together(lambda: Run(config, origin=origin, group=group))
+    if len(set(group.exchange(run.digest))) > 1:
+        raise DataError(
+            "the ranks have read different images: give all of them the same data, also on other "
+            "machines"
+        )
+    return run
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, group: Group, *, create: bool) -> Iterator[None]:
+    """`runfolder.claim`, by the first rank for all."""
+    with contextlib.ExitStack() as held:
+
+        def claim() -> None:
+            held.enter_context(runfolder.claim(folder, create=create))
+
+        group.first(claim)
+        yield
+
+
+def _check_is_run(folder: Path) -> None:
     if (folder / runfolder.CONFIG).exists() and not runfolder.is_run(folder):
         raise RunFolderError(
             f"{folder} is not a run folder: its {runfolder.CONFIG} is damaged, or minisd did not "
             "write it"
         )
-    with runfolder.claim(folder, create=False):
-        recorded = read_settings(folder, {})
-        config = read_settings(folder, overrides or {}, may_change=MAY_CHANGE)
-        with machine.threads(config.threads):
-            run = Run(config, origin=origins.read(folder / runfolder.CONFIG))
-        if not restore(run, folder, recorded.epochs) and config.init is not None:
-            _start_again_from(run, Path(config.init))
-        if config.epochs != recorded.epochs:
-            origins.change_length(run, recorded.epochs, recorded.rates)
-        return train_in(folder, run, progress or Progress())
 
 
 def restore(run: Training, folder: Path, epochs: int) -> bool:
@@ -182,47 +245,60 @@ def read_settings(
 
 
 def train_in(folder: Path, run: Training, progress: Progress) -> Any:
-    """Train in a folder that is already locked for this process; return the run."""
-    run.folder = folder
+    """Train in a folder that is already locked for this process; return the run.
+
+    Of several ranks, all call this. The first writes the files and says how it goes.
+    """
+    run.folder, group = folder, run.group
+    if group.rank > 0:
+        progress = Silent()
+    run.share()
     with machine.threads(run.threads):
         introduce(run, folder, progress)
 
         def write_log() -> None:
             runfolder.write_log(folder / runfolder.LOG, run.position.history)
 
-        def save() -> None:
+        def write() -> None:
             callbacks.tell("save")  # first: the checkpoint must never be ahead of a record
-            run.save(folder / runfolder.CHECKPOINT)
-            write_log()
+            if group.rank == 0:
+                run.save(folder / runfolder.CHECKPOINT)
+                write_log()
+
+        def save() -> None:
+            group.together(write)
+
+        def draw() -> None:
+            group.first(lambda: _draw(run, folder, progress))
 
         try:
-            _write_settings(run, folder)
-            with _recording(run, folder):
+            group.first(lambda: _write_settings(run, folder))
+            with _recording(run):
                 callbacks = Callbacks(run)
                 if run.is_complete:
-                    write_log()  # the run may have been killed between its checkpoint and its log
+                    group.first(write_log)  # a kill may have come between checkpoint and log
                 else:
-                    callbacks.tell("start")
+                    group.together(lambda: callbacks.tell("start"))
                     save()
                 total = run.steps_per_epoch * run.epochs
                 progress.start(done=run.steps_done, total=total)
-                with StopSignals() as stop:
+                with StopSignals(group) as stop:
                     try:
                         fit(run, save, progress, stop, callbacks)
                     except Interrupted:
                         save()
-                        _draw(run, folder, progress)
+                        draw()
                         raise
                     except NonFiniteError:
                         callbacks.tell("save")  # a recorder keeps the steps that led to it
                         raise
                     except Exception:
-                        if callbacks.state_is_whole:
+                        if callbacks.state_is_whole and group.size == 1:  # or others do not come
                             save()
                         raise
                     finally:
                         callbacks.tell("end")
-            _draw(run, folder, progress)
+            draw()
         except OSError as error:
             if isinstance(error, UserError | BrokenPipeError):  # not an error of the folder
                 raise
@@ -238,18 +314,12 @@ def _write_settings(run: Training, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _recording(run: Training, folder: Path) -> Iterator[None]:
+def _recording(run: Training) -> Iterator[None]:
     """Record the gradient flow while the block lasts, if the run asks for that."""
     if run.flow is None or run.is_complete:
         yield
         return
-    recorder = Recorder(
-        run.model,
-        run.optimizer,
-        folder / runfolder.FLOW,
-        average=run.flow,
-        done=run.steps_done,
-    )
+    recorder = Recorder(run.model, run.optimizer, average=run.flow)
     run.callbacks.insert(0, recorder)
     try:
         yield

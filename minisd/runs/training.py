@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array, to_numpy
-from minisd.errors import CheckpointError
-from minisd.gates import draw_image_gates
+from minisd.distributed import ALONE, Group, ShardedGroup
+from minisd.errors import CheckpointError, ConfigError
+from minisd.gates import draw_image_gates, set_image_gates
 from minisd.gpu import describe_gpu
 from minisd.layer import Layer
 from minisd.machine import blas_description
@@ -23,7 +24,7 @@ from minisd.optim import Optimizer, Schedule
 from minisd.runs import checkpoint
 from minisd.runs.material import Material
 from minisd.runs.position import Position
-from minisd.runs.saved_state import Expected, Parts, read_state
+from minisd.runs.saved_state import PARTS, Expected, Parts, read_state
 from minisd.stochastic_depth import Sampler, draw_gates, expected_depth, sample_gates
 from minisd.version import __version__
 
@@ -51,6 +52,9 @@ class Training:
         Of the last step; for callbacks.
     folder : path or None
         Where it is saved; None: nowhere.
+    group : Group
+        The ranks that train together, each with a part of every mini-batch. All have the same
+        state at every step, and only the first has to do with files.
     """
 
     data_help = "hand over the original images"
@@ -81,6 +85,7 @@ class Training:
         callbacks: Iterable[Callback] = (),
         settings: dict[str, Any],
         origin: dict[str, Any] | None = None,
+        group: Group = ALONE,
     ) -> None:
         self.model, self.optimizer = model, optimizer
         self.train, self.validation, self.test = material.train, material.validation, material.test
@@ -92,7 +97,9 @@ class Training:
         self.device, self.threads, self.flow = device, threads, flow
         self.gates, self.per_image, self.callbacks = gates, per_image, list(callbacks)
         self.settings, self.origin = settings, dict(origin or {})
+        self.group = group
         self.steps_per_epoch = -(-len(self.train) // batch_size)
+        _check_parts(group, len(self.train), batch_size)
         self.position = Position()
         self.best_arrays: dict[str, Array] = {}
         self.loss: Any = None
@@ -138,6 +145,15 @@ class Training:
         """Steps since the start of the run."""
         return self.position.steps_done(self.steps_per_epoch)
 
+    def images_in_step(self) -> int:
+        """Return the number of images in the next mini-batch, those of all ranks together."""
+        return min(self.batch_size, len(self.train) - self.position.step * self.batch_size)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a mini-batch is cut into parts: for several ranks, or shards."""
+        return self.group.size > 1 or isinstance(self.group, ShardedGroup)
+
     @property
     def is_complete(self) -> bool:
         """Whether all epochs are done."""
@@ -175,12 +191,16 @@ class Training:
         open : list of L
             For how many of the images each block is open: 0 or 1, or with gates for each image a
             part. Empty without blocks.
+
+        With several ranks, all draw the gates of all images, and each sets those of its own.
         """
         model: Any = self.model
         if not getattr(model, "blocks", []):
             return []
         if self.per_image:
-            return draw_image_gates(model, self.gate_rng, batch_size).mean(axis=1).tolist()
+            gates = draw_image_gates(model, self.gate_rng, batch_size)
+            set_image_gates(model, gates[:, self.group.part(batch_size)])
+            return gates.mean(axis=1).tolist()
         return [*draw_gates(model, self.gate_rng, sample=self.gates or sample_gates)]
 
     def rate(self) -> float:
@@ -209,8 +229,8 @@ class Training:
 
     # ---- checkpoint ----
 
-    def save(self, path: Path) -> None:
-        """Write the whole state to a checkpoint."""
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return the whole state: arrays and numbers. It knows nothing of ranks."""
         arrays, numbers = checkpoint.split_state(self.optimizer.state())
         arrays = {
             **checkpoint.with_prefix("model", checkpoint.layer_arrays(self.model)),
@@ -227,7 +247,21 @@ class Training:
             "data_rng": self._epoch_start,
             "gate_rng": self.gate_rng.bit_generator.state,
         }
-        checkpoint.save(path, arrays, meta)
+        return arrays, meta
+
+    def save(self, path: Path) -> None:
+        """Write the whole state to a checkpoint."""
+        checkpoint.save(path, *self.state())
+
+    def share(self) -> None:
+        """Let all ranks have the state of the first."""
+        if self.group.size == 1:
+            return
+        (arrays, meta), origin = self.group.first(lambda: (self.state(), self.origin))
+        if self.group.rank > 0:
+            parts = {part: checkpoint.without_prefix(part, arrays) for part in PARTS}
+            self._take(parts, meta, Position(**meta["position"]), Path("the state of rank 0"))
+            self.origin = origin
 
     def restore(self, path: Path, *, epochs: Collection[int] = ()) -> None:
         """Load the whole state from a checkpoint.
@@ -243,7 +277,10 @@ class Training:
             If the checkpoint is damaged, or has other settings, other data or another network. The
             state is then unchanged.
         """
-        parts, meta, position = self._read(path, {*epochs, self.epochs})
+        self._take(*self._read(path, {*epochs, self.epochs}), path)
+
+    def _take(self, parts: Parts, meta: dict[str, Any], position: Position, path: Path) -> None:
+        """Take a state that was read, or given by another rank."""
         with checkpoint.CHECKPOINT.checking(path):
             data_rng, gate_rng = (_generator(meta[name]) for name in ("data_rng", "gate_rng"))
         with checkpoint.CHECKPOINT.checking(path):
@@ -312,6 +349,19 @@ class Training:
             if saved.get(name) != value:
                 return name
         return ""
+
+
+def _check_parts(group: Group, num_images: int, batch_size: int) -> None:
+    """Raise a ConfigError if a mini-batch has fewer images than it has parts."""
+    shards = isinstance(group, ShardedGroup)
+    num_parts = group.num_shards if isinstance(group, ShardedGroup) else group.size
+    smallest = num_images % batch_size or batch_size
+    if smallest < num_parts:
+        raise ConfigError(
+            f"the smallest mini-batch has {smallest} images ({num_images} in batches of "
+            f"{batch_size}), too few for {num_parts} {'shards' if shards else 'processes'}: use "
+            "another batch size"
+        )
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

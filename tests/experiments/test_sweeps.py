@@ -230,10 +230,11 @@ def test_a_training_ends_saved_when_its_worker_is_killed(cluster, tmp_path):
 
 
 @with_all
-def test_without_its_scheduler_a_sweep_gives_up_and_goes_on_later(cluster, tmp_path, whole):
+def test_without_its_scheduler_a_sweep_gives_up_and_goes_on_later(cluster, tmp_path):
     cluster.add_worker()
     cluster.add_worker()
-    client = start(cluster, tmp_path / "out", **LONG | {"epochs": 100_000})
+    longer = LONG | {"epochs": 1000}
+    client = start(cluster, tmp_path / "out", **longer)
     until(lambda: has_begun(tmp_path / "out"), client)
     cluster.scheduler.kill()
     began = time.monotonic()
@@ -245,6 +246,11 @@ def test_without_its_scheduler_a_sweep_gives_up_and_goes_on_later(cluster, tmp_p
     assert is_one_sentence(said)
     assert "the scheduler at 127.0.0.1" in said or "the scheduler at tcp" in said
     assert "the same command goes on" in said
+    before = list(map(epochs_done, folders(tmp_path / "out")))
+    cluster.start_scheduler(cluster.address)
+    cluster.add_worker()
+    again = start(cluster, tmp_path / "out", **longer)
+    until(lambda: sum(map(epochs_done, folders(tmp_path / "out"))) > sum(before), again)
 
 
 @with_all
@@ -343,10 +349,9 @@ def test_a_run_that_fails_where_it_trains_fails_alone(cluster, tmp_path):
 
 
 @with_all
-def test_data_that_a_worker_does_not_have_is_a_sentence(cluster, tmp_path, monkeypatch):
+def test_data_that_a_worker_does_not_have_is_a_sentence(cluster, tmp_path):
     """Asked of the task itself, as if this machine had the data, and the worker had not."""
     from distributed import Client
-
     from minisd.experiments import on_worker
 
     cluster.add_worker()
@@ -381,8 +386,9 @@ def test_a_folder_that_another_process_trains_into_is_waited_for(cluster, tmp_pa
 
 
 @with_all
-def test_a_worker_trains_one_run_at_a_time_with_its_own_threads(cluster, tmp_path, monkeypatch):
-    cluster.add_worker("--nthreads", "3")
+def test_a_worker_trains_one_run_at_a_time_with_its_own_threads(cluster, tmp_path):
+    srun = {"SLURM_STEP_NUM_TASKS": "8"}  # it has started eight workers, which are no ranks of MPI
+    cluster.add_worker("--nthreads", "3", **srun)
     client = start(cluster, tmp_path / "out", **LONG)
     most = 0
     while client.poll() is None:

@@ -66,6 +66,12 @@ def test_the_python_of_the_page_on_your_own_experiment_runs_from_top_to_bottom(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "s", "tables"]
 
 
+def test_the_python_of_the_page_on_processes_runs(capsys):
+    page = ROOT / "tutorials" / "site" / "processes.md"
+    exec(compile("\n".join(blocks("python", page)), "processes", "exec"), {})
+    assert float(capsys.readouterr().out.split()[-1]) < 1e-14
+
+
 def commands_in(page):
     return [
         line.split("#")[0].split()[1:]

@@ -26,6 +26,7 @@ TREE = {
     "Use it": [
         "tutorials/site/own",
         "tutorials/site/running",
+        "tutorials/site/processes",
         "tutorials/site/cluster",
         "tutorials/site/speed",
         "tutorials/site/gpu",

@@ -1,0 +1,160 @@
+"""Starting ranks, and finding out whether this process is one."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from minisd.distributed.group import ALONE, Group
+from minisd.errors import ConfigError, MissingPackageError
+
+_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+"""Environment variables in which MPICH, Open MPI, MVAPICH and srun tell how many they started."""
+_NEEDED = (
+    "several processes need mpi4py and an MPI library: install 'minisd[mpich]', or 'minisd[mpi]' "
+    "beside the MPI of a cluster"
+)
+
+_joined: Group = ALONE
+
+
+def started_with() -> int:
+    """Return how many processes the launcher has started, this one among them; 1 without one."""
+    for name in _SIZES:
+        size = os.environ.get(name, "")
+        if size.isdecimal() and int(size) > 1:
+            return int(size)
+    return 1
+
+
+def launcher_rank() -> int:
+    """Return the rank that the launcher has given to this process; 0 without one."""
+    if started_with() == 1:
+        return 0
+    names = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
+    ranks = [os.environ[name] for name in names if os.environ.get(name, "").isdecimal()]
+    return int(ranks[0]) if ranks else 0
+
+
+def alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process that is no rank, though this one may be one.
+
+    Under ``srun`` that may be a worker of Dask, which starts trainings of its own.
+    """
+    return {name: value for name, value in environment.items() if name not in _SIZES}
+
+
+def join() -> Group:
+    """Return the group of the processes that ``mpiexec`` has started; without it, `ALONE`.
+
+    Raises
+    ------
+    UserError
+        If mpi4py is not there, or finds another MPI than that of the launcher.
+    """
+    global _joined
+    expected = started_with()
+    if expected == 1 or _joined.size > 1:
+        return _joined
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # without a library it is a RuntimeError
+        raise MissingPackageError(f"{_NEEDED} ({str(error).splitlines()[0]})") from error
+    if MPI.COMM_WORLD.Get_size() != expected:
+        library = MPI.Get_library_version().splitlines()[0]
+        raise ConfigError(
+            f"the launcher has started {expected} processes, but MPI sees "
+            f"{MPI.COMM_WORLD.Get_size()}: mpi4py uses {library}; start with the mpiexec of that "
+            "library"
+        )
+    from minisd.distributed.mpi import MPIGroup
+
+    _joined = MPIGroup(MPI.COMM_WORLD)
+    return _joined
+
+
+def joined() -> Group:
+    """Return the group that `join` has returned; `ALONE` before."""
+    return _joined
+
+
+def start(processes: int, arguments: Sequence[str]) -> NoReturn:
+    """Become ``mpiexec -n processes minisd arguments``: this process ends here.
+
+    So signals reach ``mpiexec`` itself, which passes them on to the ranks.
+
+    Raises
+    ------
+    UserError
+        If there is no ``mpiexec``.
+    """
+    # that of an environment's own wheel comes first: mpi4py finds the library of the same wheel
+    beside_python = str(Path(sys.executable).parent)
+    mpiexec = shutil.which("mpiexec", path=beside_python) or shutil.which("mpiexec")
+    if mpiexec is None:
+        raise MissingPackageError(f"there is no mpiexec: {_NEEDED}")
+    command = [mpiexec, "-n", str(processes), sys.executable, "-m", "minisd", *arguments]
+    if os.name == "nt":  # where a process cannot become another one
+        sys.exit(subprocess.call(command))
+    os.execv(mpiexec, command)
+
+
+def described(group: Group, threads: int) -> list[str]:
+    """Return lines about the ranks, for ``minisd info``: where each is, its cores, its threads."""
+    if group.size == 1:
+        return [f"mpi       {_library()}"]
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = _in_ranges(sorted(affinity(0))) if affinity else "any"
+    mine = f"{platform.node()}, bound to cores {cores}, {threads} thread{'s' * (threads > 1)}"
+    return [
+        f"mpi       {_library()}, {group.size} processes",
+        *(f"rank {rank:<4} {theirs}" for rank, theirs in enumerate(group.exchange(mine))),
+    ]
+
+
+def _library() -> str:
+    """Return the name and version of mpi4py and its library, without starting MPI."""
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize = _joined is not ALONE
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        return f"not usable: {str(error).splitlines()[0]} (extra 'mpich' or 'mpi')"
+    lines = MPI.Get_library_version().splitlines()
+    return f"mpi4py {mpi4py.__version__}, {' '.join(lines[0].split())}"
+
+
+def _in_ranges(numbers: list[int]) -> str:
+    """Return sorted numbers as in "0-3,8"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{a}-{b}" if a < b else str(a) for a, b in runs)
+
+
+def threads_per_rank(group: Group, cores: int) -> int:
+    """Return how many threads each rank uses: its cores, divided by the ranks that share them.
+
+    A launcher may bind every rank to cores of its own. Then they share none.
+
+    Parameters
+    ----------
+    cores : int
+        `minisd.machine.available_cores` of this process.
+    """
+    if group.size == 1:
+        return cores
+    affinity = getattr(os, "sched_getaffinity", None)
+    mask = frozenset(affinity(0)) if affinity else frozenset()
+    ranks = set(group.ranks_of_this_machine())
+    masks = [theirs for r, theirs in enumerate(group.exchange(mask)) if r in ranks]
+    sharing = sum(bool(theirs & mask) or not mask for theirs in masks)
+    return max(1, cores // sharing)
