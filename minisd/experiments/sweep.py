@@ -122,17 +122,18 @@ class _Sweep:
                 if client.status != "running" or any(t.is_lost for t in self._tasks.values()):
                     raise ConnectionError
                 if time.monotonic() >= next_look:
-                    at_work = _at_work(client)
-                    self._take_back(at_work)
-                    self._hand_out(client, at_work, event)
+                    self._take_back(_at_work(client))
+                    # asked again, so that the scheduler has forgotten a key before it is new
+                    self._hand_out(client, _at_work(client), event)
+                    self.report(sum(map(epochs_done, self.jobs)))
                     next_look = time.monotonic() + _LOOK_INTERVAL
                 time.sleep(_POLL_INTERVAL)
                 for folder in [folder for folder, task in self._tasks.items() if task.is_done]:
                     self._note(folder, self._tasks.pop(folder))
                     next_look = 0.0
                 self._look_for_complete_runs()
-                self.report(sum(map(epochs_done, self.jobs)))
                 self.stop.check()
+            self.report(sum(map(epochs_done, self.jobs)))
         except Interrupted:
             with suppress(OSError):  # the scheduler was lost: trainings end with their workers
                 _wait_until_saved(client, event, {task.key for task in self._tasks.values()})
@@ -143,7 +144,7 @@ class _Sweep:
             self._tell_once("the scheduler does not answer; trying to reach it again")
 
     def _take_back(self, at_work: dict[str, set[str]]) -> None:
-        """Take runs from workers that are no more, or that have not begun."""
+        """Take runs from workers that are no more, or that do not begin."""
         for folder, task in list(self._tasks.items()):
             if task.is_done or task.key in at_work.get(task.worker, ()):
                 task.missing_since = None
@@ -294,7 +295,6 @@ class _Task:
             If it `is_lost`.
         """
         from distributed import KilledWorker
-
         from minisd.experiments import on_worker
 
         if self._future.status == "finished":
@@ -356,8 +356,9 @@ def _connected(address: str, stop: StopSignals, was_lost: bool) -> Iterator[Any]
     was_lost : bool
         Whether it had answered before.
     """
-    from distributed import Client
     from distributed.versions import VersionMismatchWarning
+
+    from distributed import Client
 
     with _without_log(), warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # `_check_versions` says it
@@ -369,7 +370,8 @@ def _connected(address: str, stop: StopSignals, was_lost: bool) -> Iterator[Any]
         try:
             yield client
         finally:
-            client.close(timeout=_ONE_TRY)
+            with suppress(OSError):  # the scheduler does not answer
+                client.close(timeout=_ONE_TRY)
 
 
 @contextmanager
