@@ -15,7 +15,7 @@ from minisd.cli.survival_option import chosen_survival
 from minisd.data import download, found_in, is_path, load
 from minisd.distributed import Group
 from minisd.distributed.launch import described, join, threads_per_rank
-from minisd.errors import ConfigError, DeviceError, UserError
+from minisd.errors import ConfigError, DeviceError, SchedulerError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.catalogue import run as run_experiment
 from minisd.experiments.study import Study
@@ -266,7 +266,7 @@ def experiment(
             print(f"\n{stopped}: saved. Go on with the same command", file=sys.stderr)
             raise
         except UserError as error:
-            if name != ALL:
+            if name != ALL or isinstance(error, SchedulerError):
                 raise
             problems[f"{each}: {error}"] = None
         if study.failures:

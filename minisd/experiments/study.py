@@ -19,7 +19,7 @@ from minisd import data
 from minisd.errors import ConfigError, RunFolderError, UserError
 from minisd.experiments import own_rules, stored
 from minisd.experiments.pool import same_run, train_all
-from minisd.experiments.sweep import train_on
+from minisd.experiments.sweep import check_installed, train_on
 from minisd.experiments.trained import Key, TrainedRun
 from minisd.figures import STYLES
 from minisd.locks import Taken, locked
@@ -90,6 +90,8 @@ class Study:
     ------
     ConfigError
         If a setting is invalid, or a study has no such setting.
+    MissingPackageError
+        If a scheduler is given, and Dask is not installed.
     """
 
     def __init__(
@@ -137,6 +139,8 @@ class Study:
                 "--processes is for runs on this machine; with --scheduler each worker trains one "
                 "run at a time: leave out --processes"
             )
+        if scheduler is not None:
+            check_installed()
         self.processes, self.scheduler = processes, scheduler
         self.failures: dict[str, str] = {}
         self.stop = StopSignals()

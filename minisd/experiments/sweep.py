@@ -63,12 +63,9 @@ def train_on(
     ------
     Interrupted
         After all runs are saved.
-    MissingPackageError
-        If Dask is not installed, or too old.
     SchedulerError
         If the scheduler does not answer, or not any more, or has other versions of the packages.
     """
-    _check_installed()
     sweep = _Sweep(jobs, device, stop, report, say)
     was_lost = False
     while sweep.left:
@@ -331,7 +328,7 @@ def _wait_until_saved(client: Any, event: Any, tasks: set[str]) -> None:
 # ---- the scheduler ----
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
     """Raise a MissingPackageError if Dask is not installed, or too old."""
     oldest = ".".join(map(str, OLDEST))
     try:

@@ -27,7 +27,8 @@ from systems import killed, posix_only
 from tiny_runs import command, is_one_sentence, leftovers, outcome, state
 from tiny_studies import TINY_STUDY, study
 
-pytest.importorskip("distributed", reason="Dask is not installed: pip install 'minisd[dask]'")
+why = "Dask is not installed: pip install 'minisd[dask]'"
+pytest.importorskip("distributed.client", reason=why)  # tests/distributed is not what is meant
 
 RULES = [("constant", 1.0), ("linear", 0.5)]
 NAMES = ["digits-8-constant-seed1", "digits-8-linear-0.5-seed1"]
@@ -421,12 +422,16 @@ def said_of(out: Path, address: str, capsys) -> str:
     return said
 
 
-@pytest.mark.slow
-def test_an_address_where_nobody_answers_is_a_sentence_soon(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sweep, "_FIRST_PATIENCE", 1.0)
+@pytest.mark.parametrize("name", ["gradients", "all"])
+def test_an_address_where_nobody_answers_is_one_sentence(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr(sweep, "_FIRST_PATIENCE", 0.3)
+    monkeypatch.setattr(sweep, "_ONE_TRY", 0.3)
     began = time.monotonic()
-    said = said_of(tmp_path, "127.0.0.1:1", capsys)
-    assert "no scheduler answers at 127.0.0.1:1" in said
+    line = arguments(tmp_path, "127.0.0.1:1")
+    assert main([line[0], name, *line[2:]]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("minisd: no scheduler answers at 127.0.0.1:1: start one")
+    assert is_one_sentence(said)
     assert time.monotonic() - began < 10
 
 
