@@ -66,7 +66,8 @@ def table() -> str:
     for script in notebooks.scripts(FOLDER):
         about = notebooks.about(script)
         links = f"[{about.title}]({script.name}) ([notebook]({script.stem}.ipynb))"
-        runs = f"{measured['seconds'][script.stem]:.0f} s"
+        seconds = measured["seconds"].get(script.stem)  # None: newer than the last run of all
+        runs = "not measured" if seconds is None else f"{seconds:.0f} s"
         lines.append(f"| {about.number} | {links} | {about.learn} | {about.minutes} | {runs} |")
     return "\n".join(lines) + "\n"
 

@@ -1028,10 +1028,11 @@ exercise(3, two_levels, check)
 # %% [markdown]
 # ## What to read next
 #
-# This was the last tutorial. In the library: `minisd/recompute.py`, `minisd/machine/memory.py`, and
-# `tests/layers/test_recompute.py`, which asks for equal bits in more situations than we did. What
-# longer runs show is in `tutorials/results`, and `minisd experiment` makes them. T. Chen, B. Xu, C.
-# Zhang and C. Guestrin, *Training deep nets with sublinear memory cost*, 2016
+# [Tutorial 12](12_several_processes.py) shares a batch out among several processes. In the library:
+# `minisd/recompute.py`, `minisd/machine/memory.py`, and `tests/layers/test_recompute.py`, which
+# asks for equal bits in more situations than we did. What longer runs show is in
+# `tutorials/results`, and `minisd experiment` makes them. T. Chen, B. Xu, C. Zhang and C. Guestrin,
+# *Training deep nets with sublinear memory cost*, 2016
 # ([arXiv:1604.06174](https://arxiv.org/abs/1604.06174)); the optimum over all such schedules is
 # older: A. Griewank and A. Walther, *Algorithm 799: revolve*, 2000. On the first steps: P. Goyal
 # and others, *Accurate, large minibatch SGD*, 2017

@@ -82,6 +82,23 @@ def joined() -> Group:
     return _joined
 
 
+def mpiexec() -> str:
+    """Return the path of ``mpiexec``.
+
+    That of an environment's own wheel comes first: mpi4py finds the library of the same wheel.
+
+    Raises
+    ------
+    MissingPackageError
+        If there is none.
+    """
+    beside_python = str(Path(sys.executable).parent)
+    found = shutil.which("mpiexec", path=beside_python) or shutil.which("mpiexec")
+    if found is None:
+        raise MissingPackageError(f"there is no mpiexec: {_NEEDED}")
+    return found
+
+
 def start(processes: int, arguments: Sequence[str]) -> NoReturn:
     """Become ``mpiexec -n processes minisd arguments``: this process ends here.
 
@@ -92,15 +109,11 @@ def start(processes: int, arguments: Sequence[str]) -> NoReturn:
     UserError
         If there is no ``mpiexec``.
     """
-    # that of an environment's own wheel comes first: mpi4py finds the library of the same wheel
-    beside_python = str(Path(sys.executable).parent)
-    mpiexec = shutil.which("mpiexec", path=beside_python) or shutil.which("mpiexec")
-    if mpiexec is None:
-        raise MissingPackageError(f"there is no mpiexec: {_NEEDED}")
-    command = [mpiexec, "-n", str(processes), sys.executable, "-m", "minisd", *arguments]
+    launcher = mpiexec()
+    command = [launcher, "-n", str(processes), sys.executable, "-m", "minisd", *arguments]
     if os.name == "nt":  # where a process cannot become another one
         sys.exit(subprocess.call(command))
-    os.execv(mpiexec, command)
+    os.execv(launcher, command)
 
 
 def described(group: Group, threads: int) -> list[str]:

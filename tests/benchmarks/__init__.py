@@ -1,4 +1,4 @@
-"""Benchmarks: minisd against PyTorch and DeZero on the machine at hand.
+"""Benchmarks: minisd against other libraries on the machine at hand.
 
     python -m tests.benchmarks                 # everything, about 12 minutes on 2 cores
     python -m tests.benchmarks --quick         # small sizes: does it work?

@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from minisd import machine
 from tests.benchmarks import hardware, picture
-from tests.benchmarks.bench import FULL, INSTALL, QUICK, Bench
+from tests.benchmarks.bench import FULL, QUICK, Bench
+from tests.benchmarks.peers import INSTALL
 from tests.benchmarks.report import Report, Row, write
 from tests.benchmarks.rows import ROWS
 
@@ -20,7 +21,7 @@ from tests.benchmarks.rows import ROWS
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
-        description="Measure minisd against PyTorch and DeZero on this machine.",
+        description="Measure minisd against other libraries on this machine.",
         epilog="About 12 minutes on 2 cores. Ctrl-C ends it; what was measured is saved.",
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks-out"), metavar="DIR")
@@ -29,7 +30,7 @@ def arguments() -> argparse.Namespace:
                         help=f"some of: {', '.join(ROWS)}")  # fmt: skip
     parser.add_argument("--repeat", type=int, help="rounds, at least 5 (default: 7; 2 if --quick)")
     parser.add_argument("--threads", type=int, default=min(2, machine.available_cores()),
-                        help="of minisd and of PyTorch (default: %(default)s)")  # fmt: skip
+                        help="of minisd and of its peers (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.repeat is None:

@@ -14,11 +14,6 @@ from minisd import machine
 from .measure import alternate, differences, milliseconds
 from .report import Report
 
-INSTALL = {
-    "torch": "pip install 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu",
-    "dezero": "pip install 'dezero==0.0.13'",
-}
-
 
 @dataclass(frozen=True)
 class Sizes:

@@ -4,12 +4,14 @@ import os
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import minisd
 from minisd import machine
+
+from .peers import INSTALL
 
 
 def processor() -> str:
@@ -34,11 +36,10 @@ def versions() -> dict[str, str | None]:
         "python": platform.python_version(),
         "minisd": minisd.__version__,
     }
-    for package in ("numpy", "torch", "dezero"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
+    distributions = packages_distributions()  # "tensorflow" may be there as "tensorflow-cpu"
+    for package in ("numpy", *INSTALL):
+        names = distributions.get(package, ())
+        found[package] = version(names[0]) if names else None
     return found
 
 

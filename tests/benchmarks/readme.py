@@ -8,6 +8,8 @@ A test compares the two, so that the page cannot say what was not measured.
 import json
 from pathlib import Path
 
+from .measure import milliseconds
+
 HERE = Path(__file__).resolve().parent
 MEASURED = HERE / "measured" / "benchmarks.json"
 PAGE = HERE.parents[1] / "tutorials" / "site" / "speed.md"
@@ -57,7 +59,43 @@ def table(measured: dict) -> str:
         goal = "-" if row["must"] is None else f"{sign} {row['must']:g}{row['unit']}"
         medians = "-" if row["medians"] is None else f"{row['medians']:.3g}"
         lines.append(f"| {what} | {row['value']:.3g}{row['unit']} | {medians} | {goal} |")
+    for title, what, who in (
+        ("peers-", "training step; each library in a process of its own, in turn", "ours"),
+        ("ranks-", "training step on two processes of one thread; the same", "two processes"),
+    ):
+        rows = [row for row in measured["rows"] if row["name"].startswith(title)]
+        if any(row["missing"] is None for row in rows):
+            lines += ["", *table_of_peers(rows, versions, what, who)]
     return "\n".join(lines) + "\n"
+
+
+def table_of_peers(rows: list[dict], versions: dict, what: str, who: str) -> list[str]:
+    """Return the lines of a table of training steps: ours, or those of ``who``, and each peer's."""
+    lines = [
+        f"| {what} | {who} | theirs | {who} / theirs | of medians | spreads | theirs is ready "
+        "after |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        if row["missing"]:
+            continue
+        best = row["details"]["best"]
+        first = row["details"][row["details"]["contestant"]]
+        theirs = row["details"][best["name"]]
+        what = row["figure"].removeprefix("training step, ")
+        form = f", {best['form']}" if best["form"] else ""
+        version = versions[best["package"]] if best["package"] else "one process of two threads"
+        cells = [
+            f"{what}; {best['library']} {version}{form}",
+            milliseconds(first["minimum"]),
+            milliseconds(theirs["minimum"]),
+            f"{row['value']:.3g}",
+            f"{row['medians']:.3g}",
+            f"{first['spread']:.0%}, {theirs['spread']:.0%}",
+            f"{theirs['warm_up']:.0f} s",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def parts_of(page: str, begin: str = BEGIN, end: str = END) -> tuple[str, str, str]:

@@ -17,6 +17,8 @@ from torch import nn
 
 from minisd import ResNet
 
+from .network import Task
+
 KINDS = ("constant", "masked", "if")
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -82,14 +84,23 @@ def copy_weights(net: Net, model: ResNet) -> None:
             theirs.copy_(torch.from_numpy(ours.data))
 
 
-def trainer(net: Net, memory_format: str, images, labels) -> Callable[[], float]:
+def trainer(
+    net: Net,
+    memory_format: str,
+    images,
+    labels,
+    *,
+    lr: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-4,
+) -> Callable[[], float]:
     """Return one training step as a function."""
     layout = FORMATS[memory_format]
     net.to(memory_format=layout)
     x = torch.tensor(images).contiguous(memory_format=layout)
     target = torch.tensor(labels)
     optimizer = torch.optim.SGD(
-        net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
+        net.parameters(), lr=lr, momentum=momentum, nesterov=True, weight_decay=weight_decay
     )
 
     def step() -> float:
@@ -98,6 +109,32 @@ def trainer(net: Net, memory_format: str, images, labels) -> Callable[[], float]
         loss.backward()
         optimizer.step()
         return loss.item()
+
+    return step
+
+
+def limit_threads(threads: int) -> str:
+    torch.set_num_threads(threads)
+    return f"torch.set_num_threads({threads})"
+
+
+def training(task: Task) -> Callable[[int], float]:
+    """Return one training step as a function of the round, for a process of its own."""
+    net = Net(task.depth, kind="if" if task.patterns else "constant")
+    copy_weights(net, task.model())
+    run = trainer(
+        net,
+        task.memory_format,
+        *task.images(),
+        lr=task.lr,
+        momentum=task.momentum,
+        weight_decay=task.weight_decay,
+    )
+
+    def step(number: int) -> float:
+        if task.patterns:
+            net.gates = task.patterns[number % len(task.patterns)]
+        return run()
 
     return step
 

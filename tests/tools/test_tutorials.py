@@ -33,6 +33,7 @@ LONG = (
     "09_gpu",
     "10_fast",
     "11_a_thousand_layers",
+    "12_several_processes",
 )
 """Tutorials that take longer than the others, also with ``--quick``."""
 ON_THE_SITE = ("02_linear_softmax", "03_convolution", "05_residual_block", "08_gradient_flow")
@@ -40,13 +41,13 @@ ON_THE_SITE = ("02_linear_softmax", "03_convolution", "05_residual_block", "08_g
 NAMES = [
     "01_finite_differences", "02_linear_softmax", "03_convolution", "04_batchnorm",
     "05_residual_block", "06_stochastic_depth", "07_training", "08_gradient_flow", "09_gpu",
-    "10_fast", "11_a_thousand_layers",
+    "10_fast", "11_a_thousand_layers", "12_several_processes",
 ]  # fmt: skip
 
 
 def test_all_are_there():
     assert [script.stem for script in SCRIPTS] == NAMES
-    assert [notebooks.about(script).number for script in SCRIPTS] == list(range(1, 12))
+    assert [notebooks.about(script).number for script in SCRIPTS] == list(range(1, 13))
 
 
 def prose(script):
@@ -217,7 +218,7 @@ def test_the_factors_that_the_gradient_flow_tutorial_tells_are_those_found():
         assert abs(float(found) - float(factor)) < 0.05
 
 
-def test_the_memory_that_the_last_tutorial_tells_is_that_measured():
+def test_the_memory_that_the_tutorial_on_depth_tells_is_that_measured():
     rows = json.loads(readme.MEASURED.read_text())["rows"]
     peaks = {row["name"]: row["value"] for row in rows if row["name"].startswith("resnet-1202")}
     said = prose(SCRIPTS[10])
