@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Event, Status, Worker, get_worker
-
 from minisd.experiments.process import TrainingProcess, command
 from minisd.runs import folder as runfolder
 from minisd.runs.config import Config
@@ -64,9 +63,9 @@ def train_here(
     try:
         while not process.has_ended and not asked():
             time.sleep(_POLL_INTERVAL)
+    finally:  # whatever happened here, it may save its run
         process.ask_to_stop()
         process.wait()
-    finally:
         failure = process.close()
     if not failure:
         return COMPLETE, ""
@@ -89,7 +88,7 @@ class _Asked:
         if self._worker.status not in (Status.running, Status.paused) or not is_wanted:
             return True
         if not self._is_set and time.monotonic() >= self._next:
-            with suppress(OSError):  # the scheduler was lost: the worker will notice, and end
+            with suppress(Exception):  # the scheduler was lost: the worker notices it as well
                 self._is_set = self._event.is_set()
             self._next = time.monotonic() + _ASK_INTERVAL
         return self._is_set
