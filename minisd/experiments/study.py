@@ -19,7 +19,8 @@ from minisd import data
 from minisd.errors import ConfigError, RunFolderError, UserError
 from minisd.experiments import own_rules, stored
 from minisd.experiments.pool import same_run, train_all
-from minisd.experiments.sweep import check_installed, train_on
+from minisd.experiments.scheduler import check_installed
+from minisd.experiments.sweep import train_on
 from minisd.experiments.trained import Key, TrainedRun
 from minisd.figures import STYLES
 from minisd.locks import Taken, locked

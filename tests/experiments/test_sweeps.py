@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from killing import living
 from minisd.cli import main
-from minisd.experiments import sweep
+from minisd.experiments import scheduler, sweep
 from minisd.experiments.process import epochs_done
 from minisd.experiments.study import Study
 from minisd.runs import folder as runfolder
@@ -424,8 +424,8 @@ def said_of(out: Path, address: str, capsys) -> str:
 
 @pytest.mark.parametrize("name", ["gradients", "all"])
 def test_an_address_where_nobody_answers_is_one_sentence(tmp_path, capsys, monkeypatch, name):
-    monkeypatch.setattr(sweep, "_FIRST_PATIENCE", 0.3)
-    monkeypatch.setattr(sweep, "_ONE_TRY", 0.3)
+    monkeypatch.setattr(scheduler, "_FIRST_PATIENCE", 0.3)
+    monkeypatch.setattr(scheduler, "_ONE_TRY", 0.3)
     began = time.monotonic()
     line = arguments(tmp_path, "127.0.0.1:1")
     assert main([line[0], name, *line[2:]]) == 2

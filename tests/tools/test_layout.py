@@ -148,7 +148,7 @@ def test_only_distributed_imports_mpi():
 def test_only_sweeps_import_dask():
     """Its package is called distributed, as is our folder for MPI."""
     for name, path in MODULES.items():
-        if name not in ("experiments.sweep", "experiments.on_worker"):
+        if name not in ("experiments.sweep", "experiments.scheduler", "experiments.on_worker"):
             assert not names_imported(path) & {"dask", "distributed"}, name
 
 
