@@ -75,6 +75,10 @@ class MissingPackageError(UserError, ImportError):
     """Something that is asked for needs a package which is not installed."""
 
 
+class SchedulerError(UserError, ConnectionError):
+    """The scheduler of a sweep does not answer, or does not fit."""
+
+
 class OutOfMemoryError(UserError, MemoryError):
     """The memory of the CPU or the GPU is too small."""
 

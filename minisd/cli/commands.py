@@ -15,7 +15,7 @@ from minisd.cli.survival_option import chosen_survival
 from minisd.data import download, found_in, is_path, load
 from minisd.distributed import Group
 from minisd.distributed.launch import described, join, ranks_that_share_cores, threads_per_rank
-from minisd.errors import ConfigError, DeviceError, UserError
+from minisd.errors import ConfigError, DeviceError, SchedulerError, UserError
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.catalogue import run as run_experiment
 from minisd.experiments.study import Study
@@ -241,7 +241,14 @@ def data(*, action: str, name: str | None, data_dir: Path, mirror: str | None, q
 
 
 def experiment(
-    *, name: str | None, out: Path, size: str, processes: int | None, quiet: bool, **changes: Any
+    *,
+    name: str | None,
+    out: Path,
+    size: str,
+    processes: int | None,
+    scheduler: str | None,
+    quiet: bool,
+    **changes: Any,
 ) -> int:
     """Repeat an analysis of the paper, or extend it: a figure and the numbers in it."""
     if name is None:
@@ -251,7 +258,9 @@ def experiment(
     _check_data_is_named(changes | ({"data": "cifar10"} if size == "paper" else {}))
     problems: dict[str, None] = {}  # in order, and each once
     for each in EXPERIMENTS if name == ALL else (name,):
-        study = Study(out, size=size, processes=processes, quiet=quiet, **changes)
+        study = Study(
+            out, size=size, processes=processes, scheduler=scheduler, quiet=quiet, **changes
+        )
         if name == ALL and not quiet:
             print(f"\n{each}: {EXPERIMENTS[each].SUMMARY}", flush=True)
         try:
@@ -260,7 +269,7 @@ def experiment(
             print(f"\n{stopped}: saved. Go on with the same command", file=sys.stderr)
             raise
         except UserError as error:
-            if name != ALL:
+            if name != ALL or isinstance(error, SchedulerError):
                 raise
             problems[f"{each}: {error}"] = None
         if study.failures:

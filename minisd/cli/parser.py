@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from minisd.cli import commands, course
+from minisd.cli import commands, course, sweep
 from minisd.cli.arguments import Parser
 from minisd.cli.settings import add_settings, show_defaults, shown
 from minisd.experiments.catalogue import EXPERIMENTS
@@ -63,6 +63,8 @@ examples:
   minisd experiment gradients --out digits         ten minutes on two cores
   minisd experiment lesion --out study --data cifar10 --data-dir data
   minisd experiment all --out digits               all of those below
+  minisd experiment survival --list                for a cluster: its trainings
+  minisd experiment survival --scheduler node1:8786   on the workers of Dask
 
 Experiments with the same --out share the training runs that they have in
 common. Ctrl-C saves everything, and the same command continues. Each writes
@@ -266,6 +268,14 @@ def _add_experiment(parsers: Any) -> None:
     sub.add_argument(
         "--processes", type=int, metavar="N", default=None,
         help="runs that train at the same time (default: one for each core)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--scheduler", metavar="ADDRESS", default=None,
+        help="let the workers of a Dask scheduler train, such as tcp://node1:8786",
+    )  # fmt: skip
+    sub.add_argument(
+        "--list", action="store_const", dest="command", const=sweep.list_trainings,
+        help="only print the commands of the trainings that are left, one a line",
     )  # fmt: skip
     sub.add_argument(
         "--style", choices=tuple(STYLES), default="screen",

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -53,6 +53,14 @@ def is_first_of_its_machine() -> bool:
 def _number_in(names: Sequence[str]) -> int:
     there = [os.environ[name] for name in names if os.environ.get(name, "").isdecimal()]
     return int(there[0]) if there and started_with() > 1 else 0
+
+
+def alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process that is no rank, though this one may be one.
+
+    Under ``srun`` that may be a worker of Dask, which starts trainings of its own.
+    """
+    return {name: value for name, value in environment.items() if name not in _SIZES}
 
 
 def join() -> Group:

@@ -1,6 +1,7 @@
 """The experiments of ``minisd experiment`` by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import ModuleType
 
 from minisd.experiments import (
@@ -17,6 +18,7 @@ from minisd.experiments import (
 )
 from minisd.experiments.publish import Result, check_same_study, publish
 from minisd.experiments.study import Study
+from minisd.runs.config import Config
 from minisd.runs.progress import Progress
 
 EXPERIMENTS: dict[str, ModuleType] = {
@@ -38,9 +40,19 @@ EXPERIMENTS: dict[str, ModuleType] = {
 
 def ignored_options(name: str, study: Study) -> list[str]:
     """Return the options that were given, but that an experiment has no use for."""
-    given = [*study.changes, *(["processes"] if study.processes else [])]
+    given = [*study.changes]
+    given += [option for option in ("processes", "scheduler") if getattr(study, option)]
     ignores = getattr(EXPERIMENTS[name], "IGNORES", ())
     return ["--" + option.replace("_", "-") for option in given if option in ignores]
+
+
+def trainings(names: Iterable[str], study: Study) -> dict[Path, Config]:
+    """Return the runs that experiments need, complete or not, by their folders, each once."""
+    jobs: dict[Path, Config] = {}
+    for name in names:
+        if wanted := getattr(EXPERIMENTS[name], "trainings", None):
+            jobs |= {folder: run.config for folder, run in study.planned(wanted(study)).items()}
+    return jobs
 
 
 def run(name: str, study: Study, *, name_ignored: bool = True) -> Result:

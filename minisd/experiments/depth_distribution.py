@@ -38,6 +38,7 @@ IGNORES = (
     "flow",
     "device",
     "processes",
+    "scheduler",
 )
 RULES = [("linear", 0.5), ("linear", 0.8), ("uniform", 0.5)]
 BARS = "#a9b9d3"

@@ -23,7 +23,7 @@ from minisd.experiments.drawing import (
     title,
 )
 from minisd.experiments.publish import Result
-from minisd.experiments.study import Study
+from minisd.experiments.study import Job, Study
 from minisd.experiments.trained import TrainedRun, label
 from minisd.layer import restore, settings
 from minisd.runs.run import Run
@@ -100,11 +100,16 @@ def errors_of_averages(
     return np.array(errors)
 
 
+def trainings(study: Study) -> list[Job]:
+    """Return the runs that it needs."""
+    return study.jobs(RULES)
+
+
 def run(study: Study) -> Result:
     """Train with stochastic depth, if necessary; then sample sub-networks and average them."""
     size = SIZES[study.scale]
     rows: list[dict[str, Any]] = []
-    runs = study.runs(RULES)
+    runs = study.train(trainings(study))
     for trained in runs:
         rows += _of_network(study, trained, **size)
     images = min(size["images"], runs[0].config["resolved"]["test_images"])

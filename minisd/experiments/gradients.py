@@ -27,7 +27,7 @@ from minisd.experiments.drawing import (
     whole_numbers,
 )
 from minisd.experiments.publish import Result, place
-from minisd.experiments.study import Study
+from minisd.experiments.study import Job, Study
 from minisd.experiments.trained import TrainedRun, label
 
 NAME = "gradients"
@@ -61,9 +61,14 @@ def curves(run: TrainedRun) -> dict[str, np.ndarray]:
     }
 
 
+def trainings(study: Study) -> list[Job]:
+    """Return the runs that it needs."""
+    return study.jobs(RULES)
+
+
 def run(study: Study) -> Result:
     """Train both kinds of network, if necessary, and draw."""
-    runs = study.runs(RULES)
+    runs = study.train(trainings(study))
     rows: list[dict[str, Any]] = []
     for trained in runs:
         columns = curves(trained)

@@ -22,7 +22,7 @@ from minisd.experiments.drawing import (
     whole_numbers,
 )
 from minisd.experiments.publish import Result, place
-from minisd.experiments.study import Study
+from minisd.experiments.study import Job, Study
 from minisd.experiments.trained import label
 from minisd.flow import Recorder, load
 from minisd.runs.run import Run
@@ -70,6 +70,11 @@ def first_steps(
     return [[None if np.isnan(value) else value for value in row] for row in table.tolist()]
 
 
+def trainings(study: Study) -> list[Job]:
+    """Return the runs that it needs."""
+    return study.jobs(RULES)
+
+
 def run(study: Study) -> Result:
     """Train the three kinds of network, if necessary, and draw."""
     steps = STEPS[study.scale]
@@ -87,7 +92,7 @@ def run(study: Study) -> Result:
     early = study.each(NAME, keys, compute)
     starts = {keys[key]: np.array(table, float) for key, table in early.items()}
     epochs = {}
-    for trained in study.runs(RULES):
+    for trained in study.train(trainings(study)):
         columns = convolutions(trained.flow["parameter"].tolist())
         key = trained.rule, trained.p_last, trained.seed
         epochs[key] = trained.per_epoch("grad_mean")[:, columns].T

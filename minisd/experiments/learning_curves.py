@@ -22,7 +22,7 @@ from minisd.experiments.drawing import (
     whole_numbers,
 )
 from minisd.experiments.publish import Result
-from minisd.experiments.study import Study
+from minisd.experiments.study import Job, Study
 from minisd.experiments.trained import label
 from minisd.figures import data_label
 
@@ -47,9 +47,14 @@ def paper_figure(data: str, depth: int) -> tuple[str, int, int] | None:
     return PAPER_FIGURES.get(deepest, PAPER_FIGURES.get(data))
 
 
+def trainings(study: Study) -> list[Job]:
+    """Return the runs that it needs."""
+    return study.jobs(RULES)
+
+
 def run(study: Study) -> Result:
     """Train with constant depth, p_L = 0.5 and 0.8, if necessary, and draw."""
-    runs = study.runs(RULES)
+    runs = study.train(trainings(study))
     rows: list[dict[str, Any]] = []
     for trained in runs:
         best = trained.best

@@ -25,7 +25,7 @@ from minisd.experiments.drawing import (
 )
 from minisd.experiments.path_lengths import by_length, sampled_norms
 from minisd.experiments.publish import Result, place
-from minisd.experiments.study import Study
+from minisd.experiments.study import Job, Study
 from minisd.experiments.trained import TrainedRun, label
 from minisd.layer import Layer
 from minisd.runs.run import Run
@@ -103,11 +103,16 @@ def operate(run: Run, what: str, amount: int, repetition: int) -> tuple[list[Lay
     return [model.blocks[number] for number in order], kendall(rows, order)
 
 
+def trainings(study: Study) -> list[Job]:
+    """Return the runs that it needs."""
+    return study.jobs(RULES)
+
+
 def run(study: Study) -> Result:
     """Train both kinds of network, if necessary. Then remove or swap their blocks."""
     size = SIZES[study.scale]
     rows: list[dict[str, Any]] = []
-    runs = study.runs(RULES)
+    runs = study.train(trainings(study))
     for trained in runs:
         rows += _of_network(study, trained, size)
     images = min(size["images"], runs[0].config["resolved"]["test_images"])

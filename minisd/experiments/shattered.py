@@ -42,7 +42,7 @@ ALT = (
     "inputs, for plain, constant and stochastic networks of several depths; and one of the "
     "correlation at independent inputs against the depth, on a logarithmic axis."
 )
-IGNORES = ("epochs", "batch_size", "lr", "flow", "device", "processes")
+IGNORES = ("epochs", "batch_size", "lr", "flow", "device", "processes", "scheduler")
 RULES = [("plain", 1.0), ("constant", 1.0), ("linear", 0.5)]
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"depths": (8, 20), "points": 32, "draws": 2},

@@ -11,13 +11,16 @@ import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from minisd import data
 from minisd.errors import ConfigError, RunFolderError, UserError
 from minisd.experiments import own_rules, stored
 from minisd.experiments.pool import same_run, train_all
+from minisd.experiments.scheduler import check_installed
+from minisd.experiments.sweep import train_on
 from minisd.experiments.trained import Key, TrainedRun
 from minisd.figures import STYLES
 from minisd.locks import Taken, locked
@@ -54,6 +57,14 @@ Job = tuple[str, float, int, dict[str, Any]]
 """A run: rule, p_L, seed, and settings that differ from the study's."""
 
 
+class Planned(NamedTuple):
+    """A run that is to have a folder of the study: its settings, its key, and perhaps a title."""
+
+    config: Config
+    key: Key
+    title: str | None
+
+
 class Study:
     """The settings and the folder of experiments.
 
@@ -64,6 +75,8 @@ class Study:
         "laptop" uses the digits, or the first images of another data set.
     processes : int, optional
         Runs that train at the same time. Default: one for each core; on a GPU one.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers train the runs: see `minisd.experiments.sweep`.
     quiet : bool
         Print errors only.
     style : "screen" or "paper"
@@ -78,6 +91,8 @@ class Study:
     ------
     ConfigError
         If a setting is invalid, or a study has no such setting.
+    MissingPackageError
+        If a scheduler is given, and Dask is not installed.
     """
 
     def __init__(
@@ -86,6 +101,7 @@ class Study:
         *,
         size: str = "laptop",
         processes: int | None = None,
+        scheduler: str | None = None,
         quiet: bool = False,
         style: str = "screen",
         pdf: bool = False,
@@ -119,7 +135,14 @@ class Study:
         self.settings = settings
         if processes is not None and processes < 1:
             raise ConfigError(f"the number of processes must be at least 1, got {processes}")
-        self.processes = processes
+        if processes is not None and scheduler is not None:
+            raise ConfigError(
+                "--processes is for runs on this machine; with --scheduler each worker trains one "
+                "run at a time: leave out --processes"
+            )
+        if scheduler is not None:
+            check_installed()
+        self.processes, self.scheduler = processes, scheduler
         self.failures: dict[str, str] = {}
         self.stop = StopSignals()
         self.training_images: int | None = None
@@ -190,10 +213,37 @@ class Study:
         """
         seeds = [whole_number("a seed", seed, 0, 2**63) for seed in seeds] or self.seeds
         if not isinstance(rules, Mapping):
-            return self.train([(*rule, seed, {}) for rule in rules for seed in seeds])
+            return self.train(self.jobs(rules, seeds))
         L = self.config("constant", 1.0, self.seeds[0]).num_blocks
         own = own_rules.jobs(rules, L, seeds, depth_is_given="depth" in self.changes)
         return self.train(own)
+
+    def jobs(self, rules: Iterable[tuple[str, float]], seeds: Sequence[int] = ()) -> list[Job]:
+        """Return a run for every rule, a pair of name and p_L, with every seed."""
+        return [(*rule, seed, {}) for rule in rules for seed in seeds or self.seeds]
+
+    def planned(self, wanted: Iterable[Job]) -> dict[Path, Planned]:
+        """Return the wanted runs by their folders. Nothing is written.
+
+        Raises
+        ------
+        ConfigError
+            If there is a run of other settings in such a folder.
+        """
+        planned: dict[Path, Planned] = {}
+        for rule, p_last, seed, changes in wanted:
+            config = self.config(rule, p_last, seed, **changes)
+            rule_name = rule if rule in ("constant", "plain") else f"{rule}-{p_last:g}"
+            if "survival" in changes:
+                rule_name = own_rules.slug(rule)
+            others = [key for key in changes if key not in ("depth", "survival")]
+            suffix = "".join(f"-{key}{changes[key]}" for key in others)
+            name = f"{config.data_name}-{config.depth}-{rule_name}-seed{seed}{suffix}"
+            folder = self.out / "runs" / name
+            self._check_same(folder, config)
+            title = rule if "survival" in changes else None
+            planned[folder] = Planned(config, (rule, p_last, seed), title)
+        return planned
 
     def train(self, wanted: Iterable[Job]) -> list[TrainedRun]:
         """Train the wanted runs, except those that are already trained, and return all of them.
@@ -205,30 +255,20 @@ class Study:
         UserError
             If all runs failed.
         """
-        jobs: dict[Path, Config] = {}
-        keys: dict[Path, Key] = {}
-        titles: dict[Path, str] = {}
-        for rule, p_last, seed, changes in wanted:
-            config = self.config(rule, p_last, seed, **changes)
-            rule_name = rule if rule in ("constant", "plain") else f"{rule}-{p_last:g}"
-            if "survival" in changes:
-                rule_name = own_rules.slug(rule)
-            others = [key for key in changes if key not in ("depth", "survival")]
-            suffix = "".join(f"-{key}{changes[key]}" for key in others)
-            name = f"{config.data_name}-{config.depth}-{rule_name}-seed{seed}{suffix}"
-            folder = self.out / "runs" / name
-            self._check_same(folder, config)
-            jobs[folder], keys[folder] = config, (rule, p_last, seed)
-            if "survival" in changes:
-                titles[folder] = rule
+        planned = self.planned(wanted)
+        jobs = {folder: run.config for folder, run in planned.items()}
         (self.out / "runs").mkdir(parents=True, exist_ok=True)
         on_gpu = self.settings.get("device", "cpu") != "cpu"
         processes = self.processes or (1 if on_gpu else available_cores())
         epochs = sum(config.epochs for config in jobs.values())
         with closing(Counting(epochs, "epochs of training", quiet=self.quiet)) as counting:
-            failures = train_all(
+            train = (
+                partial(train_all, processes=processes)
+                if self.scheduler is None
+                else partial(train_on, self.scheduler)
+            )
+            failures = train(
                 jobs,
-                processes=processes,
                 device=self.changes.get("device"),
                 stop=self.stop,
                 report=counting.reach,
@@ -239,8 +279,8 @@ class Study:
         if "device" in self.changes:
             machine["device"] = self.changes["device"]
         trained = [
-            TrainedRun(folder, keys[folder], machine, title=titles.get(folder))
-            for folder in jobs
+            TrainedRun(folder, run.key, machine, title=run.title)
+            for folder, run in planned.items()
             if folder not in failures
         ]
         if not trained:

@@ -17,7 +17,7 @@ from minisd.experiments.drawing import (
     title,
 )
 from minisd.experiments.publish import Result, place
-from minisd.experiments.study import Study
+from minisd.experiments.study import Job, Study
 
 NAME = "survival"
 SUMMARY = "Fig. 8: test error against p_L, and against depth"
@@ -36,20 +36,31 @@ SWEEPS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(study: Study) -> Result:
-    """Train every combination, each in its own process, and draw the complete ones."""
+def trainings(study: Study) -> list[Job]:
+    """Return the runs that it needs: every combination of rule, depth, p_L and seed."""
     sweep = SWEEPS[study.scale]
-    depth = study.config("constant", 1.0, study.seeds[0]).depth
-    depths = sorted({*sweep["depths"], depth})
+    depth, depths = depths_of(study)
     epochs = study.changes.get("epochs", sweep.get("epochs"))
     changes = {} if epochs == study.settings.get("epochs") else {"epochs": epochs}
     jobs = [("linear", layers, p) for layers in depths for p in sweep["p"]]
     jobs += [("uniform", depth, p) for p in sweep["p"] if p < 1]
-    runs = study.train(
+    return [
         (rule if p < 1 else "constant", p, seed, {"depth": layers, **changes})
         for rule, layers, p in jobs
         for seed in study.seeds
-    )
+    ]
+
+
+def depths_of(study: Study) -> tuple[int, list[int]]:
+    """Return the study's own depth, and all depths that are trained."""
+    depth = study.config("constant", 1.0, study.seeds[0]).depth
+    return depth, sorted({*SWEEPS[study.scale]["depths"], depth})
+
+
+def run(study: Study) -> Result:
+    """Train every combination, each in its own process, and draw the complete ones."""
+    depth, depths = depths_of(study)
+    runs = study.train(trainings(study))
     rows = [
         {
             "rule": rule,

@@ -24,7 +24,7 @@ ALT = (
     "Two charts: the time of a training step against the number of open blocks, with a straight "
     "line; and the mean time against p_L, with a dotted line at the expected share of open blocks."
 )
-IGNORES = ("epochs", "flow", "processes")
+IGNORES = ("epochs", "flow", "processes", "scheduler")
 PROBS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 ROUNDS = {"quick": (3, 10), "digits": (7, 100), "laptop": (7, 40), "paper": (11, 100)}
 """By scale: (timed steps for every number of open blocks, timed steps for every p_L)."""

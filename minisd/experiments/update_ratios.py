@@ -20,7 +20,7 @@ from minisd.experiments.drawing import (
     whole_numbers,
 )
 from minisd.experiments.publish import Result
-from minisd.experiments.study import Study
+from minisd.experiments.study import Job, Study
 from minisd.experiments.trained import TrainedRun, label
 
 NAME = "update-ratios"
@@ -47,9 +47,14 @@ def ratios(one: TrainedRun) -> tuple[list[str], np.ndarray, np.ndarray]:
     return [names[column] for column in columns], one.flow["step"][full], table
 
 
+def trainings(study: Study) -> list[Job]:
+    """Return the runs that it needs."""
+    return study.jobs(RULES)
+
+
 def run(study: Study) -> Result:
     """Train both kinds of network, if necessary, and draw."""
-    runs = study.runs(RULES)
+    runs = study.train(trainings(study))
     rows: list[dict[str, Any]] = []
     for trained in runs:
         names, steps, table = ratios(trained)

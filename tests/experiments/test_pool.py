@@ -96,6 +96,15 @@ def test_no_more_runs_than_asked_for_train_at_the_same_time(tmp_path, monkeypatc
     assert train(jobs(tmp_path, 3), 1) == {}
 
 
+RANK = "import os, sys; sys.exit('SLURM_STEP_NUM_TASKS' in os.environ)"
+
+
+def test_a_run_of_a_worker_that_srun_has_started_is_no_rank(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    replace_command(monkeypatch, RANK)
+    assert train(jobs(tmp_path, 1), 1) == {}
+
+
 def test_a_run_of_a_study_is_the_run_of_the_command(trained, tmp_path):
     out, runs = trained
     assert [run.name for run in runs] == NAMES

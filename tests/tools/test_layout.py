@@ -145,6 +145,13 @@ def test_only_distributed_imports_mpi():
             assert not names_imported(path) & {"mpi4py"}, name
 
 
+def test_only_sweeps_import_dask():
+    """Its package is called distributed, as is our folder for MPI."""
+    for name, path in MODULES.items():
+        if name not in ("experiments.sweep", "experiments.scheduler", "experiments.on_worker"):
+            assert not names_imported(path) & {"dask", "distributed"}, name
+
+
 def test_the_machine_knows_nothing_of_images():
     for name, path in MODULES.items():
         if room(name) == "machine":
@@ -166,7 +173,7 @@ def test_there_is_no_pickle_and_no_global_random_state():
 
 def test_importing_minisd_is_light():
     """Neither CuPy nor matplotlib nor SciPy until they are asked for."""
-    heavy = "{'cupy', 'matplotlib', 'scipy', 'pooch', 'torch'}"
+    heavy = "{'cupy', 'matplotlib', 'scipy', 'pooch', 'torch', 'dask'}"
     code = f"import sys, minisd, minisd.cli; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -54,7 +54,7 @@ MECHANISM = {
     "course/submissions.py": {"replace"},
     "experiments/publish.py": {"savefig"},  # into memory
     "experiments/gradients_by_depth.py": {"TemporaryDirectory"},
-    "experiments/pool.py": {"TemporaryFile"},
+    "experiments/process.py": {"TemporaryFile"},
     "tutorial/tools.py": {"savefig", "mkdir"},  # into memory, or a stream of `write_atomically`
     "figures.py": {"savefig"},  # into memory
     "runs/checkpoint.py": {"savez"},  # into memory

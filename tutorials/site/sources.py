@@ -27,6 +27,7 @@ TREE = {
         "tutorials/site/own",
         "tutorials/site/running",
         "tutorials/site/processes",
+        "tutorials/site/cluster",
         "tutorials/site/speed",
         "tutorials/site/gpu",
     ],
