@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisd import machine
-from minisd.backend import Array, array_module
+from minisd.backend import Array, array_module, to_numpy
 from minisd.distributed import Group, ShardedGroup
 from minisd.distributed.in_threads import Meeting, on_threads
 from minisd.layer import Layer, Parameter
+from minisd.layers import BatchNorm2d
 
 Gradients = Callable[[Layer, Array, Array, Group, int], Any]
 """Forward and backward of one part of a batch: (model, images, labels, group, of) to loss."""
@@ -21,7 +22,7 @@ Gradients = Callable[[Layer, Array, Array, Group, int], Any]
 @contextmanager
 def grouped(model: Layer, group: Group) -> Iterator[None]:
     """Inside the block, let every batch norm of ``model`` ask ``group`` for its sums."""
-    norms: list[Any] = [layer for layer in model.walk() if hasattr(layer, "group")]
+    norms = [layer for layer in model.walk() if isinstance(layer, BatchNorm2d)]
     before = [norm.group for norm in norms]
     for norm in norms:
         norm.group = group
@@ -40,7 +41,7 @@ def travelling(model: Layer) -> list[Parameter]:
     complete = {
         id(parameter)
         for layer in model.walk()
-        if getattr(layer, "group", None) is not None
+        if isinstance(layer, BatchNorm2d) and layer.group is not None
         for _, parameter in layer.parameters()
     }
     return [p for _, p in model.parameters() if p.grad is not None and id(p) not in complete]
@@ -62,25 +63,42 @@ def add_gradients(model: Layer, group: Group) -> None:
         parameter.grad = total[end - grad.size : end].reshape(grad.shape)
 
 
-def whole_loss(loss: float, model: Layer, of: int, group: Group) -> float:
+def whole_loss(loss: float, num_images: int, model: Layer, of: int, group: Group) -> float:
     """Return the loss of the whole batch: the sum of the shares of all parts.
 
-    The message also says which network each part went through. If ranks disagree about that, for
-    instance because one has drawn other gates, every later sum would be wrong.
+    The message also says how many images each part has, and which network they went through. If
+    ranks disagree about that, for instance because one has drawn other gates, every later sum would
+    be wrong.
 
     Raises
     ------
     RuntimeError
         If they disagree.
+    ValueError
+        If the parts together are not the whole batch.
     """
     gates = [bool(block.is_open) for block in getattr(model, "blocks", [])]
-    parts = group.gather((loss, zlib.crc32(repr((of, gates)).encode())))
-    if len({seen for _, seen in parts}) > 1:
+    parts = group.gather((loss, num_images, zlib.crc32(repr((of, gates)).encode())))
+    if len({seen for *_, seen in parts}) > 1:
         raise RuntimeError(
             "the ranks train different networks or batches: they need the same generators, in the "
             "same state, and the same callbacks"
         )
-    return float(sum(share for share, _ in parts))
+    counts = [count for _, count, _ in parts]
+    if sum(counts) != of:
+        raise ValueError(
+            f"the parts have {counts} images, but the mini-batch {of}: give each rank "
+            "images[group.part(len(images))]"
+        )
+    return float(sum(share for share, *_ in parts))
+
+
+def alike(model: Layer, group: Group) -> bool:
+    """Whether all ranks have the same parameters, running statistics among them, bit for bit."""
+    seen = 0
+    for _, array in (*((n, p.data) for n, p in model.parameters()), *model.buffers()):
+        seen = zlib.crc32(to_numpy(array).tobytes(), seen)
+    return len(set(group.gather((seen,)))) == 1
 
 
 def in_shards(
@@ -154,8 +172,8 @@ def traffic(model: Any, gates: Sequence[bool]) -> Traffic:
     """Return what a step sends, given its gates: closed blocks send nothing.
 
     For a batch norm of C channels, whose numbers take s bytes: forward 8 + 2 C s (count, mean,
-    variance), backward 2 C s (dgamma, dbeta). For the loss: 16. With recomputation, the forward of
-    a block, and what it sends, comes twice; that is not counted here.
+    variance), backward 2 C s (dgamma, dbeta). For the loss, with its checks: 24. With
+    recomputation, the forward of a block, and what it sends, comes twice; that is not counted here.
 
     Parameters
     ----------
@@ -168,14 +186,14 @@ def traffic(model: Any, gates: Sequence[bool]) -> Traffic:
         if not is_open
         for layer in block.branch.walk()
     }
-    messages, small, gradients = 1, 16, 0
+    messages, small, gradients = 1, 24, 0
     for layer in model.walk():
         if id(layer) in closed:
             continue
         own = sum(
             value.data.nbytes for value in vars(layer).values() if isinstance(value, Parameter)
         )
-        if hasattr(layer, "group"):
+        if isinstance(layer, BatchNorm2d):
             messages += 2
             small += 8 + 2 * own
         else:

@@ -105,7 +105,7 @@ def _gradients(
     if wait:
         loss = float(loss)
         if of is not None:
-            loss = whole_loss(loss, model, of, group)
+            loss = whole_loss(loss, len(images), model, of, group)
         if not math.isfinite(loss):
             raise NonFiniteError(
                 f"the loss is {loss}; the first output that is not finite comes from "

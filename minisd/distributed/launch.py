@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 from minisd.distributed.group import ALONE, Group
@@ -90,7 +92,21 @@ def join() -> Group:
     from minisd.distributed.mpi import MPIGroup
 
     _joined = MPIGroup(MPI.COMM_WORLD)
+    sys.excepthook = _end_all
     return _joined
+
+
+def _end_all(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say which error ends this rank, and end the others, or they would wait for it for ever.
+
+    The ``minisd`` command does that itself; this is for programs.
+    """
+    words = "".join(traceback.format_exception(kind, error, trace)).rstrip()
+    others_end = _joined.farewell(words)
+    if _joined.speaks or not others_end:
+        print(words, file=sys.stderr, flush=True)
+    if not others_end:
+        _joined.abort(1)
 
 
 @contextmanager

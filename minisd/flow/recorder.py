@@ -8,6 +8,7 @@ import numpy as np
 
 from minisd.backend import Array, is_cupy
 from minisd.distributed import ShardedGroup
+from minisd.distributed.launch import joined
 from minisd.errors import RunFolderError
 from minisd.flow.also import Also, check_also, measured
 from minisd.flow.file import RecordFile
@@ -18,6 +19,11 @@ from minisd.flow.watch import Watch
 from minisd.layer import Layer
 from minisd.ops.check import whole_number
 from minisd.optim import Optimizer, check_optimizer
+
+_ONE_FILE = (
+    "of several ranks each would write the file: make the recorder without a path, and it records "
+    "into the folder of the run, minisd.fit(..., out=...)"
+)
 
 
 class Recorder:
@@ -78,6 +84,8 @@ class Recorder:
         self.done = 0 if done is None else whole_number("done", done, 0)
         if optimizer is None and path is not None:
             raise TypeError("a recorder with a path needs an optimiser: Recorder(model, optimizer)")
+        if path is not None and joined().size > 1:
+            raise RunFolderError(_ONE_FILE)
         self.model = model
         self.also = check_also(also)
         self._path = path
@@ -183,10 +191,7 @@ class Recorder:
         if isinstance(run.group, ShardedGroup):
             raise RunFolderError("the gradient flow cannot be recorded in shards")
         if run.group.size > 1 and self._path is not None:
-            raise RunFolderError(
-                "of several ranks each would write the file: make the recorder without a path, and "
-                "it records into the folder of the run"
-            )
+            raise RunFolderError(_ONE_FILE)
         self._watch.group, self._writes = run.group, run.group.rank == 0
         if self.model is not run.model:
             raise RuntimeError("the recorder was made for another network than the run's")

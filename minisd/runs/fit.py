@@ -123,6 +123,7 @@ def _fit(
             num_images=len(run.train), num_steps=run.steps_per_epoch, lr=run.optimizer.lr
         )
         run.mark_epoch_start()
+        run.check_alike()
         callbacks.tell("epoch")
         save()
         progress.epoch(row, run.epochs)

@@ -13,6 +13,7 @@ from minisd import machine
 from minisd.backend import is_cupy
 from minisd.data.batches import NO_AUGMENTATION, Augmentation
 from minisd.distributed import ALONE, Group
+from minisd.distributed.launch import started_with, threads_per_rank
 from minisd.errors import ConfigError
 from minisd.layer import Layer
 from minisd.ops.check import cannot_take, number, whole_number
@@ -156,6 +157,11 @@ def fit(
         group=group,
     )
     progress = Silent() if group.rank > 0 else Progress() if quiet else Console()
+    if started_with() > group.size:
+        progress.warn(
+            f"a launcher has started {started_with()} processes, and each trains a run of its own: "
+            "to share one, give fit(..., group=minisd.distributed.join())"
+        )
     if out is None:
         if flow is not None:
             raise ConfigError("flow is recorded in the folder of the run: give out as well")
@@ -296,7 +302,7 @@ def _training(
         data_rng=data_rng,
         gate_rng=gate_rng,
         device="cuda" if is_cupy(first) else "cpu",
-        threads=machine.num_threads(),
+        threads=min(machine.num_threads(), threads_per_rank(group, machine.available_cores())),
         flow=flow,
         gates=None if isinstance(gates, str) else gates,
         per_image=gates == "image",

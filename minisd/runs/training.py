@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array, to_numpy
+from minisd.data_parallel import alike
 from minisd.distributed import ALONE, Group, ShardedGroup
 from minisd.errors import CheckpointError, ConfigError
 from minisd.gates import draw_image_gates, set_image_gates
 from minisd.gpu import describe_gpu
 from minisd.layer import Layer
+from minisd.layers import BatchNorm2d
 from minisd.machine import blas_description
 from minisd.ops.check import number
 from minisd.optim import Optimizer, Schedule
@@ -100,6 +102,8 @@ class Training:
         self.group = group
         self.steps_per_epoch = -(-len(self.train) // batch_size)
         _check_parts(group, len(self.train), batch_size)
+        if self.is_shared:
+            _check_layers(model)
         self.position = Position()
         self.best_arrays: dict[str, Array] = {}
         self.loss: Any = None
@@ -153,6 +157,14 @@ class Training:
     def is_shared(self) -> bool:
         """Whether a mini-batch is cut into parts: for several ranks, or shards."""
         return self.group.size > 1 or isinstance(self.group, ShardedGroup)
+
+    def check_alike(self) -> None:
+        """Raise a RuntimeError if ranks have come to have different weights."""
+        if self.group.size > 1 and not alike(self.model, self.group):
+            raise RuntimeError(
+                "the ranks have different weights or running statistics: does a callback change "
+                "them on one rank only, or a layer draw random numbers of its own?"
+            )
 
     @property
     def is_complete(self) -> bool:
@@ -362,6 +374,16 @@ def _check_parts(group: Group, num_images: int, batch_size: int) -> None:
             f"{batch_size}), too few for {num_parts} {'shards' if shards else 'processes'}: use "
             "another batch size"
         )
+
+
+def _check_layers(model: Layer) -> None:
+    """Raise a ConfigError if a layer keeps statistics that only batch norm has from all images."""
+    for layer in model.walk():
+        if layer.buffer_names and not isinstance(layer, BatchNorm2d):
+            raise ConfigError(
+                f"{type(layer).__name__} has {', '.join(layer.buffer_names)}, which would be of "
+                "one rank's images: of several ranks, only BatchNorm2d sees the whole mini-batch"
+            )
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

@@ -8,7 +8,7 @@ from minisd import SGD, Adam, draw_gates, draw_image_gates, linear_decay, ops, r
 from minisd.backend import to_device, to_numpy
 from minisd.data_parallel import traffic
 from minisd.distributed import ALONE, Group, RankLost, ShardedGroup, run_ranks
-from minisd.errors import ConfigError, DataError, NonFiniteError
+from minisd.errors import ConfigError, DataError, NonFiniteError, RunFolderError
 from minisd.flow import Recorder
 from minisd.gates import set_image_gates
 from minisd.train import evaluate, train_step
@@ -197,7 +197,7 @@ def test_the_formula_by_hand():
     """Stem of 4 channels, a 3x3 convolution and a batch norm; classifier 16 x 10 and its bias."""
     model = resnet(20, width=4, rng=np.random.default_rng(1))
     nothing_open = traffic(model, [False] * L)
-    assert nothing_open == (1 + 2, 16 + (8 + 4 * 4 * 4), 4 * (27 * 4 + 160 + 10))
+    assert nothing_open == (1 + 2, 24 + (8 + 4 * 4 * 4), 4 * (27 * 4 + 160 + 10))
     first_open = traffic(model, [True] + [False] * (L - 1))
     assert first_open.messages - nothing_open.messages == 4
     assert first_open.bytes - nothing_open.bytes == 2 * (8 + 4 * 4 * 4)
@@ -367,3 +367,107 @@ def test_the_recorder_sees_the_whole_batch(tmp_path):
             np.testing.assert_allclose(
                 shared[name], alone[name], rtol=1e-3, atol=1e-6, err_msg=name
             )
+
+
+# ---- what would be wrong in silence ----
+
+
+class Scale(minisd.Layer):
+    """A layer of a user's own, whose attribute has the name of one of batch norm's."""
+
+    def __init__(self):
+        self.group = 4
+        self.scale = minisd.Parameter(np.ones(1, np.float32))
+
+    def forward(self, x):
+        self.save(x)
+        return self.scale.data * x
+
+    def backward(self, dy):
+        self.scale.accumulate((dy * self.take()).sum().reshape(1))
+        return self.scale.data * dy
+
+
+class Counted(Scale):
+    """A layer with statistics of its own."""
+
+    buffer_names = ("seen",)
+
+    def __init__(self):
+        super().__init__()
+        self.seen = np.zeros(1, np.float32)
+
+
+def fitted(group, *, first=None, callbacks=(), batch_size=8):
+    data = minisd.data.load("digits").limited(40)
+    model = resnet(8, width=2, in_channels=1, rng=np.random.default_rng(1))
+    if first is not None:
+        model = minisd.Sequential(first(), model)
+    minisd.fit(
+        model,
+        SGD(model, 0.01),
+        data,
+        epochs=1,
+        batch_size=batch_size,
+        quiet=True,
+        group=group,
+        callbacks=callbacks,
+    )
+    return arrays(model)
+
+
+def test_an_attribute_of_a_users_layer_is_not_batch_norms():
+    alone = fitted(ALONE, first=Scale)
+    for theirs in run_ranks(2, lambda group: fitted(group, first=Scale)):
+        for a, b in zip(alone, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("group_of", [lambda g: g, lambda g: ShardedGroup(g, 2)])
+def test_a_layer_with_statistics_of_its_own_is_refused(group_of):
+    with pytest.raises(ConfigError, match="Counted has seen"):
+        run_ranks(2, lambda group: fitted(group_of(group), first=Counted))
+    fitted(ALONE, first=Counted)
+
+
+def test_weights_that_one_rank_changes_are_noticed():
+    def change(group):
+        def callback(moment, run):
+            if moment == "step" and group.rank == 1:
+                next(run.model.parameters())[1].data[...] += 1e-6
+
+        return callback
+
+    with pytest.raises(RuntimeError, match="the ranks have different weights"):
+        run_ranks(2, lambda group: fitted(group, callbacks=[change(group)]))
+
+
+def test_a_mini_batch_of_fewer_images_than_ranks_is_refused():
+    with pytest.raises(ConfigError, match="too few for 3 processes"):
+        run_ranks(3, lambda group: fitted(group, batch_size=2))
+
+
+@pytest.mark.parametrize(("of", "words"), [(10, r"the parts have \[10, 10\]"), (None, "needs of")])
+def test_a_rank_that_takes_the_whole_batch_is_told(of, words):
+    def work(group):
+        model = resnet(8, width=2, rng=np.random.default_rng(1))
+        (images, labels), *_ = batches(np.float32)
+        train_step(model, SGD(model, 0.1), images, labels, group=group, of=of)
+
+    with pytest.raises(ValueError, match=words):
+        run_ranks(2, work)
+
+
+def test_a_recorder_with_a_path_is_refused_among_ranks(tmp_path, monkeypatch):
+    model = resnet(8, width=2, rng=np.random.default_rng(1))
+    (other,) = run_ranks(2, lambda group: group)[1:]
+    monkeypatch.setattr("minisd.flow.recorder.joined", lambda: other)
+    with pytest.raises(RunFolderError, match="without a path"):
+        Recorder(model, SGD(model, 0.1), tmp_path / "flow.jsonl")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_that_forgets_the_group_is_told(monkeypatch, capsys):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    fitted(ALONE)
+    assert "has started 2 processes" in capsys.readouterr().err

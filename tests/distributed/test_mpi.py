@@ -39,9 +39,25 @@ def test_the_control_fails():
         "group = join()\n"
         "model = resnet(8, width=2, rng=np.random.default_rng(0))\n"
         "set_gates(model, [True, group.rank == 0, True])\n"
-        "whole_loss(1.0, model, 4, group)\n"
+        "whole_loss(1.0, 2, model, 4, group)\n"
     )
     line = [MPIEXEC, "-n", "2", sys.executable, "-m", "mpi4py", "-c", code]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "the ranks train different networks" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["raise ZeroDivisionError", "fit(model, SGD(model, 1e-3))"])
+def test_an_error_of_one_rank_in_a_program_ends_all(where):
+    """Without the module mpi4py.run, which does the same."""
+    code = (
+        "from minisd import SGD, fit, resnet\n"
+        "from minisd.distributed import join\n"
+        "group, model = join(), None\n"
+        f"if group.rank == 1:\n    {where}\n"
+        "group.exchange(1)\n"
+    )
+    line = [MPIEXEC, "-n", "2", sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
