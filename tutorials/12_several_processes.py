@@ -733,7 +733,7 @@ exercise(3, ring_sum, check)
 # This was the last tutorial. [Several processes](site/processes.md) says how to train with real
 # ones. In the library, `minisd/data_parallel.py` has the sums of a step and `traffic`;
 # `minisd/distributed/group.py` says what a group is asked for, and `minisd/distributed/mpi.py` asks
-# MPI for it; `tests/distributed/test_exact.py` compares ranks with one in more ways than we did. On
+# MPI for it; `tests/processes/test_exact.py` compares ranks with one in more ways than we did. On
 # the variance: T. Chan, G. Golub and R. LeVeque, *Updating formulae and a pairwise algorithm for
 # computing sample variances*, 1979. On adding up in a ring: P. Patarasuk and X. Yuan, *Bandwidth
 # optimal all-reduce algorithms for clusters of workstations*, 2009. On training with many ranks: P.

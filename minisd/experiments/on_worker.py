@@ -1,6 +1,6 @@
 """What a worker of Dask does in a sweep: one training at a time, in a process of its own.
 
-`minisd.experiments.sweep` is the other side. This module is imported where Dask is installed.
+`minisd.experiments.sweep` is the other side.
 """
 
 import time
@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from distributed import Event, Status, Worker, get_worker
 from minisd.experiments.process import TrainingProcess, command
 from minisd.runs import folder as runfolder
 from minisd.runs.config import Config
@@ -46,6 +45,8 @@ def train_here(
     message : str
         What failed, or what the worker lacks.
     """
+    from distributed import get_worker
+
     worker = get_worker()
     if version != __version__:
         return UNFIT, f"it has minisd {__version__}, and the sweep {version}"
@@ -77,7 +78,10 @@ def train_here(
 class _Asked:
     """Whether a task is to save its run and to end."""
 
-    def __init__(self, worker: Worker, stop: str) -> None:
+    def __init__(self, worker: Any, stop: str) -> None:
+        from distributed import Event, Status
+
+        self._at_work = (Status.running, Status.paused)
         self._worker, self._event = worker, Event(stop)
         self._task: Any = worker.state.tasks[worker.get_current_task()]
         self._is_set, self._next = False, 0.0
@@ -85,7 +89,7 @@ class _Asked:
     def __call__(self) -> bool:
         """The sweep asks, or the worker is about to end, or nobody wants the task any more."""
         is_wanted = self._task.state == "executing"  # not if the sweep's own process was killed
-        if self._worker.status not in (Status.running, Status.paused) or not is_wanted:
+        if self._worker.status not in self._at_work or not is_wanted:
             return True
         if not self._is_set and time.monotonic() >= self._next:
             with suppress(Exception):  # the scheduler was lost: the worker notices it as well

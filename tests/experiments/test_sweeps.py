@@ -28,7 +28,7 @@ from tiny_runs import command, is_one_sentence, leftovers, outcome, state
 from tiny_studies import TINY_STUDY, study
 
 why = "Dask is not installed: pip install 'minisd[dask]'"
-pytest.importorskip("distributed.client", reason=why)  # tests/distributed is not what is meant
+pytest.importorskip("distributed.client", reason=why)  # tests/processes is not what is meant
 
 RULES = [("constant", 1.0), ("linear", 0.5)]
 NAMES = ["digits-8-constant-seed1", "digits-8-linear-0.5-seed1"]
@@ -353,6 +353,7 @@ def test_a_run_that_fails_where_it_trains_fails_alone(cluster, tmp_path):
 def test_data_that_a_worker_does_not_have_is_a_sentence(cluster, tmp_path):
     """Asked of the task itself, as if this machine had the data, and the worker had not."""
     from distributed import Client
+
     from minisd.experiments import on_worker
 
     cluster.add_worker()

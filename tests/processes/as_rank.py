@@ -1,6 +1,6 @@
 """What a rank does in `test_mpi`: compare the group of real processes with one that is alone.
 
-mpiexec -n 2 python -m mpi4py tests/distributed/as_rank.py DEVICE
+mpiexec -n 2 python -m mpi4py tests/processes/as_rank.py DEVICE
 """
 
 import sys
