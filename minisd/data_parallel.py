@@ -12,11 +12,18 @@ from minisd import machine
 from minisd.backend import Array, array_module, to_numpy
 from minisd.distributed import Group, ShardedGroup
 from minisd.distributed.in_threads import Meeting, on_threads
+from minisd.flow.hooks import is_hooked
 from minisd.layer import Layer, Parameter
 from minisd.layers import BatchNorm2d
 
 Gradients = Callable[[Layer, Array, Array, Group, int], Any]
 """Forward and backward of one part of a batch: (model, images, labels, group, of) to loss."""
+
+
+UNLIKE = (
+    "the ranks have different weights or running statistics: does a layer keep statistics of its "
+    "own, or draw random numbers, or a callback change weights on one rank only?"
+)
 
 
 @contextmanager
@@ -38,12 +45,18 @@ def travelling(model: Layer) -> list[Parameter]:
 
     Those of batch norms are not among them. Their sums were completed in the backward.
     """
-    complete = {
-        id(parameter)
-        for layer in model.walk()
-        if isinstance(layer, BatchNorm2d) and layer.group is not None
-        for _, parameter in layer.parameters()
-    }
+    complete: set[int] = set()
+    others: set[int] = set()
+    for layer in model.walk():
+        is_norm = isinstance(layer, BatchNorm2d) and layer.group is not None
+        (complete if is_norm else others).update(
+            id(value) for value in vars(layer).values() if isinstance(value, Parameter)
+        )
+    if complete & others:
+        raise ValueError(
+            "a parameter of a batch norm is one of another layer, too: its gradient cannot be "
+            "added up over the ranks"
+        )
     return [p for _, p in model.parameters() if p.grad is not None and id(p) not in complete]
 
 
@@ -60,7 +73,8 @@ def add_gradients(model: Layer, group: Group) -> None:
     end = 0
     for parameter, grad in zip(there, mine, strict=True):
         end += grad.size
-        parameter.grad = total[end - grad.size : end].reshape(grad.shape)
+        part = total[end - grad.size : end].reshape(grad.shape)
+        parameter.grad = part.astype(grad.dtype, copy=False)
 
 
 def whole_loss(loss: float, num_images: int, model: Layer, of: int, group: Group) -> float:
@@ -86,11 +100,15 @@ def whole_loss(loss: float, num_images: int, model: Layer, of: int, group: Group
         )
     counts = [count for _, count, _ in parts]
     if sum(counts) != of:
-        raise ValueError(
-            f"the parts have {counts} images, but the mini-batch {of}: give each rank "
-            "images[group.part(len(images))]"
-        )
+        raise _not_the_parts(counts, of)
     return float(sum(share for share, *_ in parts))
+
+
+def _not_the_parts(counts: list[int], of: int) -> ValueError:
+    return ValueError(
+        f"the parts have {counts} images, but the mini-batch {of}: give each rank "
+        "images[group.part(len(images))]"
+    )
 
 
 def alike(model: Layer, group: Group) -> bool:
@@ -114,17 +132,21 @@ def in_shards(
     loss : float
         Of the whole batch.
     """
+    if any(is_hooked(layer) for layer in model.walk()):
+        raise ValueError("the gradient flow cannot be recorded in shards")
+    whole = group.part(of)
+    if len(images) != whole.stop - whole.start:
+        raise _not_the_parts([len(images)] * group.size, of)
     meeting = Meeting(group.carried)
     members = group.members(meeting)
     model.forget()
     weights = {id(p.data): p.data for _, p in model.parameters()}
     models = [model] + [copy.deepcopy(model, dict(weights)) for _ in members[1:]]
-    begin = group.part(of).start
     threads = max(1, machine.num_threads() // len(members))
 
     def task(member: Group, network: Layer) -> Callable[[], Any]:
-        whole = member.part(of)
-        part = slice(whole.start - begin, whole.stop - begin)
+        mine = member.part(of)
+        part = slice(mine.start - whole.start, mine.stop - whole.start)
 
         def compute() -> Any:
             with machine.at_most(threads), grouped(network, member), gates_of(network, part):
@@ -133,7 +155,11 @@ def in_shards(
         return compute
 
     tasks = [task(member, network) for member, network in zip(members, models, strict=True)]
-    return on_threads(meeting, tasks)[0]
+    loss, *_ = on_threads(meeting, tasks)
+    for buffers in zip(*(dict(each.buffers()).values() for each in models), strict=True):
+        if any((other != buffers[0]).any() for other in buffers[1:]):
+            raise RuntimeError(UNLIKE)
+    return loss
 
 
 @contextmanager

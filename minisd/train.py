@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
+
 from minisd import machine
 from minisd.backend import Array, array_module, values
 from minisd.data_parallel import add_gradients, grouped, in_shards, whole_loss
@@ -19,6 +21,9 @@ from minisd.errors import NonFiniteError
 from minisd.flow.nonfinite import first_nonfinite
 from minisd.layer import Layer, restore, settings
 from minisd.optim import Optimizer
+
+NOTHING = np.empty((0, 0)), np.empty(0, int)
+"""A batch without images, of a rank that has no more while others have."""
 
 
 class Observer(Protocol):
@@ -139,7 +144,7 @@ def evaluate(
     check : function without arguments, optional
         Called between batches. It may raise an exception to stop.
     group : Group
-        Several ranks, each with other batches, but as many. A batch may be empty.
+        Several ranks, each with other batches.
 
     Raises
     ------
@@ -152,8 +157,10 @@ def evaluate(
     model.eval()
     wrong = count = 0
     try:
-        for images, labels in batches:
+        of_rank = iter(batches)
+        while group.highest((batch := next(of_rank, None)) is not None):
             check()
+            images, labels = batch or NOTHING
             wrong += group.together(partial(mistakes, model, images, labels))
             count += len(labels)
     finally:

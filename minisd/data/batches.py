@@ -118,13 +118,11 @@ def evaluation_batches(
 ) -> Iterator[tuple[Array, Array]]:
     """Yield the batches of all images once, in order, normalised and otherwise unchanged.
 
-    Of several ranks, each has every ``size``-th batch. All have as many: at the end, batches may be
-    empty.
+    Of several ranks, each has every ``size``-th batch.
     """
     _check_batch_size(batch_size)
     normaliser = normaliser.to(device)
-    for first in range(0, len(split), batch_size * size):
-        start = first + rank * batch_size
+    for start in range(rank * batch_size, len(split), batch_size * size):
         part = split[start : start + batch_size]
         stored, labels = to_device_together([_small(part.images), part.labels], device)
         yield normaliser(stored), labels

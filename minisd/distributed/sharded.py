@@ -50,6 +50,17 @@ class ShardedGroup(Group):
     def exchange(self, value: Any) -> list[Any]:  # noqa: D102
         return self.processes.exchange(value)
 
+    def ranks_of_this_machine(self) -> list[int]:  # noqa: D102
+        return self.processes.ranks_of_this_machine()
+
+    def farewell(self, words: str) -> bool:  # noqa: D102
+        others_end = self.processes.farewell(words)
+        self.speaks = self.processes.speaks
+        return others_end
+
+    def abort(self, code: int) -> None:  # noqa: D102
+        self.processes.abort(code)
+
     def part(self, count: int) -> slice:
         """Return which images are this process's: those of its shards."""
         first = self.rank * self.carried

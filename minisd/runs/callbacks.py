@@ -13,7 +13,8 @@ training; what they remember is not part of a checkpoint.
 
 An error in a callback ends training with that error. If the run has a folder, its state is saved
 first, as after Ctrl-C, so that no step is lost; but an error at "backward" falls between gradient
-and update, where there is no whole state: the last one that was saved stays.
+and update, where there is no whole state: the last one that was saved stays. So it does if several
+ranks train, since the others do not come to save.
 """
 
 from collections.abc import Callable

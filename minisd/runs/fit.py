@@ -61,7 +61,7 @@ def _fit(
     callbacks: Callbacks,
 ) -> None:
     position = run.position
-    losses = PendingLosses(run)
+    losses, is_first = PendingLosses(run), True
     while not run.is_complete:
         run.optimizer.lr = run.rate()
         # The draws for the data are repeated from the start of the epoch; those for the gates not.
@@ -104,6 +104,9 @@ def _fit(
                 except Exception:
                     losses.collect()
                     raise
+                if is_first:
+                    run.check_alike()
+                    is_first = False
                 if losses.are_due or validation_is_due(run):
                     losses.collect()
                 progress.step(

@@ -12,7 +12,6 @@ from minisd.distributed.launch import threads_per_rank
 from minisd.errors import (
     CheckpointError,
     ConfigError,
-    DataError,
     NonFiniteError,
     RunFolderError,
     UserError,
@@ -140,13 +139,7 @@ def _make(config: Config, origin: dict[str, Any] | None, group: Group) -> Run:
     threads = config.threads or threads_per_rank(group, machine.available_cores())
     config = dataclasses.replace(config, threads=threads)
     with machine.threads(threads):
-        run = group.together(lambda: Run(config, origin=origin, group=group))
-    if len(set(group.exchange(run.digest))) > 1:
-        raise DataError(
-            "the ranks have read different images: give all of them the same data, also on other "
-            "machines"
-        )
-    return run
+        return group.together(lambda: Run(config, origin=origin, group=group))
 
 
 @contextlib.contextmanager

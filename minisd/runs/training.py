@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array, to_numpy
-from minisd.data_parallel import alike
+from minisd.data_parallel import UNLIKE, alike
 from minisd.distributed import ALONE, Group, ShardedGroup
-from minisd.errors import CheckpointError, ConfigError
+from minisd.errors import CheckpointError, ConfigError, DataError
 from minisd.gates import draw_image_gates, set_image_gates
 from minisd.gpu import describe_gpu
 from minisd.layer import Layer
-from minisd.layers import BatchNorm2d
 from minisd.machine import blas_description
 from minisd.ops.check import number
 from minisd.optim import Optimizer, Schedule
@@ -102,8 +101,6 @@ class Training:
         self.group = group
         self.steps_per_epoch = -(-len(self.train) // batch_size)
         _check_parts(group, len(self.train), batch_size)
-        if self.is_shared:
-            _check_layers(model)
         self.position = Position()
         self.best_arrays: dict[str, Array] = {}
         self.loss: Any = None
@@ -159,12 +156,9 @@ class Training:
         return self.group.size > 1 or isinstance(self.group, ShardedGroup)
 
     def check_alike(self) -> None:
-        """Raise a RuntimeError if ranks have come to have different weights."""
+        """Raise a RuntimeError if ranks have come to have different weights or statistics."""
         if self.group.size > 1 and not alike(self.model, self.group):
-            raise RuntimeError(
-                "the ranks have different weights or running statistics: does a callback change "
-                "them on one rank only, or a layer draw random numbers of its own?"
-            )
+            raise RuntimeError(UNLIKE)
 
     @property
     def is_complete(self) -> bool:
@@ -266,14 +260,36 @@ class Training:
         checkpoint.save(path, *self.state())
 
     def share(self) -> None:
-        """Let all ranks have the state of the first."""
+        """Let all ranks have the state of the first.
+
+        Raises
+        ------
+        UserError
+            If they have other images, or other settings.
+        """
         if self.group.size == 1:
             return
+        self._check_same_for_all()
         (arrays, meta), origin = self.group.first(lambda: (self.state(), self.origin))
         if self.group.rank > 0:
             parts = {part: checkpoint.without_prefix(part, arrays) for part in PARTS}
             self._take(parts, meta, Position(**meta["position"]), Path("the state of rank 0"))
             self.origin = origin
+
+    def _check_same_for_all(self) -> None:
+        digest, settings = self.group.first(lambda: (self.digest, self.settings))
+
+        def check() -> None:
+            different = self.first_difference(settings)
+            if different:
+                raise ConfigError(f"the ranks have different settings: {different}")
+            if digest != self.digest:
+                raise DataError(
+                    "the ranks have different images: give all of them the same data, also on "
+                    "other machines"
+                )
+
+        self.group.together(check)
 
     def restore(self, path: Path, *, epochs: Collection[int] = ()) -> None:
         """Load the whole state from a checkpoint.
@@ -374,16 +390,6 @@ def _check_parts(group: Group, num_images: int, batch_size: int) -> None:
             f"{batch_size}), too few for {num_parts} {'shards' if shards else 'processes'}: use "
             "another batch size"
         )
-
-
-def _check_layers(model: Layer) -> None:
-    """Raise a ConfigError if a layer keeps statistics that only batch norm has from all images."""
-    for layer in model.walk():
-        if layer.buffer_names and not isinstance(layer, BatchNorm2d):
-            raise ConfigError(
-                f"{type(layer).__name__} has {', '.join(layer.buffer_names)}, which would be of "
-                "one rank's images: of several ranks, only BatchNorm2d sees the whole mini-batch"
-            )
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

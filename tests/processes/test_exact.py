@@ -321,20 +321,21 @@ def test_numbers_that_are_not_finite_are_named_alike_on_all_ranks(where, shards)
 
 @pytest.mark.parametrize("num_batches", [1, 2, 3, 4, 7])
 def test_evaluation_is_shared_out(num_batches):
-    model = resnet(8, width=2, rng=np.random.default_rng(1))
+    def network():
+        return resnet(8, width=2, rng=np.random.default_rng(1))
+
     rng = np.random.default_rng(3)
-    whole = [(rng.normal(size=(4, 3, 8, 8)).astype("f"), rng.integers(0, 10, 4))
-             for _ in range(num_batches)]  # fmt: skip
-    empty = (whole[0][0][:0], whole[0][1][:0])
-    alone = evaluate(model, whole)
-
-    def work(group):
-        copy = resnet(8, width=2, rng=np.random.default_rng(1))
-        rounds = -(-num_batches // group.size)
-        padded = whole + [empty] * (rounds * group.size - num_batches)
-        return evaluate(copy, padded[group.rank :: group.size], group=group)
-
-    assert run_ranks(3, work) == [alone] * 3
+    whole = [
+        (rng.normal(size=(4, 3, 8, 8)).astype("f"), rng.integers(0, 10, 4))
+        for _ in range(num_batches)
+    ]
+    alone = evaluate(network(), whole)
+    for share in (
+        lambda group: whole[group.rank :: group.size],
+        lambda group: whole if group.rank == 1 else [],
+    ):
+        rates = run_ranks(3, lambda group, s=share: evaluate(network(), s(group), group=group))
+        assert rates == [alone] * 3
 
 
 def test_the_recorder_sees_the_whole_batch(tmp_path):
@@ -381,6 +382,8 @@ class Scale(minisd.Layer):
 
     def forward(self, x):
         self.save(x)
+        if hasattr(self, "seen") and "seen" in vars(self):
+            self.seen += x.sum()
         return self.scale.data * x
 
     def backward(self, dy):
@@ -398,8 +401,8 @@ class Counted(Scale):
         self.seen = np.zeros(1, np.float32)
 
 
-def fitted(group, *, first=None, callbacks=(), batch_size=8):
-    data = minisd.data.load("digits").limited(40)
+def fitted(group, *, first=None, callbacks=(), batch_size=8, epochs=1, limit=40):
+    data = minisd.data.load("digits").limited(limit)
     model = resnet(8, width=2, in_channels=1, rng=np.random.default_rng(1))
     if first is not None:
         model = minisd.Sequential(first(), model)
@@ -407,7 +410,7 @@ def fitted(group, *, first=None, callbacks=(), batch_size=8):
         model,
         SGD(model, 0.01),
         data,
-        epochs=1,
+        epochs=epochs,
         batch_size=batch_size,
         quiet=True,
         group=group,
@@ -423,11 +426,69 @@ def test_an_attribute_of_a_users_layer_is_not_batch_norms():
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("group_of", [lambda g: g, lambda g: ShardedGroup(g, 2)])
-def test_a_layer_with_statistics_of_its_own_is_refused(group_of):
-    with pytest.raises(ConfigError, match="Counted has seen"):
+@pytest.mark.parametrize("group_of", [lambda g: g, lambda g: ShardedGroup(g, 4)])
+def test_a_layer_with_statistics_of_its_own_is_noticed(group_of):
+    with pytest.raises(RuntimeError, match="does a layer keep statistics"):
         run_ranks(2, lambda group: fitted(group_of(group), first=Counted))
+    with pytest.raises(RuntimeError, match="does a layer keep statistics"):
+        fitted(ShardedGroup(ALONE, 2), first=Counted)
     fitted(ALONE, first=Counted)
+
+
+def test_a_constant_of_a_layer_is_no_statistic():
+    Constant = type("Constant", (Scale,), {"buffer_names": ("seen",), "seen": np.ones(2)})
+    run_ranks(2, lambda group: fitted(group, first=Constant))
+    fitted(ShardedGroup(ALONE, 2), first=Constant)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"limit": 41}, "the ranks have different images"),
+        ({"batch_size": 9}, "the ranks have different settings: batch_size"),
+        ({"epochs": 2}, "the ranks have different settings: epochs"),
+    ],
+)
+def test_ranks_that_were_given_different_things(changes, words):
+    with pytest.raises((ConfigError, DataError), match=words):
+        run_ranks(2, lambda group: fitted(group, **(changes if group.rank else {})))
+
+
+def test_a_parameter_of_batch_norm_that_is_another_layers_too():
+    def work(group):
+        network = resnet(8, width=2, in_channels=1, rng=np.random.default_rng(1))
+        norm, scale = minisd.BatchNorm2d(1), Scale()
+        scale.scale = norm.beta
+        model = minisd.Sequential(scale, norm, network)
+        (images, labels), *_ = batches(np.float32)
+        mine = group.part(10)
+        part = images[mine, :1], labels[mine]
+        train_step(model, SGD(model, 0.1), *part, group=group, of=10)
+
+    with pytest.raises(ValueError, match="another layer"):
+        run_ranks(2, work)
+
+
+@pytest.mark.parametrize("of", [3, 5, 12])
+def test_shards_of_another_number_of_images(of):
+    model = resnet(8, width=2, rng=np.random.default_rng(1))
+    images, labels = np.zeros((6, 3, 8, 8), np.float32), np.zeros(6, int)
+    with pytest.raises(ValueError, match="the parts have"):
+        train_step(
+            model, SGD(model, 0.1), images, labels, group=ShardedGroup(ALONE, 2), of=of
+        )  # fmt: skip
+
+
+def test_a_recorder_of_a_loop_of_ones_own_sees_no_shards(tmp_path):
+    model = resnet(8, width=2, rng=np.random.default_rng(1))
+    images, labels = np.zeros((6, 3, 8, 8), np.float32), np.zeros(6, int)
+    optimizer = SGD(model, 0.1)
+    with (
+        pytest.raises(ValueError, match="cannot be recorded in shards"),
+        Recorder(model, optimizer, tmp_path / "flow.jsonl") as recorder,
+    ):
+        train_step(model, optimizer, images, labels, recorder=recorder,
+                   group=ShardedGroup(ALONE, 2), of=6)  # fmt: skip
 
 
 def test_weights_that_one_rank_changes_are_noticed():
