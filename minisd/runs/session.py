@@ -139,7 +139,9 @@ def _make(config: Config, origin: dict[str, Any] | None, group: Group) -> Run:
     threads = config.threads or threads_per_rank(group, machine.available_cores())
     config = dataclasses.replace(config, threads=threads)
     with machine.threads(threads):
-        return group.together(lambda: Run(config, origin=origin, group=group))
+        run = group.together(lambda: Run(config, origin=origin, group=group))
+    run.check_same_for_all()
+    return run
 
 
 @contextlib.contextmanager

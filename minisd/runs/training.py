@@ -269,17 +269,16 @@ class Training:
         """
         if self.group.size == 1:
             return
-        self._check_same_for_all()
+        self.check_same_for_all()
         (arrays, meta), origin = self.group.first(lambda: (self.state(), self.origin))
         if self.group.rank > 0:
             parts = {part: checkpoint.without_prefix(part, arrays) for part in PARTS}
             self._take(parts, meta, Position(**meta["position"]), Path("the state of rank 0"))
             self.origin = origin
 
-    def _check_same_for_all(self) -> None:
-        digest, settings = self.group.first(lambda: (self.digest, self.settings))
-
-        def check() -> None:
+    def check_same_for_all(self) -> None:
+        """Raise a ConfigError or a DataError if ranks have other settings, or other images."""
+        for digest, settings in self.group.exchange((self.digest, self.settings)):
             different = self.first_difference(settings)
             if different:
                 raise ConfigError(f"the ranks have different settings: {different}")
@@ -288,8 +287,6 @@ class Training:
                     "the ranks have different images: give all of them the same data, also on "
                     "other machines"
                 )
-
-        self.group.together(check)
 
     def restore(self, path: Path, *, epochs: Collection[int] = ()) -> None:
         """Load the whole state from a checkpoint.

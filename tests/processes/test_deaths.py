@@ -368,7 +368,7 @@ def own_images(folder: Path, seed: int) -> Path:
     [
         ("damaged", "mine.npz is damaged"),
         ("missing", "there is no .*mine.npz"),
-        ("another", "^minisd: the ranks have read different images"),
+        ("another", "^minisd: the ranks have different images"),
     ],
 )
 def test_a_data_file_of_one_rank(tmp_path, kind, pattern, rank):
