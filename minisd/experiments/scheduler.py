@@ -48,9 +48,8 @@ def connected(address: str, stop: StopSignals, was_lost: bool) -> Iterator[Any]:
     was_lost : bool
         Whether it had answered before.
     """
-    from distributed.versions import VersionMismatchWarning
-
     from distributed import Client
+    from distributed.versions import VersionMismatchWarning
 
     with _without_log(), warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # `_check_versions` says it

@@ -281,6 +281,7 @@ class _Task:
             If it `is_lost`.
         """
         from distributed import KilledWorker
+
         from minisd.experiments import on_worker
 
         if self._future.status == "finished":

@@ -23,8 +23,8 @@ def alternate(
     repeat: int,
     *,
     in_a_row: int = 1,
-    after_warm_up: Callable[[dict[str, Any]], None],
-    after_round: Callable[[int, dict[str, list[float]]], None],
+    after_warm_up: Callable[[dict[str, Any]], None] = lambda first: None,
+    after_round: Callable[[int, dict[str, list[float]]], None] = lambda number, seconds: None,
 ) -> dict[str, list[float]]:
     """Time the contestants in turn, ``repeat`` rounds after one that does not count.
 
