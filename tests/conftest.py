@@ -24,9 +24,10 @@ collect_ignore = ["tools/answers"]  # cells of tutorials: see tests/tools/test_e
 # Fixtures have no examples to run, and modules of one name cannot be imported side by side.
 collect_ignore_glob = ["*/conftest.py"]
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Started in the background, where Ctrl-C is ignored: processes that tests start shall not be.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Started in the background, or by nohup, signals are ignored: processes that tests start shall not.
+for _name, _handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
