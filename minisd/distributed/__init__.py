@@ -3,11 +3,13 @@
 Rank r of R takes the images N r / R to N (r + 1) / R of every mini-batch. All ranks have the same
 network, and draw the same order of the images, the same shifts and the same gates from generators
 in the same state. So they agree on all of that without a message. Only sums over the whole batch
-need the other ranks, and there are three:
+need the other ranks. Three of them are the training itself:
 
 1. forward, in each batch norm: mean and variance of all images (`minisd.ops.batchnorm`);
 2. backward, in each batch norm: the sums of dy and dy * x_hat, which are also dbeta and dgamma;
 3. once a step: the gradients of all other parameters, in one message (`minisd.data_parallel`).
+
+A fourth, small, is the loss, with a checksum of the gates: ranks that disagree are an error.
 
 The loss is divided by the number of images in the *whole* batch, so gradients add up, however
 uneven the parts are.
