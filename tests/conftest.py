@@ -32,7 +32,7 @@ for _name, _handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signa
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--fuzz", type=int, default=100, metavar="N", help="damaged files of each kind (tests/fuzz)"
+        "--fuzz", type=int, default=60, metavar="N", help="damaged files of each kind (tests/fuzz)"
     )
 
 

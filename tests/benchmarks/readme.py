@@ -1,8 +1,8 @@
-"""The table of ``tutorials/site/speed.md``, made from a measurement: ``measured/benchmarks.json``.
+"""The tables of ``tutorials/site/speed.md``, made from measurements: ``measured/*.json``.
 
-    python -m tests.benchmarks.readme          # write it there
+    python -m tests.benchmarks.readme          # write them there
 
-A test compares the two, so that the page cannot say what was not measured.
+Tests compare them, so that the page cannot say what was not measured.
 """
 
 import json
@@ -12,8 +12,10 @@ from .measure import milliseconds
 
 HERE = Path(__file__).resolve().parent
 MEASURED = HERE / "measured" / "benchmarks.json"
+PEERS = (HERE / "measured" / "peers.json", HERE / "measured" / "ranks.json")
 PAGE = HERE.parents[1] / "tutorials" / "site" / "speed.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+PEERS_BEGIN, PEERS_END = "<!-- peers: begin -->\n", "<!-- peers: end -->\n"
 ROWS = {
     "step-56": "training step, ResNet-56, time",
     "step-110": "training step, ResNet-110, time",
@@ -42,13 +44,10 @@ ROWS = {
 
 def table(measured: dict) -> str:
     """Return the figures, with machine, versions and date, as Markdown."""
-    machine, versions = measured["machine"], measured["versions"]
+    versions = measured["versions"]
     found = {row["name"]: row for row in measured["rows"]}
     lines = [
-        f"{machine['processor']}, {machine['cores_allowed']} cores, Python {versions['python']}, "
-        f"NumPy {versions['numpy']} with {measured['blas'].split(',')[0]}, PyTorch "
-        f"{versions['torch']}, DeZero {versions['dezero']}; {measured['date'][:10]}; fastest of "
-        f"{measured['repeat']} each, in turn; seed {measured['seed']}.",
+        header(measured, f"PyTorch {versions['torch']}, DeZero {versions['dezero']}"),
         "",
         "| batch 128, float32; ours / PyTorch's, unless said | measured | of medians | goal |",
         "| --- | --- | --- | --- |",
@@ -59,14 +58,36 @@ def table(measured: dict) -> str:
         goal = "-" if row["must"] is None else f"{sign} {row['must']:g}{row['unit']}"
         medians = "-" if row["medians"] is None else f"{row['medians']:.3g}"
         lines.append(f"| {what} | {row['value']:.3g}{row['unit']} | {medians} | {goal} |")
+    return "\n".join(lines) + "\n"
+
+
+def header(measured: dict, peers: str) -> str:
+    """Return where, with what and when it was measured."""
+    machine, versions = measured["machine"], measured["versions"]
+    return (
+        f"{machine['processor']}, {machine['cores_allowed']} cores, Python {versions['python']}, "
+        f"NumPy {versions['numpy']} with {measured['blas'].split(',')[0]}, {peers}; "
+        f"{measured['date'][:10]}; fastest of {measured['repeat']} each, in turn; seed "
+        f"{measured['seed']}."
+    )
+
+
+def tables_of_peers(measured: dict) -> str:
+    """Return the training steps of all libraries, or those of two processes, as Markdown."""
+    lines = [header(measured, "float32")]
     for title, what, who in (
         ("peers-", "training step; each library in a process of its own, in turn", "ours"),
-        ("ranks-", "training step on two processes of one thread; the same", "two processes"),
+        ("ranks-", "training step on two processes of one thread", "two processes"),
     ):
         rows = [row for row in measured["rows"] if row["name"].startswith(title)]
         if any(row["missing"] is None for row in rows):
-            lines += ["", *table_of_peers(rows, versions, what, who)]
+            lines += ["", *table_of_peers(rows, measured["versions"], what, who)]
     return "\n".join(lines) + "\n"
+
+
+def all_peers() -> str:
+    """Return the tables of both measurements."""
+    return "\n".join(tables_of_peers(json.loads(path.read_text("utf-8"))) for path in PEERS)
 
 
 def table_of_peers(rows: list[dict], versions: dict, what: str, who: str) -> list[str]:
@@ -105,7 +126,14 @@ def parts_of(page: str, begin: str = BEGIN, end: str = END) -> tuple[str, str, s
     return before + begin, written, end + after
 
 
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, after = parts_of(page)
+    page = before + table(json.loads(MEASURED.read_text(encoding="utf-8"))) + after
+    before, _, after = parts_of(page, PEERS_BEGIN, PEERS_END)
+    page = before + all_peers() + after
+    PAGE.write_text(page, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    before, _, after = parts_of(PAGE.read_text(encoding="utf-8"))
-    new = table(json.loads(MEASURED.read_text(encoding="utf-8")))
-    PAGE.write_text(before + new + after, encoding="utf-8")
+    main()

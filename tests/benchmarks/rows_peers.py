@@ -60,7 +60,7 @@ def steps(
                     start(peer)
                 except Failed as failed:
                     why[library] = str(failed)
-        label = f"{figure}, processes"
+        label = f"{figure}, {title}"
         seconds = bench.measure(label, lambda: dict(processes), tolerance=SAME_LOSSES)
         facts = {name: process.facts() for name, process in processes.items()}
     for library, forms in taking_part.items():

@@ -242,8 +242,15 @@ def check_network(model, gates, rng):
     agree(model.forward(x), judge(tx))
 
 
-@pytest.mark.parametrize("dropped", ["coast", "freeze"])
-@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize(
+    ("nesterov", "dropped"),
+    [
+        (True, "coast"),
+        pytest.param(True, "freeze", marks=pytest.mark.slow),
+        pytest.param(False, "coast", marks=pytest.mark.slow),
+        pytest.param(False, "freeze", marks=pytest.mark.slow),
+    ],
+)
 def test_ten_sgd_steps(dropped, nesterov, rng):
     model = network({"depth": 14, "shortcut": "A"}, rng)
     judge = Judge(model)

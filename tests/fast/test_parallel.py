@@ -319,7 +319,7 @@ def test_it_works_in_a_spawned_child():
 @pytest.mark.parametrize(
     ("K", "R", "M", "D", "L"),
     [(3, 2, 16, 48, 4096), (3, 1, 64, 192, 1024), (1, 3, 5, 7, 130), (2, 2, 8, 24, 997),
-     (3, 2, 2000, 600, 64), (5, 1, 1, 1, 1)],
+     pytest.param(3, 2, 2000, 600, 64, marks=pytest.mark.slow), (5, 1, 1, 1, 1)],
 )  # fmt: skip
 def test_products_in_pieces_are_products(K, R, M, D, L, dtype, rng):
     a = rng.standard_normal((K, M, D)).astype(dtype)

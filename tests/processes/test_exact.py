@@ -79,7 +79,7 @@ def largest_difference(model, other):
 @pytest.mark.parametrize("name", OPTIONS)
 def test_ranks_compute_what_one_computes(name):
     alone, losses = trained(ALONE, **OPTIONS[name])
-    for size in (1, 2, 3):
+    for size in (1, 2, 3) if name == "plain" else (2, 3):
         for model, theirs in run_ranks(size, lambda group: trained(group, **OPTIONS[name])):
             assert largest_difference(alone, model) < 1e-12
             np.testing.assert_allclose(theirs, losses, rtol=0, atol=1e-12)
@@ -136,7 +136,13 @@ def test_the_control_itself_is_right():
 # ---- the same bits ----
 
 
-@pytest.mark.parametrize("name", ["plain", "the book", "gates of images", "recomputed", "Adam"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("plain", "the book", "gates of images"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("recomputed", "Adam")),
+    ],
+)
 def test_shards_give_the_same_bits_for_any_number_of_processes(name):
     alone, _ = trained(ALONE, **OPTIONS[name])
 

@@ -347,7 +347,7 @@ def test_sigterm_from_outside(tmp_path):
 
 
 @posix_only
-@pytest.mark.parametrize("kills", [3, pytest.param(17, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(17, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(tmp_path, rng, kills):
     """Real processes and SIGKILL, one run again and again; a new one whenever it gets through."""
     moments = killing.kill_training(tmp_path, kills, rng)

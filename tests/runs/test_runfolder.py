@@ -351,7 +351,15 @@ def test_settings_may_be_given_again_as_they_are(complete):
 
 
 @pytest.mark.parametrize(
-    "more", [[], ["--quiet"], ["--device", "auto"], ["--threads", "2"], ["--data-dir", "else"]]
+    "more",
+    [
+        [],
+        ["--threads", "2"],
+        *(
+            pytest.param(more, marks=pytest.mark.slow)
+            for more in (["--quiet"], ["--device", "auto"], ["--data-dir", "else"])
+        ),
+    ],
 )
 def test_what_belongs_to_the_machine_may_change(tmp_path, more):
     """The run then ends as it would have (two threads may round otherwise: not compared)."""

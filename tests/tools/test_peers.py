@@ -148,9 +148,11 @@ def test_the_table_has_the_peers_that_were_measured(bench):
     measured = json.loads(readme.MEASURED.read_text())
     measured["rows"] += [asdict(row) for row in found]
     measured["versions"]["json"] = "9.8"
-    assert readme.table(measured).endswith(f"{line}\n")
+    assert readme.tables_of_peers(measured).endswith(f"{line}\n")
     measured["rows"].pop()
-    assert NOBODY not in readme.table(measured), "no table of those that were not measured"
+    assert NOBODY not in readme.tables_of_peers(measured), (
+        "no table of those that were not measured"
+    )
 
 
 # ---- the libraries themselves ----

@@ -123,6 +123,16 @@ def test_the_benchmark_table_is_what_was_measured():
     assert not measured["quick"]
 
 
+def test_the_table_of_peers_is_what_was_measured():
+    begin, end = readme.PEERS_BEGIN, readme.PEERS_END
+    _, written, _ = readme.parts_of(readme.PAGE.read_text(), begin, end)
+    assert written == readme.all_peers()
+    for path in readme.PEERS:
+        measured = json.loads(path.read_text())
+        assert measured["status"] == "done"
+        assert not measured["quick"]
+
+
 def test_the_table_of_results_is_what_the_experiments_found():
     _, written, _ = readme.parts_of(results.PAGE.read_text(), results.BEGIN, results.END)
     assert written == results.table()
