@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minisd.cli.named_data import check_data_is_named, check_study_data
 from minisd.cli.seeds import train_seeds
 from minisd.cli.survival_option import chosen_survival
-from minisd.data import download, found_in, is_path, load
+from minisd.data import download, is_path, load
 from minisd.distributed import Group
 from minisd.distributed.launch import described, join, ranks_that_share_cores, threads_per_rank
 from minisd.errors import ConfigError, DeviceError, SchedulerError, UserError
@@ -77,7 +78,7 @@ def train(
     if config is not None:
         settings = _with_file(config, settings)
     if resume is None:
-        _check_data_is_named(settings)
+        check_data_is_named(settings)
     if seeds is not None:
         train_seeds(seeds, settings, out, progress, quiet)
         return OK
@@ -145,19 +146,6 @@ def _with_file(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"with the settings of {path}: {error}") from error
     return chosen
-
-
-def _check_data_is_named(settings: dict[str, Any]) -> None:
-    """Refuse to train on the digits, the default, where settings are meant for other data."""
-    if settings.get("preset") == "own" and "data" not in settings:
-        raise ConfigError("preset 'own' is for images of your own: add --data PATH")
-    if "data_dir" in settings and not {"data", "preset"} & settings.keys():
-        data_sets = found_in(Path(os.path.expanduser(settings["data_dir"])))
-        if data_sets:
-            raise ConfigError(
-                f"{settings['data_dir']} has {' and '.join(data_sets)} in it: add --data "
-                f"{data_sets[0]} to train on it, or leave out --data-dir to train on the digits"
-            )
 
 
 def evaluate(*, run: Path, which: str, **machine: Any) -> int:
@@ -255,7 +243,7 @@ def experiment(
         print("\n".join(f"{each:20} {module.SUMMARY}" for each, module in EXPERIMENTS.items()))
         print(f"{ALL:20} each of these in turn")
         return OK
-    _check_data_is_named(changes | ({"data": "cifar10"} if size == "paper" else {}))
+    check_study_data(changes, size)
     problems: dict[str, None] = {}  # in order, and each once
     for each in EXPERIMENTS if name == ALL else (name,):
         study = Study(

@@ -4,7 +4,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from minisd.cli.commands import ALL, OK, _check_data_is_named
+from minisd.cli.commands import ALL, OK
+from minisd.cli.named_data import check_study_data
 from minisd.errors import ConfigError
 from minisd.experiments.catalogue import EXPERIMENTS, trainings
 from minisd.experiments.process import command, is_complete
@@ -32,7 +33,7 @@ def list_trainings(
         raise ConfigError(
             "--list prints commands for others to run, and trains nothing: leave out --scheduler"
         )
-    _check_data_is_named(changes | ({"data": "cifar10"} if size == "paper" else {}))
+    check_study_data(changes, size)
     study = Study(out, size=size, processes=processes, quiet=quiet, **changes)
     jobs = trainings(EXPERIMENTS if name == ALL else (name,), study)
     left = [folder for folder, config in jobs.items() if not is_complete(folder, config)]

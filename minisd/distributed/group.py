@@ -60,7 +60,7 @@ class Group:
 
     def part(self, count: int) -> slice:
         """Return which of ``count`` images are this member's. Parts differ by one image at most."""
-        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+        return part_of(count, self.rank, self.size)
 
     # ---- decisions ----
 
@@ -126,6 +126,11 @@ def _raise(error: Exception | None, told: tuple[type, str] | None, rank: int = 0
     kind, text = told
     # rank 0 is the process that the user looks at; another one may be on another machine
     raise error or kind(text if rank == 0 else f"on rank {rank}: {text}")
+
+
+def part_of(count: int, number: int, parts: int) -> slice:
+    """Return which of ``count`` things are in this one of so many parts."""
+    return slice(count * number // parts, count * (number + 1) // parts)
 
 
 def sum_in_pairs(arrays: list[Array]) -> Array:

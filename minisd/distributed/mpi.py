@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array, beside, to_numpy
-from minisd.distributed.group import Group, Message, size_of, sum_in_pairs
+from minisd.distributed.group import Group, Message, part_of, size_of, sum_in_pairs
 from minisd.streams import Stream
 
 PATIENCE = 60.0
@@ -59,8 +59,7 @@ class MPIGroup(Group):
         MPI's own sum may add in any order, and need not give all ranks the same bits.
         """
         mine = np.ascontiguousarray(to_numpy(array))
-        parts = [slice(r * len(mine) // self.size, (r + 1) * len(mine) // self.size)
-                 for r in range(self.size)]  # fmt: skip
+        parts = [part_of(len(mine), rank, self.size) for rank in range(self.size)]
         lengths = [part.stop - part.start for part in parts]
         starts = [part.start for part in parts]
         own = lengths[self.rank]

@@ -135,7 +135,7 @@ def resume(
 
 
 def _make(config: Config, origin: dict[str, Any] | None, group: Group) -> Run:
-    """Make the run on every rank; its default is the threads that each rank may have."""
+    """Make the run on every rank. By default, ranks share the cores of their machine."""
     threads = config.threads or threads_per_rank(group, machine.available_cores())
     config = dataclasses.replace(config, threads=threads)
     with machine.threads(threads):
