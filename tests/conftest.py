@@ -122,5 +122,5 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def without_pictures():
     """To be quick: runs draw no learning curve; `tests/runs/test_train.py` looks at it."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("minisd.runs.session._draw", lambda *_: None)
+        patched.setattr("minisd.runs.in_folder._draw", lambda *_: None)
         yield

@@ -24,7 +24,7 @@ from minisd import cli
 from minisd.distributed import mpi  # noqa: F401 (named by tests)
 from minisd.distributed.launch import launcher_rank
 from minisd.files import aside_name
-from minisd.runs import session
+from minisd.runs import in_folder
 from minisd.runs.interrupt import StopSignals
 from ranks import BOUND
 from tiny_runs import die, watch_writing
@@ -157,7 +157,7 @@ def main(faults: str) -> int:
         receive(self, number, frame)
 
     StopSignals._receive = noted  # type: ignore[method-assign]
-    session._draw = lambda *_: None
+    in_folder._draw = lambda *_: None
     exec(faults, globals())
     return cli.main()
 

@@ -33,7 +33,7 @@ from minisd import StepSchedule, draw_gates, linear_decay, ops
 from minisd.data import Normaliser, load
 from minisd.data.batches import Augmentation
 from minisd.figures import INK, LOSS, TEST, VALIDATION, new_figure, tidy
-from minisd.runs import checkpoint, session
+from minisd.runs import checkpoint, session, snapshot
 from minisd.runs.config import resolve
 from minisd.runs.fit import fit
 from minisd.runs.interrupt import Interrupted, StopSignals
@@ -557,7 +557,7 @@ for what in (power_cut, ctrl_c):
 # %%
 def resumed_without(part):
     run = Run(tiny)
-    run.restore(Path(home.name) / "checkpoint.npz")  # after the Ctrl-C, within an epoch
+    snapshot.restore(run, Path(home.name) / "checkpoint.npz")  # after the Ctrl-C, within an epoch
     if part == "momentum":
         run.optimizer.velocity = {}
     elif part == "running statistics":
@@ -898,9 +898,10 @@ exercise(3, compare, check)
 #
 # [Tutorial 8](08_gradient_flow.py) looks inside a run while it trains. A step is in
 # `minisd/train.py`, the loop in `minisd/runs/fit.py`, all that belongs to a run in
-# `minisd/runs/run.py`, folders and resuming in `minisd/runs/session.py`.
-# `tests/runs/test_interruption.py` kills runs at every moment at which they could die. On comparing
-# classifiers: T. Dietterich, *Approximate statistical tests for comparing supervised classification
-# learning algorithms*, 1998. The classic leak is in T. Hastie, R. Tibshirani and J. Friedman, *The
-# Elements of Statistical Learning*, section 7.10.2. Whether years of looking at one test set have
-# spoilt it: B. Recht et al., *Do ImageNet classifiers generalize to ImageNet?*, 2019.
+# `minisd/runs/training.py`, its state in `minisd/runs/snapshot.py`, folders and resuming in
+# `minisd/runs/session.py`. `tests/runs/test_interruption.py` kills runs at every moment at which
+# they could die. On comparing classifiers: T. Dietterich, *Approximate statistical tests for
+# comparing supervised classification learning algorithms*, 1998. The classic leak is in T. Hastie,
+# R. Tibshirani and J. Friedman, *The Elements of Statistical Learning*, section 7.10.2. Whether
+# years of looking at one test set have spoilt it: B. Recht et al., *Do ImageNet classifiers
+# generalize to ImageNet?*, 2019.

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minisd.cli.idle_options import check_effect
 from minisd.cli.named_data import check_data_is_named, check_study_data
 from minisd.cli.seeds import train_seeds
 from minisd.cli.survival_option import chosen_survival
@@ -27,7 +28,7 @@ from minisd.machine import available_cores, threads
 from minisd.models import num_blocks
 from minisd.ops.check import whole_number
 from minisd.runs import folder as runfolder
-from minisd.runs import interrupt, session
+from minisd.runs import interrupt, session, snapshot
 from minisd.runs.config import DATA_SETS, resolve, with_present_names
 from minisd.runs.fit import error_rate
 from minisd.runs.interrupt import Interrupted
@@ -75,10 +76,13 @@ def train(
         origin = {} if remark is None else {"survival": remark}
         if remark is not None and resume is not None:
             raise ConfigError("a run that is resumed keeps its probabilities: leave out --survival")
+    given = with_present_names(settings)
     if config is not None:
         settings = _with_file(config, settings)
     if resume is None:
         check_data_is_named(settings)
+        if not end_with_parent:  # else a program has chosen the options
+            check_effect(given, resolve(settings))
     if seeds is not None:
         train_seeds(seeds, settings, out, progress, quiet)
         return OK
@@ -153,8 +157,8 @@ def evaluate(*, run: Path, which: str, **machine: Any) -> int:
     config = session.read_settings(run, machine)
     with threads(config.threads):
         trained = Run(config)
-        position = trained.load_weights(
-            run / runfolder.CHECKPOINT, "best" if which == "best" else "model"
+        position = snapshot.load_weights(
+            trained, run / runfolder.CHECKPOINT, "best" if which == "best" else "model"
         )
         best = position["best"]
         weights = (

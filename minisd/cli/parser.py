@@ -20,7 +20,8 @@ from minisd.cli.settings import add_settings, show_defaults, shown
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.study import SETTINGS, SIZES
 from minisd.figures import STYLES
-from minisd.runs.config import DATA_SETS, DEVICES, PRESETS, Config
+from minisd.runs.config import DATA_SETS, DEVICES, Config
+from minisd.runs.presets import PRESETS
 from minisd.runs.run import MACHINE_SETTINGS
 from minisd.version import __version__
 

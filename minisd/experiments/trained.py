@@ -9,7 +9,7 @@ import numpy as np
 from minisd import figures, flow
 from minisd.flow.records import FLOW, LARGEST, RECORDING, count_of
 from minisd.runs import folder as runfolder
-from minisd.runs import session
+from minisd.runs import session, snapshot
 from minisd.runs.run import Run
 
 Key = tuple[str, float, int]
@@ -120,7 +120,7 @@ class TrainedRun:
     def load(self, which: str = "best") -> Run:
         """Read the run again, with its data and its trained weights."""
         run = Run(session.read_settings(self.folder, self.machine))
-        run.load_weights(self.folder / runfolder.CHECKPOINT, which)
+        snapshot.load_weights(run, self.folder / runfolder.CHECKPOINT, which)
         return run
 
     @cached_property

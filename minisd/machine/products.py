@@ -102,19 +102,16 @@ def run_sums(xp: Any, runs: Array) -> Array:
     """Return the sum of every run: (rows, C, L) to (rows, C)."""
     if xp is not np:
         return xp.sum(runs, axis=2)
-    sums = [(part @ _ones(runs.dtype)[: part.shape[3]]).sum(axis=2) for part in _stretches(runs)]
-    return sum(sums[1:], sums[0])
+    ones = _ones(runs.dtype)
+    return _total([part @ ones[: part.shape[3]] for part in _stretches(runs)])
 
 
 def run_dots(xp: Any, a: Array, b: Array) -> Array:
     """Return the dot products of runs: (rows, C, L) and (rows, C, L) to (rows, C)."""
     if xp is not np:
         return xp.sum(a * b, axis=2)
-    dots = [
-        (of_a[..., None, :] @ of_b[..., None])[..., 0, 0].sum(axis=2)
-        for of_a, of_b in zip(_stretches(a), _stretches(b), strict=True)
-    ]
-    return sum(dots[1:], dots[0])
+    stretches = zip(_stretches(a), _stretches(b), strict=True)
+    return _total([(x[..., None, :] @ y[..., None])[..., 0, 0] for x, y in stretches])
 
 
 def sum_over(xp: Any, x: Array, axis: int | tuple[int, ...]) -> Array:
@@ -163,10 +160,18 @@ def _stretches(runs: Array) -> list[Array]:
     If L cannot be cut into equal ones, what is left of it is a second array, one piece.
     """
     rows, C, L = runs.shape
+    if L <= _LONGEST:
+        return [runs[:, :, None]]
     P = min(L // _pieces(L, _LONGEST), _LONGEST)
     cut = L - L % P
     stretches = [runs[:, :, :cut].reshape(rows, C, cut // P, P)]
     return stretches if cut == L else [*stretches, runs[:, :, None, cut:]]
+
+
+def _total(parts: list[Array]) -> Array:
+    """Add up what each piece of each stretch gave: (rows, C, pieces) each, to (rows, C)."""
+    sums = [part[:, :, 0] if part.shape[2] == 1 else part.sum(axis=2) for part in parts]
+    return sum(sums[1:], sums[0])
 
 
 def _groups(rows: int, columns: int) -> int:

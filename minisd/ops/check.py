@@ -1,5 +1,6 @@
 """What every operation asks of its arguments, answered with a sentence when it does not hold."""
 
+import functools
 import inspect
 import math
 import operator
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from minisd.backend import Array, array_module
+
+FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def check_arrays(operation: str, **given: Array) -> Any:
@@ -30,7 +33,7 @@ def check_arrays(operation: str, **given: Array) -> Any:
     except TypeError as error:
         raise TypeError(f"{operation}: {error}") from None
     for name, array in given.items():
-        if array.dtype not in (np.float32, np.float64):
+        if array.dtype not in FLOATS:
             raise TypeError(
                 f"{operation}: {name} is {array.dtype}; use float32 or float64 "
                 f"(for instance {name}.astype(numpy.float32))"
@@ -118,7 +121,7 @@ def number(what: str, value: object, interval: str) -> float:
     ValueError
         If it is something else, or NaN; True and False are no numbers here.
     """
-    low, high = (float(end) for end in interval[1:-1].split(","))
+    low, high = _ends(interval)
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
         converted = math.nan
     else:
@@ -131,6 +134,13 @@ def number(what: str, value: object, interval: str) -> float:
     if not (above and below):
         raise ValueError(f"{what} must lie in {interval}, got {value!r}")
     return converted
+
+
+@functools.cache
+def _ends(interval: str) -> tuple[float, float]:
+    """Return the ends of an interval."""
+    low, high = interval[1:-1].split(",")
+    return float(low), float(high)
 
 
 def cannot_take(function: Any, *arguments: object, **options: object) -> str:

@@ -1,6 +1,6 @@
 """The training loop of a whole run: epochs, mini-batches, validation, and the best weights.
 
-One step is `minisd.train.train_step`. `minisd.runs.session` runs this loop in a run folder.
+One step is `minisd.train.train_step`. `minisd.runs.in_folder` runs this loop in a run folder.
 """
 
 import time

@@ -3,35 +3,27 @@
 It is the loop of `minisd train`, `minisd.runs.fit`, with the same run folder.
 """
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from minisd import machine
-from minisd.backend import is_cupy
 from minisd.data.batches import NO_AUGMENTATION, Augmentation
 from minisd.distributed import ALONE, Group
-from minisd.distributed.launch import started_with, threads_per_rank
+from minisd.distributed.launch import started_with
 from minisd.errors import ConfigError
 from minisd.layer import Layer
-from minisd.ops.check import cannot_take, number, whole_number
-from minisd.optim import Optimizer, Schedule, StepSchedule, bound, check_optimizer
+from minisd.ops.check import whole_number
+from minisd.optim import Optimizer, Schedule, bound
 from minisd.runs import folder as runfolder
 from minisd.runs import origin as origins
-from minisd.runs import session
+from minisd.runs import session, snapshot
 from minisd.runs.callbacks import Callbacks
-from minisd.runs.described import (
-    described_model,
-    described_optimizer,
-    described_schedule,
-    name_of,
-)
 from minisd.runs.fit import fit as run_loop
+from minisd.runs.given import training_of
+from minisd.runs.in_folder import train_in
 from minisd.runs.interrupt import StopSignals
 from minisd.runs.introduction import introduce
-from minisd.runs.material import Images, Material, material_of
+from minisd.runs.material import Images, material_of
 from minisd.runs.progress import Console, Progress, Silent
 from minisd.runs.run import spawned
 from minisd.runs.training import Callback, Training
@@ -131,6 +123,7 @@ def fit(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from minisd import SGD, data, resnet
     >>> model = resnet(8, width=2, in_channels=1, rng=np.random.default_rng(0))
     >>> run = fit(model, SGD(model, 0.1), data.load("digits").limited(100), epochs=1, quiet=True)
@@ -141,7 +134,7 @@ def fit(
         seed = whole_number("seed", seed, 0)
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
-    run = _training(
+    run = training_of(
         model,
         optimizer,
         material_of(train, validation, test, augmentation, normalise, spawned(seed)[1]),
@@ -171,14 +164,15 @@ def fit(
         group.first(lambda: runfolder.check_free(folder, force=force))
         with session.claimed(folder, group, create=True):
             group.first(lambda: runfolder.clear_free(folder, force=force))
-            session.train_in(folder, run, progress)
+            snapshot.share(run)
+            train_in(folder, run, progress)
             return run
     with session.claimed(folder, group, create=False):
         before = group.first(lambda: _go_on(run, folder))
-        run.share()
+        snapshot.share(run)
         if before != run.epochs:
             origins.change_length(run, before, bound(run.given_schedule, before))
-        session.train_in(folder, run, progress)
+        train_in(folder, run, progress)
     return run
 
 
@@ -212,7 +206,7 @@ def _go_on(run: Training, folder: Path) -> int:
 def _in_memory(run: Training, progress: Progress) -> Training:
     """Train without a folder."""
     callbacks = Callbacks(run)
-    run.share()
+    snapshot.share(run)
     with machine.threads(run.threads):
         introduce(run, None, progress)
         try:
@@ -225,101 +219,3 @@ def _in_memory(run: Training, progress: Progress) -> Training:
             progress.stop()
             callbacks.tell("end")
     return run
-
-
-def _training(
-    model: Layer,
-    optimizer: Optimizer,
-    material: Material,
-    *,
-    epochs: int,
-    batch_size: int,
-    schedule: Schedule | float | None,
-    gates: Sampler | str | None,
-    validate_every: int | None,
-    flow: int | None,
-    callbacks: Iterable[Callback],
-    normalise: bool,
-    seed: int,
-    group: Group,
-) -> Training:
-    """Check the arguments, and return the state at the start."""
-    if not isinstance(model, Layer):
-        raise ConfigError(f"fit trains a network, a Layer; got {model!r}")
-    try:
-        check_optimizer("fit", optimizer)
-        _check_belongs(model, optimizer)
-        epochs, batch_size = (
-            whole_number("epochs", epochs, 1),
-            whole_number("batch_size", batch_size, 1),
-        )
-        for name, value in (("validate_every", validate_every), ("flow", flow)):
-            if value is not None:
-                whole_number(name, value, 1)
-        if schedule is None:
-            schedule = optimizer.lr
-        if isinstance(schedule, int | float | np.number):
-            schedule = StepSchedule(number("schedule", schedule, "(0, inf)"), drops=())
-        over_epochs = bound(schedule, epochs)
-        number("the learning rate that the schedule gives", over_epochs(1.0), "[0, inf)")
-    except (TypeError, ValueError) as error:
-        raise ConfigError(str(error)) from error
-    if gates is not None and gates != "image" and not callable(gates):
-        raise ConfigError(f"gates is a function of (probabilities, rng), or 'image'; got {gates!r}")
-    if gates is not None and not getattr(model, "blocks", []):
-        raise ConfigError(f"gates are for residual blocks, and {type(model).__name__} has none")
-    blocks = [block.survival_prob for block in getattr(model, "blocks", [])]
-    if callable(gates) and (reason := cannot_take(gates, blocks, np.random.default_rng())):
-        raise ConfigError(f"gates is called as {name_of(gates)}(probabilities, rng): {reason}")
-    if not isinstance(callbacks, Iterable):
-        raise ConfigError(f"callbacks is a list of functions (moment, run); got {callbacks!r}")
-    callbacks = list(callbacks)
-    _, _, data_rng, gate_rng = spawned(seed)
-    settings = {
-        "made_by": "minisd.fit",
-        "model": described_model(model),
-        "survival": list(getattr(model, "survival_probs", [])),
-        "optimizer": described_optimizer(optimizer),
-        "schedule": described_schedule(schedule),
-        "gates": gates if gates is None or isinstance(gates, str) else name_of(gates),
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "augmentation": dataclasses.asdict(material.augmentation),
-        "normalise": bool(normalise),
-        "validate_every": validate_every,
-        "flow": flow,
-        "seed": seed,
-    }
-    first = next((p.data for _, p in model.parameters()), None)
-    run = Training(
-        model,
-        optimizer,
-        material,
-        schedule=over_epochs,
-        epochs=epochs,
-        batch_size=batch_size,
-        validate_every=validate_every,
-        data_rng=data_rng,
-        gate_rng=gate_rng,
-        device="cuda" if is_cupy(first) else "cpu",
-        threads=min(machine.num_threads(), threads_per_rank(group, machine.available_cores())),
-        flow=flow,
-        gates=None if isinstance(gates, str) else gates,
-        per_image=gates == "image",
-        callbacks=callbacks,
-        settings=settings,
-        group=group,
-    )
-    run.given_schedule = schedule
-    return run
-
-
-def _check_belongs(model: Layer, optimizer: Optimizer) -> None:
-    """Raise a ValueError if the optimiser moves parameters that are not the model's."""
-    of_model = {id(parameter) for _, parameter in model.parameters()}
-    strangers = [name for name, p in optimizer.parameters.items() if id(p) not in of_model]
-    if strangers:
-        raise ValueError(
-            f"the optimiser was made for another network ({strangers[0]} is not a parameter of "
-            f"this one): make it again, {type(optimizer).__name__}(model, ...)"
-        )

@@ -1,4 +1,4 @@
-"""Train a run in its folder: start it, or resume it."""
+"""Start a run in its folder, or resume it there."""
 
 import contextlib
 import dataclasses
@@ -6,25 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minisd import figures, machine
+from minisd import machine
 from minisd.distributed import ALONE, Group
 from minisd.distributed.launch import threads_per_rank
-from minisd.errors import (
-    CheckpointError,
-    ConfigError,
-    NonFiniteError,
-    RunFolderError,
-    UserError,
-)
-from minisd.flow import Recorder
+from minisd.errors import CheckpointError, ConfigError, RunFolderError
 from minisd.runs import folder as runfolder
 from minisd.runs import origin as origins
-from minisd.runs.callbacks import Callbacks
+from minisd.runs import snapshot
 from minisd.runs.config import Config, resolve, with_present_names
-from minisd.runs.fit import fit
-from minisd.runs.interrupt import Interrupted, StopSignals
-from minisd.runs.introduction import heading, introduce
-from minisd.runs.progress import Progress, Silent
+from minisd.runs.in_folder import train_in
+from minisd.runs.progress import Progress
 from minisd.runs.run import MACHINE_SETTINGS, Run, may_have_moved
 from minisd.runs.training import Training
 from minisd.runs.weights import start_from
@@ -77,6 +68,7 @@ def train(
             run.origin["init"] = start_from(run.model, Path(config.init), config.scale)
 
     group.first(start_from_init)
+    snapshot.share(run)
     with claimed(folder, group, create=True):
         group.first(lambda: runfolder.clear_free(folder, force=force))
         return train_in(folder, run, progress or Progress())
@@ -128,7 +120,7 @@ def resume(
                 _start_again_from(run, Path(config.init))
 
         group.first(find)
-        run.share()
+        snapshot.share(run)
         if config.epochs != recorded.epochs:
             origins.change_length(run, recorded.epochs, recorded.rates)
         return train_in(folder, run, progress or Progress())
@@ -140,7 +132,7 @@ def _make(config: Config, origin: dict[str, Any] | None, group: Group) -> Run:
     config = dataclasses.replace(config, threads=threads)
     with machine.threads(threads):
         run = group.together(lambda: Run(config, origin=origin, group=group))
-    run.check_same_for_all()
+    snapshot.check_same_for_all(run)
     return run
 
 
@@ -174,7 +166,9 @@ def restore(run: Training, folder: Path, epochs: int) -> bool:
     """
     if (folder / runfolder.CHECKPOINT).exists():
         # a kill may have come between the writing of a new length and the next checkpoint
-        run.restore(folder / runfolder.CHECKPOINT, epochs={epochs, *origins.lengths(run.origin)})
+        snapshot.restore(
+            run, folder / runfolder.CHECKPOINT, epochs={epochs, *origins.lengths(run.origin)}
+        )
         return True
     if (folder / runfolder.LOG).exists():
         raise CheckpointError(f"{folder} has a log but no checkpoint: it cannot be resumed")
@@ -237,103 +231,3 @@ def read_settings(
                 f"{', '.join(may_change)} may change; to change {name}, start a new run"
             )
     return config
-
-
-def train_in(folder: Path, run: Training, progress: Progress) -> Any:
-    """Train in a folder that is already locked for this process; return the run.
-
-    Of several ranks, all call this. The first writes the files and says how it goes.
-    """
-    run.folder, group = folder, run.group
-    if group.rank > 0:
-        progress = Silent()
-    run.share()
-    with machine.threads(run.threads):
-        introduce(run, folder, progress)
-
-        def write_log() -> None:
-            runfolder.write_log(folder / runfolder.LOG, run.position.history)
-
-        def write() -> None:
-            callbacks.tell("save")  # first: the checkpoint must never be ahead of a record
-            if group.rank == 0:
-                run.save(folder / runfolder.CHECKPOINT)
-                write_log()
-
-        def save() -> None:
-            group.together(write)
-
-        def draw() -> None:
-            group.first(lambda: _draw(run, folder, progress))
-
-        try:
-            group.first(lambda: _write_settings(run, folder))
-            with _recording(run):
-                callbacks = Callbacks(run)
-                if run.is_complete:
-                    group.first(write_log)  # a kill may have come between checkpoint and log
-                else:
-                    group.together(lambda: callbacks.tell("start"))
-                    save()
-                total = run.steps_per_epoch * run.epochs
-                progress.start(done=run.steps_done, total=total)
-                with StopSignals(group) as stop:
-                    try:
-                        fit(run, save, progress, stop, callbacks)
-                    except Interrupted:
-                        save()
-                        draw()
-                        raise
-                    except NonFiniteError:
-                        callbacks.tell("save")  # a recorder keeps the steps that led to it
-                        raise
-                    except Exception:
-                        if callbacks.state_is_whole and group.size == 1:  # or others do not come
-                            save()
-                        raise
-                    finally:
-                        callbacks.tell("end")
-            draw()
-        except OSError as error:
-            if isinstance(error, UserError | BrokenPipeError):  # not an error of the folder
-                raise
-            raise CheckpointError(f"{folder} cannot be written: {error}") from error
-        finally:
-            progress.stop()
-    return run
-
-
-def _write_settings(run: Training, folder: Path) -> None:
-    """Write ``config.json``."""
-    runfolder.write_json(folder / runfolder.CONFIG, run.describe())
-
-
-@contextlib.contextmanager
-def _recording(run: Training) -> Iterator[None]:
-    """Record the gradient flow while the block lasts, if the run asks for that."""
-    if run.flow is None or run.is_complete:
-        yield
-        return
-    recorder = Recorder(run.model, run.optimizer, average=run.flow)
-    run.callbacks.insert(0, recorder)
-    try:
-        yield
-    finally:
-        recorder.detach()
-        run.callbacks.remove(recorder)
-
-
-def _draw(run: Training, folder: Path, progress: Progress) -> None:
-    """Draw the learning curve. A picture that cannot be drawn does not cost the result."""
-    if not run.position.history:
-        return
-    path = folder / runfolder.CURVE
-    try:
-        description = {**run.describe(), "heading": heading(run)}
-        figures.learning_curve(description, run.position.history, path)
-    except FileExistsError as error:  # a link, or a folder of that name
-        progress.warn(f"{path} was not drawn: {error}")
-    except OSError:
-        raise
-    except Exception as error:  # matplotlib's settings are the user's, and need TeX or a backend
-        progress.warn(f"{path} was not drawn: {type(error).__name__}: {error}")

@@ -1,12 +1,12 @@
-"""The state of a training: network, optimiser, data, generators, position; saving and restoring it.
+"""A training: network, optimiser, data, random generators and position.
 
 `minisd.runs.run.Run` makes one from settings, for `minisd train`; `minisd.fit` makes one from
-objects. The loop (`minisd.runs.fit`) and the folder (`minisd.runs.session`) do not know which.
+objects. The loop (`minisd.runs.fit`), the saving (`minisd.runs.snapshot`) and the folder
+(`minisd.runs.session`) do not know which.
 """
 
-import dataclasses
 import platform
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from minisd.backend import Array, to_numpy
 from minisd.data_parallel import UNLIKE, alike
 from minisd.distributed import ALONE, Group, ShardedGroup
-from minisd.errors import CheckpointError, ConfigError, DataError
+from minisd.errors import CheckpointError, ConfigError
 from minisd.gates import draw_image_gates, set_image_gates
 from minisd.gpu import describe_gpu
 from minisd.layer import Layer
@@ -25,7 +25,6 @@ from minisd.optim import Optimizer, Schedule
 from minisd.runs import checkpoint
 from minisd.runs.material import Material
 from minisd.runs.position import Position
-from minisd.runs.saved_state import PARTS, Expected, Parts, read_state
 from minisd.stochastic_depth import Sampler, draw_gates, expected_depth, sample_gates
 from minisd.version import __version__
 
@@ -135,11 +134,11 @@ class Training:
 
     def mark_epoch_start(self) -> None:
         """Remember the state of the data generator at the start of this epoch."""
-        self._epoch_start = self.data_rng.bit_generator.state
+        self.epoch_start = self.data_rng.bit_generator.state
 
     def rewind_epoch(self) -> None:
         """Set the data generator back to the start of the epoch, to repeat its draws."""
-        self.data_rng.bit_generator.state = self._epoch_start
+        self.data_rng.bit_generator.state = self.epoch_start
 
     @property
     def steps_done(self) -> int:
@@ -215,8 +214,6 @@ class Training:
         time = self.position.epoch + step / self.steps_per_epoch
         return number("the learning rate that the schedule gives", self.schedule(time), "[0, inf)")
 
-    # ---- weights ----
-
     def keep_best(self) -> None:
         """Keep a copy of the present weights and running statistics as the best ones."""
         arrays = checkpoint.layer_arrays(self.model)
@@ -232,140 +229,6 @@ class Training:
             raise CheckpointError("there are no best weights yet: no validation has been done")
         targets = checkpoint.layer_arrays(self.model)
         checkpoint.restore(targets, self.best_arrays, Path("the best weights"))
-
-    # ---- checkpoint ----
-
-    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return the whole state: arrays and numbers. It knows nothing of ranks."""
-        arrays, numbers = checkpoint.split_state(self.optimizer.state())
-        arrays = {
-            **checkpoint.with_prefix("model", checkpoint.layer_arrays(self.model)),
-            **checkpoint.with_prefix("optimizer", arrays),
-            **checkpoint.with_prefix("best", self.best_arrays),
-            "normaliser/mean": self.normaliser.mean,
-        }
-        meta = {
-            "config": self.settings,
-            "data_digest": self.digest,
-            "normaliser_std": self.normaliser.std,
-            "optimizer": numbers,
-            "position": dataclasses.asdict(self.position),
-            "data_rng": self._epoch_start,
-            "gate_rng": self.gate_rng.bit_generator.state,
-        }
-        return arrays, meta
-
-    def save(self, path: Path) -> None:
-        """Write the whole state to a checkpoint."""
-        checkpoint.save(path, *self.state())
-
-    def share(self) -> None:
-        """Let all ranks have the state of the first.
-
-        Raises
-        ------
-        UserError
-            If they have other images, or other settings.
-        """
-        if self.group.size == 1:
-            return
-        self.check_same_for_all()
-        (arrays, meta), origin = self.group.first(lambda: (self.state(), self.origin))
-        if self.group.rank > 0:
-            parts = {part: checkpoint.without_prefix(part, arrays) for part in PARTS}
-            self._take(parts, meta, Position(**meta["position"]), Path("the state of rank 0"))
-            self.origin = origin
-
-    def check_same_for_all(self) -> None:
-        """Raise a ConfigError or a DataError if ranks have other settings, or other images."""
-        for digest, settings in self.group.exchange((self.digest, self.settings)):
-            different = self.first_difference(settings)
-            if different:
-                raise ConfigError(f"the ranks have different settings: {different}")
-            if digest != self.digest:
-                raise DataError(
-                    "the ranks have different images: give all of them the same data, also on "
-                    "other machines"
-                )
-
-    def restore(self, path: Path, *, epochs: Collection[int] = ()) -> None:
-        """Load the whole state from a checkpoint.
-
-        Parameters
-        ----------
-        epochs : collection of int
-            Other lengths that the run may have had when it was saved.
-
-        Raises
-        ------
-        CheckpointError
-            If the checkpoint is damaged, or has other settings, other data or another network. The
-            state is then unchanged.
-        """
-        self._take(*self._read(path, {*epochs, self.epochs}), path)
-
-    def _take(self, parts: Parts, meta: dict[str, Any], position: Position, path: Path) -> None:
-        """Take a state that was read, or given by another rank."""
-        with checkpoint.CHECKPOINT.checking(path):
-            data_rng, gate_rng = (_generator(meta[name]) for name in ("data_rng", "gate_rng"))
-        with checkpoint.CHECKPOINT.checking(path):
-            self.optimizer.restore({**parts["optimizer"], **meta.get("optimizer", {})})
-        checkpoint.restore(checkpoint.layer_arrays(self.model), parts["model"], path)
-        self.best_arrays = parts["best"]
-        self.position = position
-        # in place: what was handed to `minisd.fit` is not replaced behind its owner's back
-        self.data_rng.bit_generator.state = data_rng.bit_generator.state
-        self.gate_rng.bit_generator.state = gate_rng.bit_generator.state
-        self.mark_epoch_start()
-
-    def load_weights(self, path: Path, which: str) -> dict[str, Any]:
-        """Load weights and running statistics only: ``"best"``, or ``"model"`` for the last ones.
-
-        Returns
-        -------
-        dict
-            The `Position` in the checkpoint: history, best and so on.
-        """
-        parts, _, position = self._read(path, None)
-        if not parts[which]:
-            raise CheckpointError(f"{path} has no {which} weights yet: no epoch is complete")
-        checkpoint.restore(checkpoint.layer_arrays(self.model), parts[which], path)
-        return dataclasses.asdict(position)
-
-    def _read(
-        self, path: Path, epochs: Collection[int] | None
-    ) -> tuple[Parts, dict[str, Any], Position]:
-        """Read a checkpoint of this run: its parts, meta and position."""
-        arrays, counts = checkpoint.split_state(self.optimizer.state())
-        expected = Expected(
-            weights=checkpoint.declare(checkpoint.layer_arrays(self.model)),
-            optimizer=arrays,
-            counts=counts,
-            mean=self.normaliser.mean.shape,
-            steps_per_epoch=self.steps_per_epoch,
-            num_blocks=len(self.survival_probs),
-            may_leave_out=self.optimizer.dropped == "freeze",
-        )
-        return read_state(
-            path, expected, lambda meta: self._check_same_run(meta, path, epochs), self.rate_help
-        )
-
-    def _check_same_run(
-        self, meta: dict[str, Any], path: Path, epochs: Collection[int] | None
-    ) -> None:
-        saved, digest = dict(meta["config"]), meta["data_digest"]
-        different = self.first_difference(saved)
-        if different == "epochs" and (epochs is None or saved["epochs"] in epochs):
-            different = self.first_difference({**saved, "epochs": self.settings["epochs"]})
-        if different:
-            raise CheckpointError(
-                f"{path} is of another run: {different} is {saved.get(different)!r} there, "
-                f"{self.settings[different]!r} here"
-            )
-        if digest != self.digest:
-            raise CheckpointError(
-                f"{path} was trained on other images than these: {self.data_help}"
-            )
 
     def first_difference(self, saved: dict[str, Any]) -> str:
         """Return the first setting that is another one in ``saved``, a run's, or ""."""
@@ -387,13 +250,6 @@ def _check_parts(group: Group, num_images: int, batch_size: int) -> None:
             f"{batch_size}), too few for {num_parts} {'shards' if shards else 'processes'}: use "
             "another batch size"
         )
-
-
-def _generator(state: dict[str, Any]) -> np.random.Generator:
-    """Return a random generator in a saved state."""
-    rng = np.random.default_rng()
-    rng.bit_generator.state = state
-    return rng
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from minisd.experiments import publish
 from minisd.experiments.catalogue import EXPERIMENTS
 from minisd.experiments.study import Study
 from minisd.gradcheck import Report, Slope
-from minisd.runs.config import PRESETS
+from minisd.runs.presets import PRESETS
 from minisd.terminal import WIDEST, columns, wrapped
 
 REFUSED = {

@@ -231,11 +231,11 @@ def test_a_longer_run_that_is_killed_goes_on_bit_for_bit(tmp_path, monkeypatch, 
         train(tiny(limit=40, epochs=1, schedule=schedule, optimizer="adam"), tmp_path / name)
     resume(tmp_path / "whole", {"epochs": 3})
 
-    def killed(self, path):
+    def killed(run, path):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("minisd.runs.run.Run.save", killed)
+        patched.setattr("minisd.runs.snapshot.save", killed)
         with pytest.raises(KeyboardInterrupt):
             resume(tmp_path / "killed", {"epochs": 3})
     assert resume(tmp_path / "killed").position.epoch == 4
@@ -274,6 +274,39 @@ def test_one_cycle_has_no_warm_up():
 
 
 # ---- --init ----
+
+
+IDLE = {
+    "with --optimizer adam": ["--optimizer", "adam", "--momentum", "0.5"],
+    "with --schedule cosine": ["--schedule", "cosine", "--drops", "1", "2"],
+    "with --schedule one-cycle": ["--schedule", "one-cycle", "--warmup-lr", "0.02"],
+    "without --warmup-epochs": ["--warmup-lr", "0.02"],
+    "with --survival constant": ["--survival", "constant", "--p-last", "0.3"],
+}
+
+
+@pytest.mark.parametrize("why", IDLE)
+def test_an_option_without_an_effect_is_refused(tmp_path, capsys, why):
+    line = ["train", *options(epochs=1), "--out", str(tmp_path / "run"), *IDLE[why]]
+    name = line[-3] if "--drops" in line else line[-2]
+    assert main(line) == 2
+    said = capsys.readouterr().err
+    assert is_one_sentence(said)
+    assert f"{name} has no effect {why}: leave it out" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_idle_option_may_have_its_usual_value_or_come_from_a_file(tmp_path):
+    """Lines that list all settings of a run, and its own ``config.json``, have such options."""
+    first, second = tmp_path / "a", tmp_path / "b"
+    line = ["train", "--quiet", *options(epochs=1), "--optimizer", "adam", "--momentum", "0.9"]
+    line += ["--schedule", "cosine", "--drops", "0.5", "0.75"]
+    assert main([*line, "--out", str(first)]) == 0
+    (first / "config.json").write_text(
+        (first / "config.json").read_text().replace('"momentum": 0.9', '"momentum": 0.5')
+    )
+    assert main(["train", "--quiet", "--config", str(first), "--out", str(second)]) == 0
+    assert contents(second)
 
 
 def test_init_by_the_command(trained, tmp_path, capsys):

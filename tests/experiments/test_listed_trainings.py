@@ -16,7 +16,7 @@ from minisd.cli import main, make_parser
 from minisd.experiments.catalogue import EXPERIMENTS, trainings
 from minisd.experiments.process import epochs_done
 from minisd.experiments.study import Study
-from minisd.runs import session
+from minisd.runs import in_folder, session
 from minisd.runs.config import Config, resolve
 from minisd.runs.interrupt import Interrupted
 from systems import posix_only
@@ -80,7 +80,7 @@ def test_a_run_that_has_begun_is_resumed(tmp_path, capsys):
         raise Interrupted(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(session, "fit", stop)
+        patched.setattr(in_folder, "fit", stop)
         with pytest.raises(Interrupted):
             session.train(study(tmp_path).config("constant", 1.0, 1), folder)
     assert epochs_done(folder) == 0

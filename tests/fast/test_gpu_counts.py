@@ -70,8 +70,8 @@ def test_a_run_looks_at_its_losses_at_the_interval_only(counter, tmp_path, monke
     monkeypatch.setattr(pending_losses, "values", values)
     monkeypatch.setattr(pending_losses, "INTERVAL", 3)
     monkeypatch.setattr("minisd.runs.fit.error_rate", lambda *arguments: 0.5)
-    for copies_back in ("save", "keep_best"):
-        monkeypatch.setattr(Run, copies_back, lambda *arguments: None)
+    monkeypatch.setattr("minisd.runs.snapshot.save", lambda *copied_back: None)
+    monkeypatch.setattr(Run, "keep_best", lambda *copied_back: None)
     stats, _ = counted(counter, lambda: train(tiny(device="cuda", epochs=2), tmp_path / "run"))
     assert looked == [1, 3, 3, 3, 3, 1]  # of 7 steps: the first, every third, where an epoch ends
     assert stats["d2h"] == stats["sync"] == len(looked)

@@ -28,7 +28,7 @@ from minisd.errors import DataError, UserError
 from minisd.experiments import stored
 from minisd.experiments.trained import TrainedRun
 from minisd.readers import Kind
-from minisd.runs import session
+from minisd.runs import session, snapshot
 from minisd.runs.run import Run
 from minisd.runs.weights import load_model
 from tiny_runs import contents, state, tiny
@@ -75,7 +75,7 @@ def of_checkpoint(trained, folder):
     _, run = trained
 
     def read():
-        run.restore(folder / "run" / "checkpoint.npz")
+        snapshot.restore(run, folder / "run" / "checkpoint.npz")
         return state(folder / "run" / "checkpoint.npz")
 
     return Target(folder / "run" / "checkpoint.npz", read, [*BY_ACCIDENT, odd_zip, odd_zip])

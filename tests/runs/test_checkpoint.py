@@ -12,7 +12,7 @@ import pytest
 
 from minisd.errors import CheckpointError
 from minisd.files import write_atomically
-from minisd.runs import checkpoint
+from minisd.runs import checkpoint, snapshot
 from minisd.runs.fit import fit
 from minisd.runs.interrupt import StopSignals
 from minisd.runs.progress import Progress
@@ -60,7 +60,7 @@ def trained(tmp_path_factory):
 
 def all_of(run, folder):
     """Everything that a run holds: what it would save, and what it computes with."""
-    run.save(folder / "as-it-is.npz")
+    snapshot.save(run, folder / "as-it-is.npz")
     rng = run.data_rng.bit_generator.state
     return {**state(folder / "as-it-is.npz"), "now": rng, "training": run.model.training}
 
@@ -93,7 +93,7 @@ def refused(path, folder, match=None):
     for run in (Run(tiny(epochs=2)), partly_trained(folder)):
         before = all_of(run, folder)
         with pytest.raises(CheckpointError, match=match) as caught:
-            run.restore(path)
+            snapshot.restore(run, path)
         assert all_of(run, folder) == before
     said = str(caught.value)
     assert str(path) in said
@@ -129,8 +129,8 @@ def test_the_file_is_an_npz_without_pickle_and_json(saved):
 
 def test_a_real_checkpoint_restores_what_was_saved(trained, tmp_path):
     run = partly_trained(tmp_path)
-    run.restore(trained)
-    run.save(tmp_path / "again.npz")
+    snapshot.restore(run, trained)
+    snapshot.save(run, tmp_path / "again.npz")
     assert state(tmp_path / "again.npz") == state(trained)
     assert run.is_complete
 
@@ -365,8 +365,8 @@ def test_rewriting_alone_changes_nothing(trained, tmp_path):
     """So that what is refused above is refused for the change."""
     path = rewritten(trained, tmp_path / "changed.npz", lambda a, m: None)
     run = Run(tiny(epochs=2))
-    run.restore(path)
-    run.save(tmp_path / "again.npz")
+    snapshot.restore(run, path)
+    snapshot.save(run, tmp_path / "again.npz")
     assert state(tmp_path / "again.npz") == state(trained)
 
 
@@ -398,14 +398,14 @@ def test_a_checkpoint_of_other_settings_is_refused(trained, tmp_path, changes):
     run = Run(tiny(**{"epochs": 2, **changes}))
     before = all_of(run, tmp_path)
     with pytest.raises(CheckpointError, match=f"another run: {next(iter(changes))} is"):
-        run.restore(trained)
+        snapshot.restore(run, trained)
     assert all_of(run, tmp_path) == before
 
 
 @pytest.mark.parametrize("changes", [{"threads": 2}, {"device": "auto"}, {"data_dir": "else"}])
 def test_a_checkpoint_of_another_machine_is_taken(trained, changes):
     run = Run(tiny(**{"epochs": 2, **changes}))
-    run.restore(trained)
+    snapshot.restore(run, trained)
     assert run.is_complete
 
 
@@ -466,7 +466,7 @@ def sizes(tmp_path_factory):
     """Sizes of the files of a run, and of its first checkpoint, without momentum and best."""
     folder = tmp_path_factory.mktemp("sizes") / "run"
     train(tiny(), folder)
-    Run(tiny()).save(folder / "first.npz")
+    snapshot.save(Run(tiny()), folder / "first.npz")
     return {path.name: path.stat().st_size for path in folder.iterdir()}
 
 

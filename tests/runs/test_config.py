@@ -7,7 +7,8 @@ import pytest
 
 from minisd.cli import make_parser
 from minisd.errors import ConfigError
-from minisd.runs.config import DATA_SETS, DEFAULT_PRESET, PRESETS, Config, resolve
+from minisd.runs.config import DATA_SETS, Config, resolve
+from minisd.runs.presets import DEFAULT_PRESET, PRESETS
 
 PAPER = {  # preset: data, L, epochs, p_L, shift, flip, epochs of (0.1, 0.01, 0.001) to look at
     "cifar10": ("cifar10", 54, 500, 0.5, 4, True, (250, 251, 376)),

@@ -12,7 +12,7 @@ from minisd import flow, readers
 from minisd.cli import main
 from minisd.errors import CheckpointError, OutOfMemoryError, RunFolderError, UserError
 from minisd.experiments.trained import TrainedRun
-from minisd.runs import checkpoint
+from minisd.runs import checkpoint, snapshot
 from minisd.runs.folder import read_config, read_log
 from minisd.runs.run import Run
 from minisd.runs.session import train
@@ -98,7 +98,7 @@ def test_every_flipped_bit_of_a_header_is_refused_in_a_sentence(run, capsys):
         damaged[start + bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=f"{path} is (damaged|of another network)"):
-            network.load_weights(path, "model")
+            snapshot.load_weights(network, path, "model")
 
 
 def repacked(path, change, *, how=zipfile.ZIP_STORED):
@@ -158,9 +158,9 @@ def test_a_checkpoint_that_no_run_could_have_saved_is_refused(run, kind):
     path = run / "checkpoint.npz"
     repacked(path, change)
     network = Run(tiny(epochs=2, flow=3))
-    for read in (network.restore, lambda path: network.load_weights(path, "model")):
+    for read in (snapshot.restore, lambda *of: snapshot.load_weights(*of, "model")):
         with pytest.raises(CheckpointError, match=f"{path}.*{said}"):
-            read(path)
+            read(network, path)
 
 
 def test_the_digest_is_of_everything(run):
@@ -183,20 +183,21 @@ def test_a_checkpoint_of_the_first_format_is_still_read(run):
     whole = checkpoint.load(path)
     repacked(path, lambda arrays, meta: meta.update(format=1))
     assert checkpoint.load(path)[0].keys() == whole[0].keys()
-    Run(tiny(epochs=2, flow=3)).restore(path)
+    snapshot.restore(Run(tiny(epochs=2, flow=3)), path)
 
 
 MEMORY = """
 import sys, tracemalloc
 from pathlib import Path
 from minisd.errors import CheckpointError
+from minisd.runs import snapshot
 from minisd.runs.run import Run
 from tiny_runs import tiny
 run, path = Run(tiny(epochs=2, flow=3)), Path(sys.argv[1])
 tracemalloc.start()
-for read in (run.restore, lambda path: run.load_weights(path, "best")):
+for read in (snapshot.restore, lambda *of: snapshot.load_weights(*of, "best")):
     try:
-        read(path)
+        read(run, path)
         raise SystemExit("taken")
     except CheckpointError as error:
         print(error)
@@ -230,13 +231,13 @@ def test_missing_too_large_and_damaged_are_three_sentences(run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(readers, "_array", too_large)
         with pytest.raises(OutOfMemoryError, match=f"too little memory to read {path}"):
-            network.restore(path)
+            snapshot.restore(network, path)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match=f"{path} is damaged.*backup"):
-        network.restore(path)
+        snapshot.restore(network, path)
     path.unlink()
     with pytest.raises(CheckpointError, match=f"there is no {path}: give the folder"):
-        network.restore(path)
+        snapshot.restore(network, path)
 
 
 OF_RUN = {

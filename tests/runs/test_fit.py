@@ -11,7 +11,7 @@ from minisd.data import Split
 from minisd.data.batches import Augmentation
 from minisd.errors import CheckpointError, ConfigError, RunFolderError
 from minisd.runs import fit as loop
-from minisd.runs import session
+from minisd.runs import in_folder, session
 from minisd.runs.interrupt import Interrupted
 from minisd.runs.run import Run
 from minisd.runs.session import train
@@ -19,7 +19,7 @@ from own_optimizer import RMSProp
 from tiny_runs import bits, contents, outcome, tiny, without_seconds
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
-DRAW = session._draw
+DRAW = in_folder._draw
 DIGITS = data.load("digits")
 TRAIN = (DIGITS.train.images[:80], DIGITS.train.labels[:80])
 VALIDATION = (DIGITS.train.images[80:120], DIGITS.train.labels[80:120])
@@ -329,7 +329,7 @@ def test_data_sets_bring_their_splits():
 
 
 def test_without_test_images_there_is_no_test_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("minisd.runs.session._draw", DRAW)
+    monkeypatch.setattr("minisd.runs.in_folder._draw", DRAW)
     run = fitted(tmp_path, test=None, epochs=1)
     assert run.best["test_error"] is None
     assert run.history[0]["test_error"] is None

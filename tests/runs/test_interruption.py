@@ -15,6 +15,7 @@ import pytest
 
 import killing
 from minisd.files import aside_name
+from minisd.runs import snapshot
 from minisd.runs.fit import fit
 from minisd.runs.interrupt import STOPPING, Interrupted, StopSignals
 from minisd.runs.progress import Progress
@@ -78,12 +79,12 @@ def sitting(path, config, ask):
     """Train from where ``path`` is until the ``ask``-th question; return run and stop."""
     run = Run(config)
     if path.exists():
-        run.restore(path)
+        snapshot.restore(run, path)
     with StopAt(ask) as stop:
         try:
-            fit(run, lambda: run.save(path), Progress(), stop)
+            fit(run, lambda: snapshot.save(run, path), Progress(), stop)
         except Interrupted:
-            run.save(path)
+            snapshot.save(run, path)
     return run, stop
 
 
@@ -201,10 +202,10 @@ def test_an_interrupted_run_can_go_on_as_it_is(tmp_path, ask):
     run = Run(config)
     path = tmp_path / "run.npz"
     with StopAt(ask) as stop, pytest.raises(Interrupted):
-        fit(run, lambda: run.save(path), Progress(), stop)
+        fit(run, lambda: snapshot.save(run, path), Progress(), stop)
     assert run.model.training
     with StopAt(-1) as stop:
-        fit(run, lambda: run.save(path), Progress(), stop)
+        fit(run, lambda: snapshot.save(run, path), Progress(), stop)
     assert run.is_complete
     assert state(path) == expected
 

@@ -15,6 +15,7 @@ from minisd import figures, ops
 from minisd.cli import main
 from minisd.data.batches import training_batches
 from minisd.errors import OutOfMemoryError
+from minisd.runs import snapshot
 from minisd.runs.config import resolve
 from minisd.runs.fit import error_rate, train_step
 from minisd.runs.progress import Console, Progress
@@ -78,7 +79,7 @@ def test_the_result_is_at_the_best_validation_not_the_best_test(trained):
 def test_the_kept_weights_are_those_of_the_best_validation(trained):
     run, folder, _ = trained
     again = Run(run.config)
-    again.load_weights(folder / "checkpoint.npz", "best")
+    snapshot.load_weights(again, folder / "checkpoint.npz", "best")
     assert error_rate(again, again.validation) == run.position.best["val_error"]
     assert error_rate(again, again.test) == run.position.best["test_error"]
 
