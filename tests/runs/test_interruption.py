@@ -387,6 +387,7 @@ def watched(tmp_path_factory):
 
 MOMENTS = ["middle", "flush", "before renaming", "after renaming"]
 WRITES = ["config.json", *["checkpoint.npz", "log.jsonl"] * 3, "curve.png"]
+ONE_OF_EACH = 0, 3, 4, 7
 
 
 def moments_of_write(moments, number):
@@ -417,7 +418,13 @@ def test_files_are_written_aside_flushed_and_renamed_checkpoint_before_log(watch
 
 
 @pytest.mark.parametrize("what", MOMENTS)
-@pytest.mark.parametrize("number", range(len(WRITES)), ids=lambda n: f"{n}-{WRITES[n]}")
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(n, marks=[] if n in ONE_OF_EACH else pytest.mark.slow, id=f"{n}-{name}")
+        for n, name in enumerate(WRITES)
+    ],
+)
 def test_killed_while_saving(tmp_path, watched, number, what):
     config, expected, moments = watched
     folder = tmp_path / "run"
