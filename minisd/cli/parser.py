@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from minisd.cli import commands, course, sweep
+from minisd.cli import commands, course, sweep, training
 from minisd.cli.arguments import Parser
 from minisd.cli.settings import add_settings, show_defaults, shown
 from minisd.experiments.catalogue import EXPERIMENTS
@@ -180,7 +180,7 @@ def _add_train(parsers: Any) -> None:
     presets = "".join(f"  {name:23}  {what}\n" for name, (what, _) in PRESETS.items())
     sub = _add(
         parsers,
-        commands.train,
+        training.train,
         "train a network",
         epilog=_TRAIN_EPILOG + presets,
         argument_default=argparse.SUPPRESS,

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from minisd import ending
-from minisd.cli import commands
+from minisd.cli import commands, training
 from minisd.cli.parser import make_parser
 from minisd.distributed.launch import (
     is_first_of_its_machine,
@@ -69,9 +69,9 @@ def _run(arguments: Sequence[str] | None, output: Stream) -> int:
 def _meet(command: Any, processes: int | None, arguments: Sequence[str] | None) -> None:
     """Start the ranks that are asked for, or refuse those that have no use."""
     if started_with() == 1:
-        if command is commands.train and processes is not None and processes > 1:
+        if command is training.train and processes is not None and processes > 1:
             start(processes, sys.argv[1:] if arguments is None else arguments)
-    elif command not in (commands.train, commands.info):
+    elif command not in (training.train, commands.info):
         raise ConfigError(
             "mpiexec is for 'minisd train': every process would do the same work. Start this "
             "command without it"
@@ -99,4 +99,4 @@ def _leaves_files(command: Any, name: str | None = None, action: str = "", **_: 
     """Whether a command's result is in files, and not what it prints."""
     if command is commands.experiment:
         return name is not None
-    return command is commands.train or action in ("get", "build")
+    return command is training.train or action in ("get", "build")

@@ -316,6 +316,22 @@ def test_init_by_the_command(trained, tmp_path, capsys):
     assert "not a run folder" in said
 
 
+def test_the_run_of_init_is_found_from_any_folder(trained, tmp_path, monkeypatch):
+    """Here by a run that was killed before its first checkpoint."""
+
+    def interrupted(run, path):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(trained.parent)
+    with monkeypatch.context() as patched:
+        patched.setattr("minisd.runs.snapshot.save", interrupted)
+        line = ["train", "--quiet", *options(epochs=1), "--init", trained.name]
+        assert main([*line, "--out", str(tmp_path / "run")]) == 130
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--quiet", "--resume", "run"]) == 0
+
+
 # ---- --seeds ----
 
 
