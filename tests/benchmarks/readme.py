@@ -1,4 +1,4 @@
-"""The tables of ``tutorials/site/speed.md``, made from measurements: ``measured/*.json``.
+"""The tables of ``tutorials/site/speed.md``, and that of the README, made from ``measured/*.json``.
 
     python -m tests.benchmarks.readme          # write them there
 
@@ -13,6 +13,7 @@ from .measure import milliseconds
 HERE = Path(__file__).resolve().parent
 MEASURED = HERE / "measured" / "benchmarks.json"
 PEERS = (HERE / "measured" / "peers.json", HERE / "measured" / "ranks.json")
+README = HERE.parents[1] / "README.md"
 PAGE = HERE.parents[1] / "tutorials" / "site" / "speed.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 PEERS_BEGIN, PEERS_END = "<!-- peers: begin -->\n", "<!-- peers: end -->\n"
@@ -119,6 +120,29 @@ def table_of_peers(rows: list[dict], versions: dict, what: str, who: str) -> lis
     return lines
 
 
+def table_of_readme() -> str:
+    """Return the time of our step over that of each library, and of a convolution, as Markdown."""
+    main, peers = (json.loads(path.read_text("utf-8")) for path in (MEASURED, PEERS[0]))
+    ratios: dict[str, dict[str, float]] = {}
+    for row in peers["rows"]:
+        if "constant" in row["figure"] and not row["missing"]:
+            network = row["figure"].removeprefix("training step, ").split(",")[0]
+            ratios.setdefault(network, {})[row["details"]["best"]["library"]] = row["medians"]
+    found = {row["name"]: row["medians"] for row in main["rows"]}
+    alone = {"PyTorch": found["conv-16-torch"], "DeZero": found["conv-16"]}
+    ratios["a convolution, 16 channels, 32x32"] = alone
+    libraries = list(dict.fromkeys(name for of in ratios.values() for name in of))
+    lines = [
+        f"| time of our training step / theirs, {peers['machine']['cores_allowed']} cores | "
+        f"{' | '.join(libraries)} |",
+        "| --- |" + " --- |" * len(libraries),
+    ]
+    for what, of in ratios.items():
+        cells = [f"{of[name]:.2f}" if name in of else "-" for name in libraries]
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def parts_of(page: str, begin: str = BEGIN, end: str = END) -> tuple[str, str, str]:
     """Return a page before the table, the table, and what comes after."""
     before, rest = page.split(begin)
@@ -133,6 +157,8 @@ def main() -> None:
     before, _, after = parts_of(page, PEERS_BEGIN, PEERS_END)
     page = before + all_peers() + after
     PAGE.write_text(page, encoding="utf-8")
+    before, _, after = parts_of(README.read_text(encoding="utf-8"), PEERS_BEGIN, PEERS_END)
+    README.write_text(before + table_of_readme() + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -127,6 +127,8 @@ def test_the_table_of_peers_is_what_was_measured():
     begin, end = readme.PEERS_BEGIN, readme.PEERS_END
     _, written, _ = readme.parts_of(readme.PAGE.read_text(), begin, end)
     assert written == readme.all_peers()
+    _, written, _ = readme.parts_of(README.read_text(), begin, end)
+    assert written == readme.table_of_readme()
     for path in readme.PEERS:
         measured = json.loads(path.read_text())
         assert measured["status"] == "done"
