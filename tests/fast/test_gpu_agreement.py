@@ -14,6 +14,7 @@ from minisd.cli.gpu_check import Finding, difference, trained
 from minisd.data import Normaliser, load
 from minisd.data.batches import Augmentation, evaluation_batches, training_batches
 from minisd.errors import NonFiniteError, OutOfMemoryError
+from minisd.runs import snapshot
 from minisd.runs.fit import error_rate, train_step
 from minisd.runs.interrupt import Interrupted
 from minisd.runs.progress import Progress
@@ -159,7 +160,7 @@ def test_a_run_goes_on_on_the_other_device(gpu, first, second, tmp_path):
         assert moved["train_loss"] == pytest.approx(row["train_loss"], rel=1e-3)
         assert moved["mean_open"] == row["mean_open"]
     on_cpu = Run(tiny(epochs=3))
-    on_cpu.load_weights(folder / "checkpoint.npz", "model")
+    snapshot.load_weights(on_cpu, folder / "checkpoint.npz", "model")
     assert error_rate(on_cpu, on_cpu.test) == pytest.approx(error_rate(run, run.test), abs=1 / 300)
 
 
