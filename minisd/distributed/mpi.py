@@ -22,6 +22,9 @@ PATIENCE = 60.0
 """Seconds after which a rank says that it is waiting for the others."""
 FAREWELL = 3.0
 """Seconds that a rank waits, when it ends with an error, for the others to end with it."""
+HEARD = 0.2
+"""Seconds in which the launcher passes on what a rank has said. Whoever ends all ranks waits so
+long, because after that it passes on nothing more."""
 
 
 class MPIGroup(Group):
@@ -104,10 +107,13 @@ class MPIGroup(Group):
                 return False
             time.sleep(0.01)
         self.speaks = bool(with_words.any()) and int(with_words.argmax()) == self.rank
+        if with_words.any() and not self.speaks:
+            time.sleep(HEARD)  # a program's own end may be an abort
         return True
 
     def abort(self, code: int) -> None:
         """End all members at once, with this exit code. The command has said why: MPI need not."""
+        time.sleep(HEARD)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         self._world.Abort(code)
 

@@ -115,9 +115,9 @@ def test_quiet_says_nothing(tmp_path, capsys):
     assert captured.out == captured.err == ""
 
 
-@pytest.mark.slow  # the same checks are in tests/layers/test_gradcheck.py
+@pytest.mark.slow  # tests/layers/test_gradcheck.py has the same checks with another seed
 def test_gradcheck_prints_a_table_and_passes(capsys):
-    assert main(["gradcheck"]) == 0
+    assert main(["gradcheck", "--seed", "1"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"worst of \d+ checks, tolerance 1e-06: all gradients are right", out)
     for name in ("conv2d", "batchnorm2d", "bottleneck", "gates 101", "projection"):

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,7 @@ def test_the_script_on_the_page_trains_saves_and_goes_on(slurm, tmp_path, capsys
     with subprocess.Popen(["bash", "one-run.sh"], env=env, stderr=subprocess.PIPE) as job:
         while not epochs_done(folder):
             assert job.poll() is None
+            time.sleep(0.02)
         children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
         for pid in children:  # --signal=TERM reaches the steps, and not the script
             os.kill(int(pid), 15)

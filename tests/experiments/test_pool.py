@@ -125,7 +125,7 @@ def test_a_second_call_trains_nothing(trained, monkeypatch):
 @pytest.mark.slow
 def test_interrupted_runs_go_on_to_the_same_end(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "_POLL_INTERVAL", 0.01)
-    stop, folders = StopSignals(), jobs(tmp_path / "pool", epochs=10, limit=100)
+    stop, folders = StopSignals(), jobs(tmp_path / "pool", epochs=60, limit=100)
 
     def report(done):
         if done:
@@ -133,7 +133,7 @@ def test_interrupted_runs_go_on_to_the_same_end(tmp_path, monkeypatch):
 
     with pytest.raises(Interrupted):
         train(folders, 2, stop, report)
-    assert 0 < sum(map(epochs_done, folders)) < 2 * 10
+    assert 0 < sum(map(epochs_done, folders)) < 2 * 60
     assert train(folders, 2) == {}
     session.train(next(iter(folders.values())), tmp_path / "whole")
     for folder in folders:
@@ -155,7 +155,7 @@ def test_a_study_that_is_stopped_before_it_begins_is_done_later(tmp_path, traine
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, KILL])
 def test_the_same_command_goes_on_to_the_same_end(tmp_path, number):
-    out, settings = tmp_path / "out", {"epochs": 10, "limit": 100}
+    out, settings = tmp_path / "out", {"epochs": 60, "limit": 100}
     line = arguments(out, "gradients", **settings)
     folders = [out / "runs" / name for name in NAMES]
     configs = [folder / "config.json" for folder in folders]

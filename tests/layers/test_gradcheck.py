@@ -17,13 +17,8 @@ from minisd.stochastic_depth import linear_decay, set_gates
 F64 = np.float64
 
 
-@pytest.mark.parametrize(
-    ("device", "seed"),
-    [("cpu", 0), pytest.param("cpu", 1, marks=pytest.mark.slow), ("cuda", 0)],
-    indirect=["device"],
-)
-def test_every_gradient_is_right(device, seed):
-    reports = list(all_checks(seed, device.name))
+def test_every_gradient_is_right(device):
+    reports = list(all_checks(0, device.name))
     assert len(reports) > 60
     for report in reports:
         report.raise_if_failed()

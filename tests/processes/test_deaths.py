@@ -25,7 +25,7 @@ from minisd.machine import available_cores
 from minisd.runs import checkpoint
 from minisd.runs.folder import count_epochs
 from minisd.runs.session import resume, train
-from ranks import Ended, Ranks, arrived, under_mpiexec, why_no_mpi
+from ranks import BOUND, Ended, Ranks, arrived, under_mpiexec, why_no_mpi
 from tiny_runs import TINY, command, is_one_sentence, options, outcome, read_log, state, tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
@@ -229,12 +229,15 @@ def test_ctrl_c_before_training(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_a_rank_waits_for_one_that_has_not_begun(tmp_path, number):
-    """It waits in MPI's own code. The exit code is MPICH's: the number of the signal."""
+    """It waits in MPI's own code. The exit code is MPICH's: the numbers of signals, joined."""
     run = started(tmp_path / "run", faults="at_once(sleep(HERE), rank=1)")
     arrived(tmp_path / "here")
-    time.sleep(2)  # until rank 0 waits
+    waits = time.monotonic() + BOUND
+    while b"libmpi" not in Path(f"/proc/{run.number_of(0)}/maps").read_bytes():
+        assert time.monotonic() < waits
+        time.sleep(0.05)
     run.process.send_signal(number)
-    assert run.end().code == number
+    assert run.end().code in (number, number | signal.SIGKILL)
     assert not (tmp_path / "run").exists()
 
 
@@ -259,7 +262,7 @@ KILLS = {
 def test_sigkill_of_a_rank_ends_all_at_once(tmp_path, alone, moment):
     """MPICH says on standard output which signal has ended a process, and exits with its number."""
     ended = started(tmp_path / "run", faults=KILLS[moment]).end()
-    assert ended.at - (tmp_path / "here").stat().st_mtime < 3
+    assert ended.at - (tmp_path / "here").stat().st_mtime < 20
     check_ended(ended, signal.SIGKILL)
     assert ended.out.count("Killed (signal 9)") == 1
     check_whole(tmp_path / "run", (2, 0), alone, (2,) if "save" in moment else (1,))
@@ -276,13 +279,15 @@ def test_sigkill_of_the_other_rank_in_a_save(tmp_path, alone):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_is_stopped_is_missed_and_goes_on(tmp_path, of_two, rank):
     """Nothing is lost: not a bit differs from a run that was left alone."""
-    faults = f"mpi.PATIENCE = 1.0; at(STEP, 9, stop(HERE), rank={rank})"
-    run = started(tmp_path / "run", faults=faults)
+    patience = f"at(STEP, 9, lambda *_: setattr(mpi, 'PATIENCE', 1.0), rank={1 - rank})"
+    run = started(tmp_path / "run", faults=f"at(STEP, 9, stop(HERE), rank={rank}); {patience}")
     number = arrived(tmp_path / "here")
     said = run.next_line()
     assert re.match(rf"minisd: rank {1 - rank} of 2 has waited 1 seconds for the others", said)
     os.kill(number, signal.SIGCONT)
-    check_ended(run.end(), 0)
+    ended = run.end()
+    assert ended.code == 0, ended.err
+    assert all("has waited" in line for line in ended.said), ended.err
     assert outcome(tmp_path / "run") == outcome(of_two)
 
 

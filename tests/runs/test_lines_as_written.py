@@ -1,17 +1,20 @@
 """The lines that one wants to write, run character by character, and what they leave behind.
 
 `test_lines.py` makes them small, for every day. Here nothing is added to them: networks, epochs and
-seeds are those that a person gets. Only the names in them are defined before. On two cores the
-study takes two minutes, and everything together five.
+seeds are those that a person gets. Only the names in them are defined before; and where a line is
+about how a run begins, somebody presses Ctrl-C after two epochs. On two cores the study takes two
+minutes, and everything together four.
 """
 
 import ast
 import json
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from minisd import cosine_decay, data, flow, linear_decay
 from minisd.data import Split
 from minisd.errors import MissingPackageError
 from minisd.flow import Recorder
+from minisd.runs.folder import count_epochs
 from minisd.runs.interrupt import Interrupted
 from systems import posix_only
 from tiny_runs import outcome, read_log
@@ -182,13 +186,31 @@ def test_a_study_of_ones_own_rules(here):
 # ---- commands ----
 
 
+DEFINED = f'minisd() {{ {shlex.quote(sys.executable)} -m minisd "$@"; }}\n'
+
+
 def command(line):
     """Run a line in a shell, as it is typed; return what it prints."""
-    defined = f'minisd() {{ {shlex.quote(sys.executable)} -m minisd "$@"; }}\n'
-    done = subprocess.run(["sh", "-c", defined + line], capture_output=True, text=True)
+    done = subprocess.run(["sh", "-c", DEFINED + line], capture_output=True, text=True)
     complaints = re.sub(r"epochs of training: \d+ of \d+\n", "", done.stderr)
     assert (done.returncode, complaints) == (0, "")
     return " ".join(done.stdout.split())
+
+
+def begun(line):
+    """Run a line, and press Ctrl-C after two epochs; return what it prints until then."""
+    pipe, deadline = subprocess.PIPE, time.monotonic() + 120
+    with subprocess.Popen(
+        ["sh", "-c", DEFINED + line], stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as run:
+        while count_epochs(Path("runs/digits-1")) < 2:
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(run.pid, signal.SIGINT)
+        said, saved = run.communicate(timeout=60)
+    assert "SIGINT: saved. Go on with: minisd train --resume runs/digits-1" in saved
+    return " ".join(said.split())
 
 
 def lines():
@@ -235,7 +257,7 @@ def test_images_of_ones_own(here):
 )
 def test_a_survival_rule(here, line, probs):
     Path("my_rules.py").write_text(RULE)
-    said = command(line)
+    said = begun(line)
     Path("my_rules.py").unlink()
     saved = settings("runs/digits-1")
     assert saved["resolved"]["survival_probs"] == probs
@@ -259,7 +281,7 @@ def test_weights_of_another_run_and_a_longer_run(here):
     command("minisd train --out runs/a --epochs 2")
     command(INIT)
     saved = settings("runs/digits-1")
-    assert saved["origin"]["init"]["run"] == "runs/a"
+    assert saved["origin"]["init"]["run"] == str(here / "runs" / "a")
     first, started = (read_log(Path("runs", name)) for name in ("a", "digits-1"))
     assert len(started) == 10
     assert started[0]["train_loss"] < 0.5 * first[0]["train_loss"]

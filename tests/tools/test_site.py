@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -301,5 +302,8 @@ def test_a_browser_that_tells_of_errors_is_heard(browser, address):
     )
     assert browser.execute_script(FAINT)
     assert browser.execute_script(CUT)
-    browser.execute_async_script("setTimeout(arguments[0], 300)")
-    assert any("no.png" in line["message"] for line in browser.get_log("browser"))
+    deadline, said = time.monotonic() + 10, ""
+    while "no.png" not in said:
+        assert time.monotonic() < deadline, said
+        time.sleep(0.1)
+        said += "".join(line["message"] for line in browser.get_log("browser"))
