@@ -23,7 +23,7 @@ from minisd.course.kit import Kit
 
 SOURCES = Path(__file__).parents[2] / "tutorials" / "course"
 FOLDERS = {folder.name[:2]: folder for folder in sorted(SOURCES.glob("a?_*"))}
-SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in ("one", "two", "3")]
+SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in ("one", "3")]
 
 
 PAIRS = [(name, variant) for name, folder in FOLDERS.items() for variant in material.names(folder)]

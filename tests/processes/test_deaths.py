@@ -279,7 +279,7 @@ def test_sigkill_of_the_other_rank_in_a_save(tmp_path, alone):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_is_stopped_is_missed_and_goes_on(tmp_path, of_two, rank):
     """Nothing is lost: not a bit differs from a run that was left alone."""
-    patience = f"at(STEP, 9, lambda *_: setattr(mpi, 'PATIENCE', 1.0), rank={1 - rank})"
+    patience = f"at(STEP, 9, lambda *_, **__: setattr(mpi, 'PATIENCE', 1.0), rank={1 - rank})"
     run = started(tmp_path / "run", faults=f"at(STEP, 9, stop(HERE), rank={rank}); {patience}")
     number = arrived(tmp_path / "here")
     said = run.next_line()
