@@ -637,7 +637,7 @@ claim(
 
 # %% [markdown]
 # Now 1202 layers at CIFAR's size. There the segments of 25 blocks that the benchmarks measured
-# (1.02 GiB, all of the process) are longer than they need to be. With $p_L = \frac12$ a block has
+# (1.04 GiB, all of the process) are longer than they need to be. With $p_L = \frac12$ a block has
 # its caches with probability $p_l$:
 
 # %%
