@@ -35,7 +35,7 @@ def check_effect(given: dict[str, Any], config: Config) -> None:
                 _refuse(name, f"with --{other} {getattr(config, other)}")
         if name == "warmup_lr" and config.warmup_epochs == 0:
             _refuse(name, "without --warmup-epochs")
-        if name == "p_last" and config.survival == "constant":
+        if name == "p_last" and config.survival == "constant" and value != 1:  # which is what it is
             _refuse(name, "with --survival constant")
 
 

@@ -74,6 +74,14 @@ def test_what_is_complete_is_left_out(tmp_path, capsys):
     assert listed(tmp_path, capsys) == before[:1]
 
 
+def test_every_line_trains_its_run(tmp_path, capsys):
+    """A person types them: no option in them is refused, at constant depth neither."""
+    for printed in listed(tmp_path, capsys):
+        assert main(shlex.split(printed)[3:]) == 0
+    assert [epochs_done(tmp_path / "runs" / name) for name in NAMES] == [TINY_STUDY["epochs"]] * 2
+    assert listed(tmp_path, capsys) == []
+
+
 def test_a_run_that_has_begun_is_resumed(tmp_path, capsys):
     folder = tmp_path / "runs" / NAMES[0]
 

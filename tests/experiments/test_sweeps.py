@@ -243,8 +243,9 @@ def test_without_its_scheduler_a_sweep_gives_up_and_goes_on_later(cluster, tmp_p
     cluster.scheduler.kill()
     began = time.monotonic()
     none_is_left(tmp_path / "out")
+    assert time.monotonic() - began < 60
     said = finished(client)
-    assert time.monotonic() - began > 25
+    assert 25 < time.monotonic() - began < 90
     assert client.returncode == 2
     assert is_one_sentence(said)
     assert "the scheduler at 127.0.0.1" in said or "the scheduler at tcp" in said

@@ -200,7 +200,8 @@ def test_a_second_ctrl_c_is_answered_by_mpich(tmp_path, alone):
     The exit code is its own: 255, and 0 if its proxy sees the ranks end before it is told to end,
     which is seen once in some fifty.
     """
-    _, shown = in_a_terminal(tmp_path / "run", "sleep", presses=2)
+    code, shown = in_a_terminal(tmp_path / "run", "sleep", presses=2)
+    assert code in (0, 255)
     assert shown.count("cleaning up processes") == 1
     assert "Go on with" not in shown
     check_whole(tmp_path / "run", (2, 0), alone)
